@@ -1,0 +1,71 @@
+# pare: one Makefile. Variants have their own build folder: make SAN=address,undefined, DEBUG=1, COVERAGE=1.
+PREFIX  ?= /usr/local
+ARCH    := $(if $(filter x86_64 amd64,$(shell uname -m)),x86,none)
+PKGS     = zlib libarchive libcjson libxxhash libpcre2-8
+ROOMS    = base formats quant model convert verify
+comma   := ,
+O       := build$(if $(DEBUG),-debug)$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(COVERAGE),-cov)
+PARE    := $(if $(filter build,$(O)),pare,$(O)/pare)
+LIBSRC  := $(wildcard $(ROOMS:%=%/*.c) quant/$(ARCH)/*.c model/forward/*.c)
+LIBOBJ  := $(LIBSRC:%.c=$(O)/%.o)
+CLIOBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard cli/*.c))
+TESTOBJ := $(O)/tests/tap.o $(O)/tests/samples.o
+UNITS   := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/t-*.c))
+SCRIPTS := $(wildcard tests/t-*.sh)
+TOOLS   := $(O)/tests/tools/mkcheckpoint
+FLAGS    = -std=c11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Wall -Wextra -Wshadow -Wstrict-prototypes \
+           -ffp-contract=off -fopenmp $(if $(DEBUG),-Og -g3 -Werror,-O2 -g) \
+           $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(COVERAGE),--coverage)
+CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+
+.PHONY: all test demo interop bench fuzz deps packages install uninstall clean help
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(PARE)     ## build ./pare
+
+$(O)/quant/x86/%_avx2.o: FLAGS += -mavx2 -mf16c
+$(O)/quant/x86/%_avx512.o: FLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl
+$(O)/%.o: %.c Makefile | packages
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(O)/libpare.a: $(LIBOBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(PARE): $(CLIOBJ) $(O)/libpare.a
+	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(O)/tests/t-%: $(O)/tests/t-%.o $(TESTOBJ) $(O)/libpare.a
+	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(O)/tests/tools/mkcheckpoint: $(O)/tests/tools/mkcheckpoint.o $(O)/tests/tools/mkcheckpoint_write.o
+	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
+-include $(LIBOBJ:.o=.d) $(CLIOBJ:.o=.d) $(UNITS:%=%.d) $(TESTOBJ:.o=.d)
+
+packages:        ## say which packages are missing, and install them
+	@./packages.sh $(PKGS)
+
+test: $(PARE) $(UNITS) $(TOOLS) deps  ## TAP tests; closes with 'N passed, N failed'
+	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/run.sh $(UNITS) $(SCRIPTS)
+
+demo: $(PARE)    ## the main job on the checkpoint in tests/data
+	@PARE=./$(PARE) docs/demo.sh
+
+interop: $(PARE) $(TOOLS)  ## our files against real clients from PyPI
+	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/run.sh tests/interop/run.sh
+
+deps:            ## fail on an include against the direction between the rooms
+	@! grep -rnE '^#include "(formats|quant|model|convert|verify|cli)/' base
+	@! grep -rnE '^#include "(quant|model|convert|verify|cli)/' formats
+	@! grep -rnE '^#include "(formats|model|convert|verify|cli)/' quant
+	@! grep -rnE '^#include "(convert|verify|cli)/' model
+	@! grep -rnE '^#include "(verify|cli)/' convert
+	@! grep -rnE '^#include "(convert|cli)/' verify
+
+install: $(PARE) ## copy the program to PREFIX (DESTDIR for packagers)
+	install -D -m 755 $(PARE) $(DESTDIR)$(PREFIX)/bin/pare
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/pare
+clean:           ## remove everything that was built
+	rm -rf build build-* pare
+help:            ## this list
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ * pare check: structure, sizes, values, hashes. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "cli/cli.h"
+#include "verify/check.h"
+
+static const struct option_row rows[] = {
+    {'m', "manifest", "FILE", "hashes to hold the files against (default:\nthe manifest beside PATH, if there is one)"},
+    {'s', "structure", NULL, "structure and sizes only: read no tensor data"},
+    OPTION_THREADS,
+    OPTION_JSON,
+    OPTION_QUIET,
+    OPTION_END,
+};
+static const struct option_table table = {
+    .command = "check",
+    .operands = "PATH",
+    .summary = "check structure, sizes, values (NaN, scales) and hashes of a model",
+    .min_operands = 1,
+    .max_operands = 1,
+    .rows = rows,
+    .epilog = "Exit: 0 all is well, 1 values or hashes are bad, 3 the structure is damaged.",
+};
+
+static int print_report(const struct options *o, const struct check_report *r, int hashed, struct error *e)
+{
+    const char *done = options_get(o, "structure") ? "structure" : hashed ? "structure, values and hashes"
+                                                                          : "structure and values";
+    if (options_get(o, "json")) {
+        struct json *root = json_new_object(), *list;
+        json_add_string(root, "path", io_base_name(o->operands[0]));
+        json_add_string(root, "checked", done);
+        json_add_u64(root, "problems", r->n_problems);
+        list = json_add_array(root, "findings");
+        for (size_t i = 0; i < r->n_findings; i++) {
+            struct json *f = json_add_object(list, NULL);
+            json_add_string(f, "tensor", r->findings[i].tensor);
+            json_add_string(f, "text", r->findings[i].text);
+        }
+        return print_json(root, e);
+    }
+    struct buffer b = {0};
+    for (size_t i = 0; i < r->n_findings; i++)
+        buffer_printf(&b, "%s: %s\n", r->findings[i].tensor, r->findings[i].text);
+    if (r->n_problems > r->n_findings)
+        buffer_printf(&b, "... and %" PRIu64 " more\n", r->n_problems - r->n_findings);
+    buffer_printf(&b, "%s: %s checked: ", o->operands[0], done);
+    if (r->n_problems)
+        buffer_printf(&b, "%" PRIu64 " problem%s\n", r->n_problems, r->n_problems == 1 ? "" : "s");
+    else
+        buffer_text(&b, "no problem found\n");
+    return print_buffer(&b, e);
+}
+
+/* malloc'd folder that the manifest's files lie in. */
+static char *data_folder(const struct source *s)
+{
+    const char *base = io_base_name(s->path);
+    if (s->is_folder)
+        return strdup(s->path);
+    return base == s->path ? strdup(".") : strndup(s->path, (size_t)(base - s->path));
+}
+
+static int check_manifest(const struct options *o, const struct source *s, int threads, const struct check_hooks *hooks,
+                          struct check_report *r, int *hashed, struct error *e)
+{
+    const char *given = options_get(o, "manifest");
+    char *path = given ? strdup(given) : manifest_path(s->path, s->is_folder), *folder = data_folder(s);
+    struct manifest *m = NULL;
+    int rc = path && folder ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (!rc && (given || io_kind(path))) {
+        rc = (m = manifest_load(path, e)) ? check_hashes(m, folder, threads, hooks, r, e) : -1;
+        *hashed = 1;
+    }
+    manifest_free(m);
+    free(path);
+    free(folder);
+    return rc;
+}
+
+static int run(const struct options *o, struct error *e)
+{
+    struct opened in;
+    struct display d;
+    struct check_hooks hooks = {display_update, interrupted, &d};
+    struct check_report r = {.n_findings = 0};
+    int threads, hashed = 0, rc = -1;
+    if (threads_option(o, &threads, e) || open_model(o->operands[0], &in, e))
+        return -1;
+    print_notes("check", in.model->notes, in.model->n_notes);
+    catch_interrupts();
+    display_start(&d, "checking", 0, options_get(o, "quiet") != NULL);
+    if (options_get(o, "structure"))
+        rc = 0;
+    else if (!check_values(in.model, threads, &hooks, &r, e))
+        rc = check_manifest(o, in.source, threads, &hooks, &r, &hashed, e);
+    display_end(&d);
+    if (!rc)
+        rc = print_report(o, &r, hashed, e);
+    if (!rc && r.n_problems) {
+        e->code = ERR_CHECK;
+        rc = -1;
+    }
+    check_report_clear(&r);
+    close_model(&in);
+    return rc;
+}
+
+const struct command cmd_check = {&table, run};

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ * pare: the table of commands. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const struct {
+    const char *title; /* printed before the group's first command */
+    const struct command *command;
+} commands[] = {
+    {"Look", &cmd_inspect},
+    {NULL, &cmd_check},
+    {NULL, &cmd_diff},
+    {NULL, &cmd_manifest},
+    {"Convert", &cmd_plan},
+    {NULL, &cmd_convert},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static void add_usage(struct buffer *b)
+{
+    buffer_text(b, "Usage: pare COMMAND [options] ...\n"
+                   "Reads DeepSeek-V3-family checkpoints, rewrites their weights, checks the result.\n");
+    for (int i = 0; i < N_COMMANDS; i++) {
+        const struct option_table *t = commands[i].command->table;
+        if (commands[i].title)
+            buffer_printf(b, "\n%s\n", commands[i].title);
+        buffer_printf(b, "  %-10s %s\n", t->command, t->summary);
+    }
+    buffer_text(b, "\n'pare COMMAND --help' tells a command's options; 'pare --version' the version.\n"
+                   "Exit: 0 done, 1 a check failed or a difference was found, 2 usage,\n"
+                   "3 bad or unsupported input, 4 I/O, disk or memory, 130 interrupted.\n");
+}
+
+static int finish(const char *command, const struct error *e)
+{
+    char line[1200];
+    if (e->text[0]) {
+        error_line(e, line, sizeof line);
+        fprintf(stderr, "pare%s%s: error: %s\n", command ? " " : "", command ? command : "", line);
+    }
+    return error_exit_status(e->code);
+}
+
+static int run_command(const struct command *c, int argc, char **argv)
+{
+    struct error e = {0};
+    struct options o;
+    int rc = options_parse(&o, c->table, argc, argv, &e);
+    if (!rc && o.help) {
+        struct buffer b = {0};
+        options_help(c->table, &b);
+        rc = print_buffer(&b, &e);
+    } else if (!rc) {
+        rc = c->run(&o, &e);
+    }
+    options_clear(&o);
+    return rc ? finish(c->table->command, &e) : 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "--help";
+    struct error e = {0};
+    struct buffer b = {0};
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (!strcmp(name, commands[i].command->table->command))
+            return run_command(commands[i].command, argc - 1, argv + 1);
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))
+        add_usage(&b);
+    else if (!strcmp(name, "--version"))
+        buffer_text(&b, "pare " PARE_VERSION "\n");
+    else
+        error_set(&e, ERR_USAGE, ERROR_NO_OFFSET, "unknown command '%s' (see 'pare --help')", name);
+    if (!e.code)
+        print_buffer(&b, &e);
+    if (!e.code && argc == 1)
+        return error_exit_status(ERR_USAGE);
+    return e.code ? finish(NULL, &e) : 0;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ * pare plan: what a conversion would write, before a weight is read. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "cli/plan_options.h"
+
+static const struct option_row rows[] = {
+    PLAN_OPTION_ROWS,
+    {'o', "out", "PATH", "output: free space there is compared with the need"},
+    OPTION_JSON,
+    OPTION_END,
+};
+static const struct option_table table = {
+    .command = "plan",
+    .operands = "SOURCE",
+    .summary = "print what a conversion would write, exact to the byte",
+    .min_operands = 1,
+    .max_operands = 1,
+    .rows = rows,
+};
+
+static int free_space(const struct options *o, uint64_t *bytes, struct error *e)
+{
+    const char *out = options_get(o, "out");
+    return io_free_space(out ? out : "./x", bytes, e);
+}
+
+static void print_tensor(const struct plan *p, const struct plan_tensor *t, struct buffer *b)
+{
+    char shape[SHAPE_TEXT], source[TENSOR_NAME];
+    buffer_printf(b, "%-34s %-5s %-20s %13" PRIu64 " %14" PRIu64 "  %s%s\n", t->out.name, t->type->name,
+                  shape_text(t->out.dims, t->out.n_dims, shape), t->out.bytes, t->out.offset,
+                  weight_source_name(p->model, &t->weight, 0, source),
+                  t->weight.slabs > 1 && !t->weight.from_kv_b && !p->model->source->meta ? " ..." : "");
+    if (t->note)
+        buffer_printf(b, "%-34s ^ %s\n", "", t->note);
+}
+
+static int print_plan(const struct options *o, const struct plan *p, struct error *e)
+{
+    struct buffer b = {0};
+    uint64_t space;
+    char a[SIZE_TEXT], c[SIZE_TEXT];
+    if (free_space(o, &space, e))
+        return -1;
+    buffer_printf(&b, "%-34s %-5s %-20s %13s %14s  %s\n", "tensor", "type", "shape", "bytes", "offset", "source");
+    for (size_t i = 0; i < p->n_tensors; i++)
+        print_tensor(p, &p->tensors[i], &b);
+    buffer_printf(&b, "\nrecipe %s: %zu tensors, header %zu bytes, total %" PRIu64 " bytes (%s)\n",
+                  p->options.recipe.name, p->n_tensors, p->header.size, p->total, size_text(p->total, a));
+    buffer_printf(&b, "memory at most %s with %d thread%s; disk needed %s", size_text(p->peak_memory, a), p->threads,
+                  p->threads == 1 ? "" : "s", size_text(p->total, c));
+    buffer_printf(&b, ", free %s%s\n", size_text(space, a), space < p->total ? ": TOO LITTLE" : "");
+    return print_buffer(&b, e);
+}
+
+static int print_plan_json(const struct options *o, const struct plan *p, struct error *e)
+{
+    struct json *root = json_new_object(), *list;
+    char name[TENSOR_NAME];
+    uint64_t space;
+    if (free_space(o, &space, e)) {
+        json_free(root);
+        return -1;
+    }
+    json_add_string(root, "recipe", p->options.recipe.name);
+    json_add_u64(root, "header_bytes", p->header.size);
+    json_add_u64(root, "total_bytes", p->total);
+    json_add_u64(root, "peak_memory", p->peak_memory);
+    json_add_u64(root, "threads", (uint64_t)p->threads);
+    json_add_u64(root, "disk_free", space);
+    list = json_add_array(root, "tensors");
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        const struct plan_tensor *t = &p->tensors[i];
+        struct json *j = json_add_object(list, NULL), *shape;
+        json_add_string(j, "name", t->out.name);
+        json_add_string(j, "role", roles[t->weight.role].name);
+        json_add_string(j, "type", t->type->name);
+        shape = json_add_array(j, "shape");
+        for (uint32_t d = 0; d < t->out.n_dims; d++)
+            json_add_u64(shape, NULL, t->out.dims[d]);
+        json_add_u64(j, "bytes", t->out.bytes);
+        json_add_u64(j, "offset", t->out.offset);
+        json_add_string(j, "source", weight_source_name(p->model, &t->weight, 0, name));
+        if (t->note)
+            json_add_string(j, "note", t->note);
+    }
+    list = json_add_array(root, "notes");
+    for (size_t i = 0; i < p->n_notes; i++)
+        json_add_string(list, NULL, p->notes[i]);
+    return print_json(root, e);
+}
+
+static int run(const struct options *o, struct error *e)
+{
+    struct planned p;
+    int rc = make_plan(o, &p, e);
+    if (!rc) {
+        print_notes("plan", p.plan->notes, p.plan->n_notes);
+        rc = options_get(o, "json") ? print_plan_json(o, p.plan, e) : print_plan(o, p.plan, e);
+    }
+    clear_plan(&p);
+    return rc;
+}
+
+const struct command cmd_plan = {&table, run};

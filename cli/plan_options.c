@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ * Options that plan and convert share: from the command line to a plan. */
+#include "cli/plan_options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_TEMPLATE = 16 << 20 };
+
+static int bad_word(const char *option, const char *word, const char *choices, struct error *e)
+{
+    return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s: '%s' is none of %s", option, word, choices);
+}
+
+static int read_words(const struct options *o, struct plan_options *p, struct error *e)
+{
+    const char *mtp = options_get(o, "mtp"), *dialect = options_get(o, "dialect");
+    if (mtp && strcmp(mtp, "drop") && strcmp(mtp, "keep"))
+        return bad_word("mtp", mtp, "drop, keep", e);
+    if (dialect && strcmp(dialect, "llama.cpp") && strcmp(dialect, "ik"))
+        return bad_word("dialect", dialect, "llama.cpp, ik", e);
+    p->mtp = !mtp ? MTP_AS_TARGET : strcmp(mtp, "keep") ? MTP_DROP : MTP_KEEP;
+    p->dialect = dialect && !strcmp(dialect, "ik") ? DIALECT_IK : DIALECT_LLAMA_CPP;
+    return 0;
+}
+
+static int read_recipe(const struct options *o, const struct target *t, struct recipe *r, struct error *e)
+{
+    const char *name = options_get(o, "recipe"), *text;
+    if (recipe_from_name(r, name ? name : t->default_recipe, e))
+        return -1;
+    for (size_t i = 0; (text = options_each(o, "type", i)); i++)
+        if (recipe_override(r, text, e))
+            return -1;
+    return 0;
+}
+
+static int read_template(const struct options *o, struct planned *p, struct error *e)
+{
+    const char *path = options_get(o, "chat-template-file");
+    size_t n;
+    if (!path)
+        return 0;
+    if (io_read_all(path, MAX_TEMPLATE, &p->chat_template, &n, e))
+        return -1;
+    if (!memchr(p->chat_template, 0, n))
+        return 0;
+    error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the chat template holds a NUL byte");
+    return error_at_file(e, path);
+}
+
+int make_plan(const struct options *o, struct planned *p, struct error *e)
+{
+    const char *to = options_get(o, "to");
+    const struct target *t = target_find(to ? to : targets[0].name);
+    struct plan_options po = {.no_vocab = options_get(o, "no-vocab") != NULL, .model_name = options_get(o, "name"),
+                              .memory = 2000000000};
+    *p = (struct planned){.plan = NULL};
+    if (!t)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--to: unknown target '%s' (gguf)", to);
+    if (read_words(o, &po, e) || read_recipe(o, t, &po.recipe, e) || options_size(o, "memory", &po.memory, e) ||
+        threads_option(o, &po.threads, e) || read_template(o, p, e) || open_model(o->operands[0], &p->in, e))
+        return -1;
+    po.chat_template = p->chat_template;
+    p->plan = plan_new(p->in.model, t, &po, e);
+    return p->plan ? 0 : -1;
+}
+
+void clear_plan(struct planned *p)
+{
+    plan_free(p->plan);
+    close_model(&p->in);
+    free(p->chat_template);
+}

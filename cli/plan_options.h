@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ * Options that plan and convert share. */
+#ifndef PARE_CLI_PLAN_OPTIONS_H
+#define PARE_CLI_PLAN_OPTIONS_H
+
+#include "cli/cli.h"
+#include "convert/plan.h"
+
+#define PLAN_OPTION_ROWS                                                                                               \
+    {'t', "to", "TARGET", "target layout: gguf (default)"},                                                            \
+        {'r', "recipe", "R", "type of everything that can take it:\nF32, F16, BF16, Q8_0 (default), Q4_0"},            \
+        {0, "type", "ROLE=TYPE", "another type for a role (GGUF names: output,\nffn_down_exps, ...); repeatable"},     \
+        {0, "mtp", "drop|keep", "the MTP layer (default: as llama.cpp's converter:\nkeep for V3.2, drop for others)"}, \
+        {0, "dialect", "NAME", "llama.cpp (default) or ik, where files differ"},                                       \
+        {0, "name", "TEXT", "general.name (default: from the folder's name)"},                                         \
+        {0, "chat-template-file", "F", "use this chat template"},                                                      \
+        {0, "no-vocab", NULL, "write a GGUF without a vocabulary"},                                                    \
+        {0, "memory", "SIZE", "bound on memory (default 2G)"}, OPTION_THREADS
+
+/* A plan and what it stands on. */
+struct planned {
+    struct opened in;
+    struct plan *plan;
+    char *chat_template;
+};
+
+/* Opens operand 0 and plans its conversion by the options. */
+int make_plan(const struct options *o, struct planned *p, struct error *e);
+void clear_plan(struct planned *p); /* safe on a zeroed one */
+
+#endif

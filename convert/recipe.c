@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ * Recipe: names and overrides. */
+#include "convert/recipe.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+/* general.file_type values: llama.cpp include/llama.h, enum llama_ftype. */
+static const struct {
+    const char *name;
+    uint32_t file_type;
+} named[] = {{"F32", 0}, {"F16", 1}, {"BF16", 32}, {"Q8_0", 7}, {"Q4_0", 2}};
+
+const char *recipe_name(size_t i)
+{
+    return i < sizeof named / sizeof *named ? named[i].name : NULL;
+}
+
+int recipe_from_name(struct recipe *r, const char *name, struct error *e)
+{
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+        if (!strcasecmp(named[i].name, name)) {
+            *r = (struct recipe){.name = named[i].name, .file_type = named[i].file_type};
+            r->base = quant_type_find(named[i].name);
+            return 0;
+        }
+    return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown recipe '%s' (F32, F16, BF16, Q8_0, Q4_0)", name);
+}
+
+static int override_one(struct recipe *r, const char *role_text, const struct quant_type *type, struct error *e)
+{
+    enum tensor_role role = role_find(role_text);
+    if (role == ROLE_COUNT)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown role '%s' (roles are GGUF names, such as ffn_down_exps)",
+                         role_text);
+    if (roles[role].flags & ROLE_ALWAYS_F32)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s is always F32 in GGUF", role_text);
+    if (roles[role].flags & ROLE_HF_FUSED)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "GGUF has attn_k_b and attn_v_b in place of %s", role_text);
+    r->by_role[role] = type;
+    return 0;
+}
+
+int recipe_override(struct recipe *r, const char *text, struct error *e)
+{
+    char list[256];
+    const char *eq = strchr(text, '=');
+    const struct quant_type *type = eq ? quant_type_find(eq + 1) : NULL;
+    if (!eq || eq == text || (size_t)(eq - text) >= sizeof list)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--type '%s' is no ROLE=TYPE", text);
+    if (!type || type->gguf_id < 0)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown type '%s'", eq + 1);
+    snprintf(list, sizeof list, "%.*s", (int)(eq - text), text);
+    for (char *save, *word = strtok_r(list, ",", &save); word; word = strtok_r(NULL, ",", &save))
+        if (override_one(r, word, type, e))
+            return -1;
+    return 0;
+}

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT
+ * The table of target layouts. */
+#include <stddef.h>
+
+#include "convert/target_gguf.h"
+
+const struct target targets[] = {
+    {"gguf", ".gguf", "one GGUF file for llama.cpp and its relatives", "Q8_0", target_gguf_build},
+    {0},
+};

@@ -1,0 +1,26 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The main job on the checkpoint in tests/data: an FP8 checkpoint becomes GGUF files, each checked and compared with its
+# source. `make demo` runs it; it leaves the files in ./demo.
+set -eu
+
+pare=${PARE:-./pare}
+source=tests/data/nano-v3
+
+# run COMMAND...: shows the command, then its output; a difference found (exit 1) is an answer, no failure
+run()
+{
+    printf '\n$ %s\n' "$*" | sed "s#^\\\$ $pare#\$ pare#"
+    "$@" || [ $? -eq 1 ]
+}
+
+mkdir -p demo
+printf 'An FP8 checkpoint of 8.7 million parameters with the architecture of DeepSeek-V3:\n'
+run "$pare" inspect $source
+run "$pare" convert $source -o demo/nano-v3-F32.gguf --recipe F32 --force
+run "$pare" convert $source -o demo/nano-v3-Q8_0.gguf --recipe Q8_0 --force
+run "$pare" convert $source -o demo/nano-v3-Q4_0.gguf --recipe Q4_0 --type token_embd,output=Q8_0 --force
+run "$pare" check demo/nano-v3-Q4_0.gguf
+printf '\nWhat 4 bits cost, tensor by tensor (rel: RMS of the error over RMS of the weights):\n'
+run "$pare" diff demo/nano-v3-F32.gguf demo/nano-v3-Q4_0.gguf
+printf '\nThe files are in ./demo; llama.cpp loads them.\n'

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ * Manifest: the hashes of a model's files, as JSON beside them (OUT.manifest.json; schemas/manifest.json).
+ *
+ * Every byte of a file is covered: its header (everything before the tensor data; of a side file the whole file) by one
+ * hash, each tensor by one, and padding between tensors is zeros. Hashes are XXH3-128: they find accidents, they do not stop
+ * attackers. File names are plain names in the manifest's folder, never paths. */
+#ifndef PARE_FORMATS_MANIFEST_H
+#define PARE_FORMATS_MANIFEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "formats/source.h"
+
+struct manifest_file {
+    const char *name;
+    uint64_t bytes, header_bytes;
+    char header_hash[HASH_TEXT];
+};
+
+struct manifest_tensor {
+    const char *name, *type;
+    uint64_t file; /* index into files */
+    uint64_t offset, bytes;
+    uint32_t n_dims;
+    uint64_t dims[TENSOR_MAX_DIMS];
+    char hash[HASH_TEXT];
+};
+
+struct manifest {
+    struct arena arena;
+    const char *tool;   /* "pare 0.1.0" */
+    const char *recipe; /* NULL for a manifest of something that was not converted here */
+    const char *source; /* name of the source, without its path; NULL likewise */
+    struct manifest_file *files;
+    size_t n_files;
+    struct manifest_tensor *tensors;
+    size_t n_tensors;
+};
+
+/* An empty manifest with room for so many entries (arrays in its arena, n_* still 0), or NULL. */
+struct manifest *manifest_new(size_t files, size_t tensors);
+void manifest_free(struct manifest *m); /* NULL is allowed */
+
+/* Writes it by a temporary name. */
+int manifest_save(const struct manifest *m, const char *path, struct error *e);
+/* Reads and validates one. NULL with ERR_FORMAT or ERR_IO. */
+struct manifest *manifest_load(const char *path, struct error *e);
+
+/* malloc'd path of the manifest of `path`: PATH.manifest.json beside a file, PATH/pare.manifest.json in a folder. */
+char *manifest_path(const char *path, int is_folder);
+
+#endif

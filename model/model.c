@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT
+ * Binding a source's tensors to roles. `slots` holds, for layer -1 (globals) to the last MTP layer, one struct stored per
+ * role and, behind them, n_routed_experts for each of the three expert roles: a fixed stride per layer. */
+#include "model/model.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "model/binding.h"
+
+enum { MAX_CONFIG = 16 << 20, EXPERT_ROLES = 3 };
+
+static size_t stride(const struct model *m)
+{
+    return ROLE_COUNT + EXPERT_ROLES * (size_t)m->params.n_routed_experts;
+}
+
+/* Where a place's tensor belongs; NULL when layer or expert do not exist. expert -1: a stack or a single matrix. */
+static struct stored *slot_of(const struct model *m, const struct place *at)
+{
+    if (at->layer < -1 || at->layer >= (int)arch_all_layers(&m->params) ||
+        at->expert >= (int)m->params.n_routed_experts)
+        return NULL;
+    size_t base = (size_t)(at->layer + 1) * stride(m);
+    if (at->expert < 0)
+        return &m->slots[base + at->role];
+    size_t kind = (size_t)(at->role - ROLE_FFN_GATE_EXPS);
+    return &m->slots[base + ROLE_COUNT + kind * m->params.n_routed_experts + (size_t)at->expert];
+}
+
+const struct stored *model_stored(const struct model *m, enum tensor_role role, int layer, int expert)
+{
+    struct place at = {role, layer, -1};
+    const struct stored *s = slot_of(m, &at);
+    if (s && !s->tensor && roles[role].flags & ROLE_EXPERT) {
+        at.expert = expert;
+        s = slot_of(m, &at);
+    }
+    return s && s->tensor ? s : NULL;
+}
+
+static int refuse(const struct model *m, const struct tensor *t, struct error *e, const char *what)
+{
+    error_set(e, ERR_FORMAT, t->offset, "%s", what);
+    error_at_file(e, m->source->files[t->file].path);
+    return error_at_tensor(e, t->name);
+}
+
+/* "..._scale_inv" -> the weight's name; 0 when it is none. */
+static int scaled_name(const char *name, char out[TENSOR_NAME])
+{
+    static const char suffix[] = "_scale_inv";
+    size_t n = strlen(name), k = sizeof suffix - 1;
+    if (n <= k || n - k >= TENSOR_NAME || strcmp(name + n - k, suffix))
+        return 0;
+    memcpy(out, name, n - k);
+    out[n - k] = '\0';
+    return 1;
+}
+
+static int is_ignored(const struct model *m, const char *name)
+{
+    size_t n = strlen(name);
+    static const char inv_freq[] = "rotary_emb.inv_freq"; /* a constant that some exports carry along */
+    if (n >= sizeof inv_freq - 1 && !strcmp(name + n - (sizeof inv_freq - 1), inv_freq))
+        return 1;
+    return m->params.tie_word_embeddings && !strcmp(name, roles[ROLE_OUTPUT].hf);
+}
+
+/* Puts one tensor (or scale) into its slot. */
+static int bind_tensor(struct model *m, const struct tensor *t, struct error *e)
+{
+    char weight_name[TENSOR_NAME];
+    struct place at;
+    int gguf = m->source->meta != NULL, is_scale = !gguf && scaled_name(t->name, weight_name);
+    const char *name = is_scale ? weight_name : t->name;
+    if (is_ignored(m, name))
+        return 0;
+    if (gguf ? role_parse_gguf(name, &at) : role_parse_hf(name, &at))
+        return refuse(m, t, e, "unknown tensor: no part of a DeepSeek model");
+    struct stored *s = slot_of(m, &at);
+    /* a GGUF may hold either form of kv_b */
+    int known = role_in_layer(at.role, m->family, &m->params, at.layer, gguf) ||
+                (gguf && roles[at.role].flags & ROLE_HF_FUSED && at.layer >= 0);
+    if (!s || !known)
+        return refuse(m, t, e, "the configuration has no place for this tensor (layer, expert or part)");
+    if (is_scale) {
+        s->scale = t;
+        return 0;
+    }
+    s->tensor = t;
+    s->type = quant_type_find(t->type->name);
+    return 0;
+}
+
+static int bind_all(struct model *m, struct error *e)
+{
+    size_t layers = (size_t)arch_all_layers(&m->params) + 1;
+    if (!(m->slots = arena_array(&m->arena, layers * stride(m), sizeof *m->slots)))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    for (size_t i = 0; i < m->source->n_tensors; i++)
+        if (bind_tensor(m, &m->source->tensors[i], e))
+            return -1;
+    return 0;
+}
+
+/* Whether the source has anything of this layer. */
+static int layer_has_tensors(const struct source *s, uint64_t layer)
+{
+    char prefix[TENSOR_NAME];
+    size_t lo = 0, hi = s->n_tensors;
+    snprintf(prefix, sizeof prefix, s->meta ? "blk.%" PRIu64 "." : "model.layers.%" PRIu64 ".", layer);
+    while (lo < hi) { /* the first name not below the prefix: names are sorted */
+        size_t mid = (lo + hi) / 2;
+        if (strcmp(s->tensors[mid].name, prefix) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < s->n_tensors && !strncmp(s->tensors[lo].name, prefix, strlen(prefix));
+}
+
+/* Re-exports often drop the MTP layer and keep the configuration that announces it. */
+static void drop_absent_mtp(struct model *m)
+{
+    struct arch_params *p = &m->params;
+    if (!p->num_nextn_predict_layers)
+        return;
+    for (uint64_t i = p->num_hidden_layers; i < arch_all_layers(p); i++)
+        if (layer_has_tensors(m->source, i))
+            return;
+    p->num_nextn_predict_layers = 0;
+    m->notes[m->n_notes++] = "the configuration announces an MTP layer that the files do not have";
+}
+
+static int read_config(struct model *m, struct error *e)
+{
+    static const char *const names[] = {"config.json", "inference/config_671B_v3.2.json"};
+    char *text[2] = {NULL, NULL};
+    size_t n[2] = {0, 0};
+    int found[2];
+    for (int i = 0; i < 2; i++)
+        if ((found[i] = source_side_file(m->source, names[i], MAX_CONFIG, &text[i], &n[i], e)) < 0)
+            goto out;
+    if (!found[0]) {
+        error_set(e, ERR_FORMAT, ERROR_NO_OFFSET,
+                  m->source->is_folder ? "the folder has no config.json"
+                                       : "one safetensors file is no model: give the folder with config.json");
+        error_at_file(e, m->source->path);
+        goto out;
+    }
+    m->family = arch_from_config(text[0], n[0], text[1], n[1], &m->params, e);
+    if (!m->family)
+        error_at_file(e, names[0]);
+out:
+    free(text[0]);
+    free(text[1]);
+    return m->family ? 0 : -1;
+}
+
+struct model *model_open(const struct source *s, struct error *e)
+{
+    struct model *m = calloc(1, sizeof *m);
+    if (!m) {
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+        return NULL;
+    }
+    m->source = s;
+    m->cpu = cpu_features();
+    if (s->note)
+        m->notes[m->n_notes++] = s->note;
+    if (s->meta) {
+        if (!(m->family = arch_from_gguf(s->meta, &m->params, e))) {
+            error_at_file(e, s->path);
+            goto fail;
+        }
+        m->params.tie_word_embeddings = source_find(s, roles[ROLE_OUTPUT].gguf) == NULL;
+    } else if (read_config(m, e)) {
+        goto fail;
+    }
+    drop_absent_mtp(m);
+    if (bind_all(m, e) || binding_check(m, e))
+        goto fail;
+    return m;
+fail:
+    model_close(m);
+    return NULL;
+}
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    arena_clear(&m->arena);
+    free(m);
+}
+
+int model_weight(const struct model *m, enum tensor_role role, int layer, struct weight *w)
+{
+    const struct arch_params *p = &m->params;
+    *w = (struct weight){.role = role, .layer = layer, .slabs = role_slabs(role, p)};
+    role_shape(role, p, &w->rows, &w->cols);
+    if (model_stored(m, role, layer, 0))
+        return 1;
+    w->from_kv_b = 1;
+    return roles[role].flags & ROLE_GGUF_SPLIT && model_stored(m, ROLE_ATTN_KV_B, layer, 0);
+}

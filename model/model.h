@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ * A model: a source whose tensors have been recognised, checked for completeness and shape against the architecture, and
+ * can be read as F32 rows by role, whatever their stored form.
+ *
+ * Both splits of MLA's kv_b are offered whichever the source has: ROLE_ATTN_K_B and ROLE_ATTN_V_B are cut (and K
+ * transposed) from a checkpoint's ROLE_ATTN_KV_B:
+ *   W = kv_b [heads * (nope + v)][kv_lora]
+ *   k_b[h][c][d] = W[h * (nope + v) + d][c]            d < nope
+ *   v_b[h][d][c] = W[h * (nope + v) + nope + d][c]     d < v
+ * Source: llama.cpp conversion/deepseek.py; DeepSeek-V3 inference/model.py. */
+#ifndef PARE_MODEL_MODEL_H
+#define PARE_MODEL_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "formats/source.h"
+#include "model/arch.h"
+#include "model/roles.h"
+#include "quant/types.h"
+
+/* One stored matrix, or a stack of them. Pointers belong to the source. */
+struct stored {
+    const struct tensor *tensor;
+    const struct tensor *scale; /* of FP8 tiles, or NULL */
+    const struct quant_type *type; /* NULL: a storage type without a codec here */
+};
+
+struct model {
+    const struct source *source; /* borrowed; must outlive the model */
+    const struct family *family;
+    struct arch_params params;
+    const char *notes[8]; /* odd but harmless findings, for the user */
+    size_t n_notes;
+    unsigned cpu; /* features for the decoders */
+    struct arena arena;
+    struct stored *slots; /* see model.c */
+};
+
+/* Recognises every tensor of the source. ERR_UNSUPPORTED for another family, ERR_FORMAT for anything missing, unknown,
+ * of a wrong shape or dtype, naming the tensor (and how many more there are). Returns NULL on error. */
+struct model *model_open(const struct source *s, struct error *e);
+void model_close(struct model *m); /* NULL is allowed; the source stays open */
+
+/* The stored tensor behind a role, layer (-1: global) and expert (of expert roles; otherwise 0), or NULL. A stack in one
+ * tensor (GGUF) is returned for any expert. Not for K_B/V_B of a source that has kv_b. */
+const struct stored *model_stored(const struct model *m, enum tensor_role role, int layer, int expert);
+
+/* How the matrices of one role in one layer are read. Plain data; copy freely. */
+struct weight {
+    enum tensor_role role;
+    int layer;
+    uint64_t slabs, rows, cols; /* slabs (experts, heads or 1) of [rows][cols] */
+    int from_kv_b;              /* cut from kv_b */
+};
+
+/* 1 and fills *w when the model has this role in this layer (directly or cut from kv_b), else 0. */
+int model_weight(const struct model *m, enum tensor_role role, int layer, struct weight *w);
+
+/* Scratch bytes that weight_read needs for n_rows rows. */
+size_t weight_scratch(const struct model *m, const struct weight *w, uint64_t n_rows);
+
+/* Reads rows [row0, row0 + n_rows) of one slab as F32 [n_rows][cols]. `scratch` is the caller's, of weight_scratch bytes,
+ * aligned for float. All values are finite: NaN, infinity, FP8 NaN codes and scales that are negative or not finite are
+ * ERR_FORMAT with tensor, row and column. *amax, unless NULL, gets a bound on the magnitudes (the largest of the stored
+ * rows that were read). Thread-safe. */
+int weight_read(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows, float *out,
+                void *scratch, float *amax, struct error *e);
+
+/* Name of a matrix in the source's own terms, for messages and lists: of a checkpoint tensor per expert, of a GGUF stack
+ * the stack's name. */
+const char *weight_source_name(const struct model *m, const struct weight *w, uint64_t slab, char out[TENSOR_NAME]);
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT
+ * Reading weights as F32 rows, from any stored form. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/model.h"
+#include "quant/floats.h"
+#include "quant/fp8_tiles.h"
+#include "quant/scan.h"
+
+/* What one read of stored rows takes. */
+struct rows {
+    const struct stored *s;
+    uint64_t row0, n, cols; /* rows of the stored tensor taken as a matrix */
+};
+
+static uint64_t align16(uint64_t n)
+{
+    return (n + 15) / 16 * 16;
+}
+
+static uint64_t row_bytes(const struct stored *s, uint64_t cols)
+{
+    return cols / s->type->block_len * s->type->block_bytes;
+}
+
+static uint64_t tiles_across(const struct model *m, uint64_t cols)
+{
+    return (cols + m->params.tile_cols - 1) / m->params.tile_cols;
+}
+
+/* Tile rows that n rows can touch, wherever they begin. */
+static uint64_t max_tile_rows(const struct model *m, uint64_t n)
+{
+    return n / m->params.tile_rows + 2;
+}
+
+/* Scratch: F32 scales first, then the raw bytes of scales and rows. */
+static uint64_t stored_scratch(const struct model *m, const struct rows *r)
+{
+    uint64_t bytes = align16(r->n * row_bytes(r->s, r->cols));
+    if (r->s->scale)
+        bytes += 2 * align16(4 * max_tile_rows(m, r->n) * tiles_across(m, r->cols));
+    return bytes;
+}
+
+static int value_error(const struct rows *r, uint64_t index, const char *what, struct error *e)
+{
+    error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "%s at row %" PRIu64 ", column %" PRIu64, what, r->row0 + index / r->cols,
+              index % r->cols);
+    return error_at_tensor(e, r->s->tensor->name);
+}
+
+/* Reads the scales of the tile rows that r touches into F32. */
+static int read_scales(const struct model *m, const struct rows *r, float *scales, uint8_t *raw, struct error *e)
+{
+    const struct tensor *t = r->s->scale;
+    uint64_t across = tiles_across(m, r->cols), first = r->row0 / m->params.tile_rows;
+    uint64_t last = (r->row0 + r->n - 1) / m->params.tile_rows, n = (last - first + 1) * across;
+    uint32_t size = t->type->block_bytes;
+    if (source_read(m->source, t, first * across * size, raw, (size_t)(n * size), e))
+        return -1;
+    for (uint64_t i = 0; i < n; i++) {
+        if (size == 1)
+            scales[i] = e8m0_to_f32(raw[i]);
+        else
+            memcpy(&scales[i], raw + 4 * i, 4);
+        if (!(scales[i] >= 0) || scales[i] > 3.402823466e38f) {
+            error_set(e, ERR_FORMAT, t->offset + (first * across + i) * size, "scale %g is negative or not finite",
+                      (double)scales[i]);
+            return error_at_tensor(e, t->name);
+        }
+    }
+    return 0;
+}
+
+/* Rows of one stored tensor, decoded and proven finite. */
+static int read_stored(const struct model *m, const struct rows *r, float *out, void *scratch, float *amax,
+                       struct error *e)
+{
+    const struct stored *s = r->s;
+    uint64_t bytes = r->n * row_bytes(s, r->cols), count = r->n * r->cols, bad;
+    uint8_t *raw = scratch;
+    float *scales = NULL;
+    if (s->scale) {
+        uint64_t room = align16(4 * max_tile_rows(m, r->n) * tiles_across(m, r->cols));
+        scales = scratch;
+        if (read_scales(m, r, scales, raw + room, e))
+            return -1;
+        raw += 2 * room;
+    }
+    if (source_read(m->source, s->tensor, r->row0 * row_bytes(s, r->cols), raw, (size_t)bytes, e))
+        return -1;
+    if (s->scale) {
+        struct fp8_rows f = {.codes = raw, .scale_inv = scales, .first_row = (size_t)r->row0, .rows = (size_t)r->n,
+                             .cols = (size_t)r->cols, .tile_rows = (size_t)m->params.tile_rows,
+                             .tile_cols = (size_t)m->params.tile_cols};
+        if ((bad = fp8_decode_rows(&f, out, m->cpu)) < count)
+            return value_error(r, bad, "NaN (an FP8 code)", e);
+    } else {
+        struct quant_kernels k = quant_kernels_for(s->type, m->cpu);
+        k.decode(raw, out, (size_t)(count / s->type->block_len));
+    }
+    if ((bad = scan_finite(out, (size_t)count, amax)) < count)
+        return value_error(r, bad, "a value that is NaN or infinite", e);
+    return 0;
+}
+
+/* Where the rows of `slab` lie: in their own tensor or in a stack. */
+static struct rows locate(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n)
+{
+    const struct stored *s = model_stored(m, w->role, w->layer, (int)slab);
+    int in_stack = m->source->meta != NULL;
+    return (struct rows){.s = s, .row0 = row0 + (in_stack ? slab * w->rows : 0), .n = n, .cols = w->cols};
+}
+
+/* The rows of kv_b that one head's K or V half takes. */
+static struct rows locate_half(const struct model *m, const struct weight *w, uint64_t head)
+{
+    const struct arch_params *p = &m->params;
+    uint64_t per_head = p->qk_nope_head_dim + p->v_head_dim;
+    int is_v = w->role == ROLE_ATTN_V_B;
+    return (struct rows){.s = model_stored(m, ROLE_ATTN_KV_B, w->layer, 0),
+                         .row0 = head * per_head + (is_v ? p->qk_nope_head_dim : 0),
+                         .n = is_v ? p->v_head_dim : p->qk_nope_head_dim,
+                         .cols = p->kv_lora_rank};
+}
+
+size_t weight_scratch(const struct model *m, const struct weight *w, uint64_t n_rows)
+{
+    struct rows r = w->from_kv_b ? locate_half(m, w, 0) : locate(m, w, 0, 0, n_rows);
+    if (w->from_kv_b && w->role == ROLE_ATTN_V_B)
+        r.n = n_rows;
+    if (!r.s->type)
+        return 0;
+    uint64_t bytes = stored_scratch(m, &r);
+    if (w->from_kv_b && w->role == ROLE_ATTN_K_B)
+        bytes += align16(4 * r.n * r.cols); /* the half before it is transposed */
+    return (size_t)bytes;
+}
+
+/* k_b rows [row0, row0 + n) of a head are columns of kv_b's K half. */
+static int read_k_half(const struct model *m, struct rows half, uint64_t row0, uint64_t n, float *out, void *scratch,
+                       float *amax, struct error *e)
+{
+    float *f = scratch;
+    uint64_t room = align16(4 * half.n * half.cols);
+    if (read_stored(m, &half, f, (uint8_t *)scratch + room, amax, e))
+        return -1;
+    for (uint64_t c = 0; c < n; c++)
+        for (uint64_t d = 0; d < half.n; d++)
+            out[c * half.n + d] = f[d * half.cols + row0 + c];
+    return 0;
+}
+
+int weight_read(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows, float *out,
+                void *scratch, float *amax, struct error *e)
+{
+    float ignored;
+    struct rows r = w->from_kv_b ? locate_half(m, w, slab) : locate(m, w, slab, row0, n_rows);
+    const struct tensor *t = r.s->tensor;
+    int rc;
+    amax = amax ? amax : &ignored;
+    if (!r.s->type) {
+        error_set(e, ERR_UNSUPPORTED, t->offset, "no decoder for type %s", t->type->name);
+        error_at_tensor(e, t->name);
+        rc = -1;
+    } else if (w->from_kv_b && w->role == ROLE_ATTN_K_B) {
+        rc = read_k_half(m, r, row0, n_rows, out, scratch, amax, e);
+    } else {
+        if (w->from_kv_b) {
+            r.row0 += row0;
+            r.n = n_rows;
+        }
+        rc = read_stored(m, &r, out, scratch, amax, e);
+    }
+    return rc ? error_at_file(e, m->source->files[t->file].path) : 0;
+}
+
+const char *weight_source_name(const struct model *m, const struct weight *w, uint64_t slab, char out[TENSOR_NAME])
+{
+    const struct stored *s = model_stored(m, w->from_kv_b ? ROLE_ATTN_KV_B : w->role, w->layer, (int)slab);
+    snprintf(out, TENSOR_NAME, "%s", s->tensor->name);
+    return out;
+}

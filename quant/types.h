@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ * Quantization types: number formats and block quantizers, floats <-> blocks. Nothing here knows a file.
+ *
+ * quant_types is the only list: the CLI's choices, the kernel tests and the help walk it. Names are the field's and equal
+ * the storage names of formats/. */
+#ifndef PARE_QUANT_TYPES_H
+#define PARE_QUANT_TYPES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The kernels of a type, over n consecutive blocks. Blocks are packed; x holds n * block_len floats. x must be finite and
+ * within the type's max_abs for encode. No alignment is asked for; nothing is allocated; thread-safe. Encoding is
+ * deterministic and the same on every instruction set. encode NULL: the type is read, never written. */
+struct quant_kernels {
+    void (*encode)(const float *x, void *blocks, size_t n);
+    void (*decode)(const void *blocks, float *x, size_t n);
+};
+
+/* Replaces entries of *k by variants that these CPU features allow (base/cpu.h). */
+typedef void quant_simd_fn(struct quant_kernels *k, unsigned cpu);
+
+enum quant_flags {
+    QT_FLOAT = 1 << 0, /* a plain number format, one number per block */
+    QT_TILED = 1 << 1, /* multiplied by one scale per tile that lies in another tensor (fp8_tiles.h) */
+};
+
+struct quant_type {
+    const char *name;
+    int gguf_id;              /* id in the GGUF specification; -1: not storable in GGUF */
+    uint32_t block_len;       /* weights per block */
+    uint32_t block_bytes;     /* stored bytes per block, scales included */
+    unsigned flags;
+    float max_abs;            /* encode takes |x| up to this without becoming infinite */
+    struct quant_kernels ref; /* scalar encode and decode: the definition of the type */
+    quant_simd_fn *simd;      /* NULL: scalar only */
+};
+
+extern const struct quant_type quant_types[]; /* ends with a row whose name is NULL */
+
+/* By name, in any case of letters, or NULL. */
+const struct quant_type *quant_type_find(const char *name);
+
+/* The best kernels for these features. */
+struct quant_kernels quant_kernels_for(const struct quant_type *t, unsigned cpu);
+
+/* Bits per weight, scales included. */
+double quant_type_bpw(const struct quant_type *t);
+
+#endif

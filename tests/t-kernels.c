@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT
+ * Every kernel of every quantization type, on every instruction set, against the scalar reference run one block at a time:
+ * the same bytes for 1 to 17 blocks, wherever the buffers begin, and not a byte written beside them.
+ * With --bench: prints million weights per second of each kernel instead. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cpu.h"
+#include "quant/fp8_tiles.h"
+#include "quant/types.h"
+#include "tests/tap.h"
+
+enum { MAX_BLOCKS = 17, GUARD = 64, SHIFTS = 5 };
+
+static const struct isa {
+    const char *name;
+    unsigned cpu;
+} isas[] = {{"scalar", 0}, {"avx2", CPU_AVX2}, {"avx512", CPU_AVX2 | CPU_AVX512}};
+
+static const char *const patterns[] = {"random",    "heavy-tailed", "all zero",  "all -0",       "one-hot",
+                                       "alternating", "subnormal",  "nearly subnormal", "max magnitude"};
+enum { PATTERNS = sizeof patterns / sizeof *patterns };
+
+static float clamp(double v, float limit)
+{
+    return v > (double)limit ? limit : v < -(double)limit ? -limit : (float)v;
+}
+
+/* The i-th of n numbers of a pattern, within the type's range. */
+static float number(int pattern, size_t i, size_t n, float limit, uint64_t *state)
+{
+    uint32_t bits = (uint32_t)rng_next(state);
+    float f;
+    switch (pattern) {
+    case 0:
+        return clamp(rng_gauss(state), limit);
+    case 1:
+        return clamp(ldexp(rng_gauss(state), (int)(bits % 40) - 25), limit);
+    case 2:
+        return 0;
+    case 3:
+        return -0.0f;
+    case 4:
+        return i == n / 3 ? -limit / 3 : 0;
+    case 5:
+        return i % 2 ? 1.0f : -1.0f;
+    case 6:
+    case 7: /* exponents 0, or 0 to 11 by block: around the place where 1 / d of a block's scale d becomes infinite */
+        bits = (bits & 0x807fffff) | (pattern == 6 ? 0 : (uint32_t)(i / 32 % 12) << 23);
+        memcpy(&f, &bits, sizeof f);
+        return f;
+    default:
+        return bits & 1 ? limit : -limit;
+    }
+}
+
+static void fill_floats(float *x, size_t n, int pattern, float limit, uint64_t seed)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = number(pattern, i, n, limit, &seed);
+}
+
+/* n bytes of output, `shift` bytes off alignment, between guards. */
+struct guarded {
+    uint8_t *memory, *at;
+    size_t n;
+};
+
+static struct guarded guarded_new(size_t n, size_t shift)
+{
+    struct guarded g = {.memory = malloc(n + shift + 2 * GUARD), .n = n};
+    if (!g.memory)
+        bail("out of memory");
+    memset(g.memory, 0xa5, n + shift + 2 * GUARD);
+    g.at = g.memory + GUARD + shift;
+    return g;
+}
+
+/* Frees; returns whether the guards are whole. */
+static int guarded_free(struct guarded *g)
+{
+    int whole = 1;
+    for (const uint8_t *p = g->memory; p < g->at; p++)
+        whole &= *p == 0xa5;
+    for (size_t i = 0; i < GUARD; i++)
+        whole &= g->at[g->n + i] == 0xa5;
+    free(g->memory);
+    return whole;
+}
+
+/* A copy that ends where its memory ends, so that AddressSanitizer sees a read beyond it. */
+static void *copy_at(const void *bytes, size_t n, size_t shift, void **memory)
+{
+    *memory = malloc(n + shift);
+    if (!*memory)
+        bail("out of memory");
+    return memcpy((uint8_t *)*memory + shift, bytes, n);
+}
+
+static int encodes_alike(const struct quant_type *t, const struct quant_kernels *k, size_t n, int pattern, size_t shift)
+{
+    static uint8_t want[MAX_BLOCKS * 1024];
+    static float x[MAX_BLOCKS * 256];
+    void *memory;
+    fill_floats(x, n * t->block_len, pattern, t->max_abs, n * 1000 + (uint64_t)pattern);
+    for (size_t i = 0; i < n; i++)
+        t->ref.encode(x + i * t->block_len, want + i * t->block_bytes, 1);
+    const float *in = copy_at(x, n * t->block_len * sizeof *x, shift * sizeof *x, &memory);
+    struct guarded out = guarded_new(n * t->block_bytes, shift);
+    k->encode(in, out.at, n);
+    int same = !memcmp(out.at, want, out.n);
+    free(memory);
+    return guarded_free(&out) && same;
+}
+
+/* Pattern PATTERNS: any bytes, NaN and infinite scales among them. */
+static int decodes_alike(const struct quant_type *t, const struct quant_kernels *k, size_t n, int pattern, size_t shift)
+{
+    static uint8_t blocks[MAX_BLOCKS * 1024];
+    static float x[MAX_BLOCKS * 256], want[MAX_BLOCKS * 256];
+    uint64_t state = n;
+    void *memory;
+    if (pattern < PATTERNS) {
+        fill_floats(x, n * t->block_len, pattern, t->max_abs, n * 1000 + (uint64_t)pattern);
+        t->ref.encode(x, blocks, n);
+    } else {
+        for (size_t i = 0; i < n * t->block_bytes; i++)
+            blocks[i] = (uint8_t)rng_next(&state);
+    }
+    for (size_t i = 0; i < n; i++)
+        t->ref.decode(blocks + i * t->block_bytes, want + i * t->block_len, 1);
+    const void *in = copy_at(blocks, n * t->block_bytes, shift, &memory);
+    struct guarded out = guarded_new(n * t->block_len * sizeof *want, shift * sizeof *want);
+    k->decode(in, (float *)(void *)out.at, n);
+    int same = !memcmp(out.at, want, out.n);
+    free(memory);
+    return guarded_free(&out) && same;
+}
+
+typedef int alike_fn(const struct quant_type *t, const struct quant_kernels *k, size_t n, int pattern, size_t shift);
+
+static void test_kernel(const struct quant_type *t, const struct isa *isa, const char *what, alike_fn *alike, int n_patterns)
+{
+    struct quant_kernels k = quant_kernels_for(t, isa->cpu);
+    for (size_t n = 1; n <= MAX_BLOCKS; n++) {
+        int wrong = 0;
+        for (int p = 0; p < n_patterns; p++)
+            for (size_t shift = 0; shift < SHIFTS; shift++)
+                if (!alike(t, &k, n, p, shift) && !wrong++)
+                    note("first wrong: pattern %s, buffers shifted by %zu", p < PATTERNS ? patterns[p] : "any bytes", shift);
+        ok(!wrong, "%s %s, %s, %zu blocks: the scalar reference's bytes", t->name, what, isa->name, n);
+    }
+}
+
+static void skip_kernel(const struct quant_type *t, const struct isa *isa, const char *what)
+{
+    char reason[64];
+    snprintf(reason, sizeof reason, "this machine has no %s", isa->name);
+    for (size_t n = 1; n <= MAX_BLOCKS; n++)
+        skip(reason, "%s %s, %s, %zu blocks: the scalar reference's bytes", t->name, what, isa->name, n);
+}
+
+static void test_table(void)
+{
+    int good = 1, scalar = 1;
+    for (const struct quant_type *t = quant_types; t->name; t++) {
+        struct quant_kernels k = quant_kernels_for(t, 0);
+        scalar &= k.encode == t->ref.encode && k.decode == t->ref.decode;
+        good &= t->block_len <= 256 && t->block_bytes <= 1024 && t->max_abs > 0 && t->ref.decode && quant_type_find(t->name) == t;
+    }
+    ok(good, "every type has a name that finds it, a block, a range and a decoder");
+    ok(scalar, "without CPU features every type has its reference kernels");
+    ok(quant_type_find("q8_0") == quant_type_find("Q8_0") && quant_type_find("q8_0"), "names are found in any case: q8_0");
+    ok(!quant_type_find("Q9_9") && !quant_type_find(""), "unknown names give NULL");
+    ok(quant_type_bpw(quant_type_find("Q8_0")) == 8.5 && quant_type_bpw(quant_type_find("Q4_0")) == 4.5,
+       "Q8_0 takes 8.5 bits per weight, Q4_0 4.5");
+}
+
+/* At the ends of a type's range nothing becomes infinite, and its error stays in bounds. */
+static void test_range(const struct quant_type *t)
+{
+    float x[256], y[256];
+    uint8_t blocks[1024];
+    int finite = 1;
+    for (uint32_t i = 0; i < t->block_len; i++)
+        x[i] = i % 2 ? t->max_abs : -t->max_abs;
+    t->ref.encode(x, blocks, 1);
+    t->ref.decode(blocks, y, 1);
+    for (uint32_t i = 0; i < t->block_len; i++)
+        finite &= isfinite(y[i]) && fabsf(y[i]) <= t->max_abs;
+    ok(finite, "%s: +-%g, the ends of its range, stay finite", t->name, (double)t->max_abs);
+}
+
+static double now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+}
+
+static void print_rate(const char *name, const char *what, const char *isa, double weights, double seconds)
+{
+    printf("%-8s %-6s %-7s %9.1f million weights/s\n", name, what, isa, 1e-6 * weights / seconds);
+}
+
+static int bench(void)
+{
+    enum { N = 1 << 16 }; /* 256 kB of floats: in the second-level cache */
+    static float x[N];
+    static uint8_t blocks[4 * N];
+    for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
+        if (isas[i].cpu & ~cpu_features())
+            continue;
+        for (const struct quant_type *t = quant_types; t->name; t++) {
+            struct quant_kernels k = quant_kernels_for(t, isas[i].cpu);
+            for (int decode = 0; decode < 2; decode++) {
+                double start, done_weights = 0;
+                fill_floats(x, N, 0, t->max_abs, 1);
+                k.encode(x, blocks, N / t->block_len);
+                for (start = now(); now() - start < 0.2; done_weights += N)
+                    if (decode)
+                        k.decode(blocks, x, N / t->block_len);
+                    else
+                        k.encode(x, blocks, N / t->block_len);
+                print_rate(t->name, decode ? "decode" : "encode", isas[i].name, done_weights, now() - start);
+            }
+        }
+        double start, done_weights = 0;
+        memset(blocks, 0x3c, N);
+        for (start = now(); now() - start < 0.2; done_weights += N)
+            for (size_t at = 0; at < N; at += 128)
+                fp8_run_for(isas[i].cpu)(blocks + at, 0.01f, 128, x + at);
+        print_rate("fp8 run", "decode", isas[i].name, done_weights, now() - start);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && !strcmp(argv[1], "--bench"))
+        return bench();
+    test_table();
+    for (const struct quant_type *t = quant_types; t->name; t++) {
+        if (t->ref.encode)
+            test_range(t);
+        for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
+            int missing = (isas[i].cpu & ~cpu_features()) != 0;
+            if (missing && t->ref.encode)
+                skip_kernel(t, &isas[i], "encode");
+            else if (t->ref.encode)
+                test_kernel(t, &isas[i], "encode", encodes_alike, PATTERNS);
+            if (missing)
+                skip_kernel(t, &isas[i], "decode");
+            else
+                test_kernel(t, &isas[i], "decode", decodes_alike, PATTERNS + 1);
+        }
+    }
+    return done();
+}

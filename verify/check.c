@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT
+ * Check: jobs (a matrix, a hashed range) run in any order on any thread; each leaves its verdict in its own place, and the
+ * report is put together in job order. */
+#include "verify/check.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "verify/hashing.h"
+
+enum { CHUNK_FLOATS = 1 << 19 };
+
+struct job {
+    struct weight weight; /* value jobs */
+    uint64_t slab;
+    size_t file, tensor; /* hash jobs; tensor SIZE_MAX: the header */
+    uint64_t bytes;      /* for the progress */
+    char *verdict;       /* malloc'd text of a finding, or NULL */
+};
+
+struct run {
+    const struct model *model;
+    const struct manifest *manifest;
+    struct io_file *files; /* of the manifest */
+    struct job *jobs;
+    size_t n, room;
+    uint64_t done, total;
+    int failed;
+    struct error error;
+    const struct check_hooks *hooks;
+};
+
+static struct job *add_job(struct run *r, struct error *e)
+{
+    if (r->n == r->room) {
+        size_t room = r->room ? 2 * r->room : 256;
+        struct job *jobs = realloc(r->jobs, room * sizeof *jobs);
+        if (!jobs) {
+            error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+            return NULL;
+        }
+        r->jobs = jobs;
+        r->room = room;
+    }
+    struct job *j = &r->jobs[r->n++];
+    *j = (struct job){.tensor = SIZE_MAX};
+    return j;
+}
+
+static void finish_job(struct run *r, const struct job *j)
+{
+#pragma omp critical(check_progress)
+    {
+        r->done += j->bytes;
+        if (r->hooks->progress)
+            r->hooks->progress(r->hooks->context, r->done, r->total);
+        if (r->hooks->stop && r->hooks->stop(r->hooks->context) && !r->failed)
+            r->failed = error_set(&r->error, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted");
+    }
+}
+
+static void fail(struct run *r, const struct error *e)
+{
+#pragma omp critical(check_progress)
+    {
+        if (!r->failed) {
+            r->failed = 1;
+            r->error = *e;
+        }
+    }
+}
+
+static int has_failed(const struct run *r)
+{
+    int f;
+#pragma omp critical(check_progress)
+    f = r->failed;
+    return f;
+}
+
+/* What an error about data says, as a finding. Anything else stops the check. */
+static int verdict(struct job *j, const struct error *e)
+{
+    if (e->code != ERR_FORMAT)
+        return -1;
+    j->verdict = strdup(e->text);
+    return 0;
+}
+
+/* Scales of an FP8 tensor that decode to nothing useful. */
+static int check_scales(const struct run *r, struct job *j, const struct stored *s, struct error *e)
+{
+    uint64_t n = tensor_elements(s->scale), bytes = s->scale->bytes, zeros = 0;
+    uint8_t *raw = malloc((size_t)bytes + 1);
+    if (!raw)
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    int rc = source_read(r->model->source, s->scale, 0, raw, (size_t)bytes, e);
+    for (uint64_t i = 0; !rc && i < n && s->scale->type->block_bytes == 4; i++) {
+        float f;
+        memcpy(&f, raw + 4 * i, 4);
+        zeros += f < 1.1754944e-38f; /* zero or subnormal; negative and NaN are errors of reading */
+    }
+    free(raw);
+    if (!rc && zeros) {
+        char text[96];
+        snprintf(text, sizeof text, "%" PRIu64 " of %" PRIu64 " tile scales are zero or subnormal", zeros, n);
+        j->verdict = strdup(text);
+    }
+    return rc;
+}
+
+static int check_matrix(const struct run *r, struct job *j, struct error *e)
+{
+    const struct weight *w = &j->weight;
+    const struct stored *s = model_stored(r->model, w->role, w->layer, (int)j->slab);
+    uint64_t rows = CHUNK_FLOATS / w->cols;
+    rows = rows < 1 ? 1 : rows > w->rows ? w->rows : rows;
+    float *x = malloc((size_t)(rows * w->cols) * sizeof *x), largest = 0;
+    void *scratch = malloc(weight_scratch(r->model, w, rows) + 64);
+    int rc = x && scratch ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (!rc && s->scale)
+        rc = check_scales(r, j, s, e);
+    for (uint64_t at = 0; !rc && at < w->rows; at += rows) {
+        uint64_t n = w->rows - at < rows ? w->rows - at : rows;
+        float amax;
+        rc = weight_read(r->model, w, j->slab, at, n, x, scratch, &amax, e);
+        largest = amax > largest ? amax : largest;
+    }
+    free(x);
+    free(scratch);
+    if (!rc && largest == 0 && !j->verdict && !(roles[w->role].flags & ROLE_VECTOR))
+        j->verdict = strdup("all values are zero");
+    return rc && verdict(j, e) ? -1 : 0;
+}
+
+static int check_range(const struct run *r, struct job *j, struct error *e)
+{
+    const struct manifest_file *f = &r->manifest->files[j->file];
+    int header = j->tensor == SIZE_MAX;
+    char got[HASH_TEXT];
+    const struct manifest_tensor *t = header ? NULL : &r->manifest->tensors[j->tensor];
+    if (r->files[j->file].fd < 0)
+        return 0; /* its own finding already */
+    if (hash_range(&r->files[j->file], header ? 0 : t->offset, header ? f->header_bytes : t->bytes, got, e))
+        return verdict(j, e);
+    if (strcmp(got, header ? f->header_hash : t->hash))
+        j->verdict = strdup(header ? "the header's bytes differ from the manifest's hash"
+                                   : "the tensor's bytes differ from the manifest's hash");
+    return 0;
+}
+
+static int run_jobs(struct run *r, int threads, int (*one)(const struct run *, struct job *, struct error *))
+{
+    for (size_t i = 0; i < r->n; i++)
+        r->total += r->jobs[i].bytes;
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (size_t i = 0; i < r->n; i++) {
+        struct error e = {0};
+        if (has_failed(r))
+            continue;
+        if (one(r, &r->jobs[i], &e))
+            fail(r, &e);
+        finish_job(r, &r->jobs[i]);
+    }
+    return r->failed;
+}
+
+static int add_finding(struct check_report *r, const char *tensor, const char *text, struct error *e)
+{
+    r->n_problems++;
+    if (!r->findings && !(r->findings = arena_array(&r->arena, CHECK_MAX, sizeof *r->findings)))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (r->n_findings == CHECK_MAX)
+        return 0;
+    struct finding *f = &r->findings[r->n_findings++];
+    f->tensor = arena_copy(&r->arena, tensor, strlen(tensor));
+    f->text = arena_copy(&r->arena, text, strlen(text));
+    return f->tensor && f->text ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+}
+
+/* "name (expert 3)": in a stack the tensor's name alone says too little. */
+static void job_name(const struct run *r, const struct job *j, char *out, size_t size)
+{
+    char name[TENSOR_NAME];
+    if (r->manifest) {
+        const char *s = j->tensor == SIZE_MAX ? r->manifest->files[j->file].name
+                                              : r->manifest->tensors[j->tensor].name;
+        snprintf(out, size, "%s", s);
+        return;
+    }
+    weight_source_name(r->model, &j->weight, j->slab, name);
+    if (j->weight.slabs > 1 && r->model->source->meta)
+        snprintf(out, size, "%s (slab %" PRIu64 ")", name, j->slab);
+    else
+        snprintf(out, size, "%s", name);
+}
+
+static int collect(struct run *r, struct check_report *report, struct error *e)
+{
+    int rc = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        char name[2 * TENSOR_NAME];
+        struct job *j = &r->jobs[i];
+        if (j->verdict && !rc) {
+            job_name(r, j, name, sizeof name);
+            rc = add_finding(report, name, j->verdict, e);
+        }
+        free(j->verdict);
+        report->bytes += j->bytes;
+    }
+    report->matrices += r->n;
+    free(r->jobs);
+    if (r->failed && e)
+        *e = r->error;
+    return r->failed ? -1 : rc;
+}
+
+int check_values(const struct model *m, int threads, const struct check_hooks *hooks, struct check_report *report,
+                 struct error *e)
+{
+    struct run r = {.model = m, .hooks = hooks};
+    for (int layer = -1; layer < (int)arch_all_layers(&m->params); layer++)
+        for (int role = 0; role < ROLE_COUNT; role++) {
+            struct weight w;
+            if (!model_weight(m, (enum tensor_role)role, layer, &w) || w.from_kv_b)
+                continue;
+            for (uint64_t slab = 0; slab < w.slabs; slab++) {
+                struct job *j = add_job(&r, e);
+                if (!j) {
+                    free(r.jobs);
+                    return -1;
+                }
+                j->weight = w;
+                j->slab = slab;
+                j->bytes = w.rows * w.cols;
+            }
+        }
+    run_jobs(&r, threads, check_matrix);
+    return collect(&r, report, e);
+}
+
+/* Opens the manifest's files; what is wrong with a file as a whole is a finding. */
+static int open_files(struct run *r, const char *folder, char **paths, struct check_report *report, struct error *e)
+{
+    for (size_t i = 0; i < r->manifest->n_files; i++) {
+        const struct manifest_file *f = &r->manifest->files[i];
+        struct error why = {0};
+        char text[160];
+        if (!(paths[i] = io_join(folder, f->name)))
+            return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+        if (io_open(&r->files[i], paths[i], &why)) {
+            if (add_finding(report, f->name, why.text, e))
+                return -1;
+        } else if (r->files[i].size != f->bytes) {
+            snprintf(text, sizeof text, "the file has %" PRIu64 " bytes, the manifest says %" PRIu64, r->files[i].size,
+                     f->bytes);
+            if (add_finding(report, f->name, text, e))
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static int add_hash_jobs(struct run *r, struct error *e)
+{
+    for (size_t i = 0; i < r->manifest->n_files; i++) {
+        struct job *j = add_job(r, e);
+        if (!j)
+            return -1;
+        j->file = i;
+        j->bytes = r->manifest->files[i].header_bytes;
+    }
+    for (size_t i = 0; i < r->manifest->n_tensors; i++) {
+        struct job *j = add_job(r, e);
+        if (!j)
+            return -1;
+        j->file = (size_t)r->manifest->tensors[i].file;
+        j->tensor = i;
+        j->bytes = r->manifest->tensors[i].bytes;
+    }
+    return 0;
+}
+
+int check_hashes(const struct manifest *m, const char *folder, int threads, const struct check_hooks *hooks,
+                 struct check_report *report, struct error *e)
+{
+    struct run r = {.manifest = m, .hooks = hooks};
+    char **paths = calloc(m->n_files + 1, sizeof *paths);
+    int rc = -1;
+    r.files = calloc(m->n_files + 1, sizeof *r.files);
+    for (size_t i = 0; r.files && i < m->n_files; i++)
+        r.files[i].fd = -1;
+    if (!paths || !r.files)
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    else if (!open_files(&r, folder, paths, report, e) && !add_hash_jobs(&r, e)) {
+        run_jobs(&r, threads, check_range);
+        rc = collect(&r, report, e);
+    } else {
+        free(r.jobs);
+    }
+    for (size_t i = 0; r.files && paths && i < m->n_files; i++) {
+        io_close(&r.files[i]);
+        free(paths[i]);
+    }
+    free(r.files);
+    free(paths);
+    return rc;
+}
+
+void check_report_clear(struct check_report *r)
+{
+    arena_clear(&r->arena);
+    *r = (struct check_report){0};
+}

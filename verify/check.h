@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ * Check: values of a model (NaN, infinity, scales, all-zero matrices) and hashes of files against a manifest. Structure is
+ * checked by opening: source_open and model_open refuse what is damaged. */
+#ifndef PARE_VERIFY_CHECK_H
+#define PARE_VERIFY_CHECK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "formats/manifest.h"
+#include "model/model.h"
+
+struct finding {
+    const char *tensor; /* or file */
+    const char *text;
+};
+
+struct check_report {
+    struct arena arena;
+    struct finding *findings; /* in model order, whatever the threads did; at most CHECK_MAX are kept */
+    size_t n_findings;        /* kept */
+    uint64_t n_problems;      /* all */
+    uint64_t matrices, bytes; /* looked at */
+};
+enum { CHECK_MAX = 1000 };
+
+struct check_hooks { /* as stream_hooks: one thread at a time; may be NULL */
+    void (*progress)(void *context, uint64_t done, uint64_t total);
+    int (*stop)(void *context);
+    void *context;
+};
+
+/* Adds findings to *r (zeroed before the first use). 0 also when there are findings; -1 when the check itself could not be
+ * done (I/O, memory, interrupted). */
+int check_values(const struct model *m, int threads, const struct check_hooks *hooks, struct check_report *r,
+                 struct error *e);
+/* `folder` is where the manifest's files lie. A file that is missing, too short or too long is a finding. */
+int check_hashes(const struct manifest *m, const char *folder, int threads, const struct check_hooks *hooks,
+                 struct check_report *r, struct error *e);
+void check_report_clear(struct check_report *r);
+
+#endif
