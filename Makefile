@@ -19,13 +19,15 @@ FLAGS    = -std=c11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Wall -Wextra -Wsha
 CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
-.PHONY: all test demo interop bench fuzz deps packages install uninstall clean help
+.PHONY: all test demo interop bench deps packages install uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 all: $(PARE)     ## build ./pare
 
 $(O)/quant/x86/%_avx2.o: FLAGS += -mavx2 -mf16c
+$(O)/model/forward/%_avx2.o: FLAGS += -mavx2 -mfma -O3
+$(O)/model/forward/%_avx512.o: FLAGS += -mavx512f -mavx512vl -O3
 $(O)/quant/x86/%_avx512.o: FLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl
 $(O)/%.o: %.c Makefile | packages
 	@mkdir -p $(@D)
@@ -52,6 +54,9 @@ demo: $(PARE)    ## the main job on the checkpoint in tests/data
 
 interop: $(PARE) $(TOOLS)  ## our files against real clients from PyPI
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/run.sh tests/interop/run.sh
+
+bench: $(PARE) $(TOOLS) $(O)/tests/t-kernels  ## ratios against what a user would run instead
+	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/bench.sh
 
 deps:            ## fail on an include against the direction between the rooms
 	@! grep -rnE '^#include "(formats|quant|model|convert|verify|cli)/' base

@@ -225,7 +225,8 @@ static int sync_folder(const char *path, struct error *e)
 {
     char *dir = folder_of(path);
     int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    int rc = fd < 0 || fsync(fd) ? system_error(e, "sync the folder of", path, ERROR_NO_OFFSET) : 0;
+    /* some file systems (FUSE, CIFS) cannot sync a folder and say EINVAL: nothing more can be done there */
+    int rc = fd < 0 || (fsync(fd) && errno != EINVAL) ? system_error(e, "sync the folder of", path, ERROR_NO_OFFSET) : 0;
     if (fd >= 0)
         close(fd);
     free(dir);

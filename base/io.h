@@ -53,7 +53,8 @@ int io_out_create(struct io_out *o, const char *path, uint64_t size, struct erro
 /* Writes n bytes at `at`. Thread-safe, any order. */
 int io_out_write(const struct io_out *o, uint64_t at, const void *buf, size_t n, struct error *e);
 
-/* fsync, rename to PATH, fsync the folder. On failure PATH is untouched. Closes o either way. */
+/* fsync, rename to PATH, fsync the folder. On failure PATH is untouched, unless only the folder's fsync failed: then PATH is
+ * complete, and the error says that a power cut may still undo the renaming. Closes o either way. */
 int io_out_finish(struct io_out *o, struct error *e);
 
 /* Removes PATH.partial and closes; safe on a finished or never created output (zeroed with fd = -1). */

@@ -281,12 +281,15 @@ int json_bool(const struct json *v, int *out)
     return 0;
 }
 
-/* Hands a new value to its parent; on failure frees it and returns NULL. */
+/* Hands a new value to its parent; on failure frees it and returns NULL, and the parent becomes unprintable: a document
+ * with a hole must not be written. */
 static struct json *attach(struct json *parent, const char *key, cJSON *value)
 {
     cJSON *p = (cJSON *)parent;
     if (p && value && (key ? cJSON_AddItemToObject(p, key, value) : cJSON_AddItemToArray(p, value)))
         return (struct json *)value;
+    if (p)
+        p->type = cJSON_Invalid;
     cJSON_Delete(value);
     return NULL;
 }
@@ -314,7 +317,7 @@ struct json *json_add_string(struct json *parent, const char *key, const char *v
     size_t n = strlen(value), m = 0;
     char *fixed = malloc(3 * n + 1);
     if (!fixed)
-        return NULL;
+        return attach(parent, key, NULL);
     for (size_t i = 0; i < n;) {
         size_t len = utf8_sequence((const unsigned char *)value + i, n - i);
         memcpy(fixed + m, len ? value + i : "\xef\xbf\xbd", len ? len : 3);

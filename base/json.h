@@ -43,7 +43,7 @@ int json_f64(const struct json *v, double *out);
 int json_bool(const struct json *v, int *out);
 
 /* Building. Each returns the new value, owned by its parent, or NULL when out of memory (or when parent is NULL, so
- * that failures travel to json_print). A NULL key appends to an array. */
+ * that failures travel to json_print, which then gives NULL). A NULL key appends to an array. */
 struct json *json_new_object(void);
 struct json *json_add_object(struct json *parent, const char *key);
 struct json *json_add_array(struct json *parent, const char *key);

@@ -96,8 +96,16 @@ static int compare_tensor_names(const void *a, const void *b)
     return strcmp((*s)->name, (*t)->name);
 }
 
-/* Every mapped tensor is in the file that the map names, every tensor of a shard is mapped. */
-static int check_both_ways(const struct source *s, struct entry *map, size_t n, struct error *e)
+static int is_scale(const char *name)
+{
+    static const char suffix[] = "_scale_inv";
+    size_t len = strlen(name), k = sizeof suffix - 1;
+    return len > k && !strcmp(name + len - k, suffix);
+}
+
+/* Every mapped tensor is in the file that the map names, every tensor of a shard is mapped. A released V3.2 index leaves
+ * scales out: those are taken from the shards, with a note; a scale without its weight is found later. */
+static int check_both_ways(struct source *s, struct entry *map, size_t n, struct error *e)
 {
     const struct tensor **list = malloc((s->n_tensors + 1) * sizeof *list);
     size_t i = 0, k = 0;
@@ -113,6 +121,8 @@ static int check_both_ways(const struct source *s, struct entry *map, size_t n, 
         const char *file = c >= 0 ? io_base_name(s->files[list[k]->file].path) : map[i].file;
         if (c < 0)
             rc = error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the index puts a tensor in this shard that is not there");
+        else if (c > 0 && is_scale(list[k]->name))
+            s->note = "the index leaves out scales that the shards have";
         else if (c > 0)
             rc = error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the index does not list a tensor of this shard");
         else if (strcmp(map[i].file, file))
@@ -133,7 +143,7 @@ static void note_total(struct source *s, const struct json *root)
 {
     const struct json *v = json_get(json_get(root, "metadata"), "total_size");
     uint64_t total;
-    if (v && (json_u64(v, &total) || total != s->tensor_bytes))
+    if (!s->note && v && (json_u64(v, &total) || total != s->tensor_bytes))
         s->note = "the index's total_size is not the sum of the tensors' bytes";
 }
 
@@ -145,6 +155,8 @@ static int open_index(struct source *s, struct error *e)
     size_t n = 0;
     int rc = -1;
 
+    if (!path)
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     if (root)
         rc = read_map(root, &map, &n, e) || open_shards(s, map, n, e) || check_both_ways(s, map, n, e) ? -1 : 0;
     if (rc)

@@ -18,9 +18,12 @@ size_t scan_finite(const float *x, size_t n, float *amax)
             m = mag > m ? mag : m;
         }
         if (m >= 0x7f800000) {
-            for (size_t i = at; i < end; i++)
-                if ((f32_bits(x[i]) & 0x7fffffff) >= 0x7f800000)
+            for (size_t i = at; i < end; i++) {
+                uint32_t mag = f32_bits(x[i]) & 0x7fffffff;
+                if (mag >= 0x7f800000)
                     return *amax = bits_f32(top), i;
+                top = mag > top ? mag : top;
+            }
         }
         top = m > top ? m : top;
     }

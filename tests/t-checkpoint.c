@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Checkpoint folders: an index and its shards are held against each other, and no name of the index leaves the folder. */
+ * Checkpoint folders: index and shards are held against each other, and no name of the index leaves the folder. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,9 +88,11 @@ static const struct {
     {"a tensor that the shard lacks", "{'weight_map':{'a':'s','b':'s','c':'s'}}", "in this shard that is not there"},
     {"a tensor that the index lacks", "{'weight_map':{'a':'s'}}", "does not list a tensor"},
     {"no tensor of the shard but another", "{'weight_map':{'x':'s'}}", "does not list a tensor"},
-    {"a tensor put in the wrong shard", "{'weight_map':{'a':'s','b':'c','c':'c'}}", "the index puts this tensor in 'c'"},
+    {"a tensor put in the wrong shard", "{'weight_map':{'a':'s','b':'c','c':'c'}}",
+     "the index puts this tensor in 'c'"},
     {"one file under two names", "{'weight_map':{'a':'s','b':'link'}}", "the index"},
-    {"the same tensor in two shards", "{'weight_map':{'a':'s','b':'s','c':'twin'}}", "the index does not list a tensor"},
+    {"the same tensor in two shards", "{'weight_map':{'a':'s','b':'s','c':'twin'}}",
+     "the index does not list a tensor"},
     {"a tensor twice in the index", "{'weight_map':{'a':'s','b':'s','b':'s'}}", "duplicate JSON key 'b'"},
     {"a shard one byte short", "{'weight_map':{'a':'s','b':'s','c':'short'}}", "truncated"},
 };
@@ -123,7 +125,8 @@ static void good_folders(void)
     struct source *s = source_open(path, &e);
     ok(s && s->n_files == 2 && s->n_tensors == 3 && s->tensor_bytes == 12 && s->is_folder && !s->note,
        "an index with 2 shards: 3 tensors, 12 bytes, nothing to note");
-    ok(s && source_find(s, "a")->file == source_find(s, "b")->file && source_find(s, "c")->file != source_find(s, "a")->file,
+    ok(s && source_find(s, "a")->file == source_find(s, "b")->file &&
+           source_find(s, "c")->file != source_find(s, "a")->file,
        "a and b are in one file, c in the other");
     char *text = NULL;
     size_t n = 0;
@@ -153,7 +156,8 @@ static void single_files(void)
 {
     struct error e = {0};
     const char *folder = new_folder(NULL), *path = tmp_path(folder);
-    ok(!source_open(path, &e) && e.code == ERR_FORMAT && strstr(e.text, "no checkpoint"), "an empty folder is no checkpoint");
+    ok(!source_open(path, &e) && e.code == ERR_FORMAT && strstr(e.text, "no checkpoint"),
+       "an empty folder is no checkpoint");
     add_shard(folder, "model.safetensors", "{" ENTRY("a", "0", "4") "}", 4);
     struct source *s = source_open(path, &e);
     ok(s && s->n_files == 1 && s->n_tensors == 1 && s->is_folder, "model.safetensors without an index opens");

@@ -93,6 +93,15 @@ ok "for ik it is plain deepseek2" sh -c "'$PARE' convert $tmp/v32 -o $tmp/ik.ggu
     '$PARE' inspect $tmp/ik.gguf"
 is "$(grep -c indexer "$tmp/stdout")" 0 "without an indexer"
 fails 3 "and cannot keep the MTP layer" "$PARE" convert "$tmp/v32" -o "$tmp/x.gguf" --dialect ik --mtp keep
+mkdir "$tmp/v32/inference"
+grep index_ "$tmp/v32/config.json" | sed '$!b;s/,$//' | { echo '{'; cat; echo '}'; } >"$tmp/v32/inference/config_671B_v3.2.json"
+grep -v index_ "$tmp/v32/config.json" >"$tmp/config" && cp "$tmp/config" "$tmp/v32/config.json"
+ok "the indexer's sizes may stand in V3.2's second configuration file alone" "$PARE" diff "$tmp/v32" "$tmp/v32.gguf"
+sed 's/"index_topk": [0-9]*/"index_topk": 7/' "$tmp/v32/inference/config_671B_v3.2.json" >"$tmp/config"
+sed '1s/{/{ "index_topk": 8,/' "$tmp/v32/config.json" >"$tmp/config2"
+cp "$tmp/config" "$tmp/v32/inference/config_671B_v3.2.json" && cp "$tmp/config2" "$tmp/v32/config.json"
+fails 3 "the two files may not contradict each other" "$PARE" inspect "$tmp/v32"
+has "$tmp/stderr" "disagree on 'index_topk'" "which is said with the field's name"
 rm "$tmp/nano/tokenizer.json" "$tmp/nano/pare.manifest.json"
 fails 3 "no tokenizer.json is an error" "$PARE" convert "$tmp/nano" -o "$tmp/x.gguf"
 ok "unless --no-vocab says so" "$PARE" convert "$tmp/nano" -o "$tmp/x.gguf" --no-vocab

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Damaged checkpoints: each ends in exit 3, one line that says what is wrong, and no output.
 . "$(dirname "$0")/sh-tap.sh"
-PARE=${PARE:-./pare}
+PARE=${PARE:-$PWD/pare}
 TOOLS=${TOOLS:-build/tests/tools}
 LC_ALL=C
 export LC_ALL
@@ -40,6 +40,10 @@ damaged "the index lists a tensor that is in no shard" "that is not there" \
     'sed -i "s/\"lm_head.weight\": \(.*\)/\"lm_head.extra\": \1 \"lm_head.weight\": \1/" $index'
 damaged "a shard has a tensor that the index does not list" "does not list" \
     'grep -v "model.embed_tokens.weight" $index >i && mv i $index'
+rm -rf "$tmp/ck" && cp -r "$nano" "$tmp/ck" && grep -v "mlp.down_proj.weight_scale_inv" "$nano/$index" >"$tmp/ck/$index"
+ok "scales that the index leaves out are taken from the shards" "$PARE" diff "$nano" "$tmp/ck"
+ok "as inspect notes" "$PARE" inspect "$tmp/ck"
+has "$tmp/stderr" "leaves out scales" "on standard error"
 damaged "the index puts a tensor in the wrong shard" "the index puts" \
     'sed -i "s/\(\"model.norm.weight\": \"model-0000\)[0-9]/\11/" $index'
 damaged "a shard is missing" "a shard that is missing" 'rm $two'

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Scalar number formats against a second definition in double precision: every code decoded by the formula of its format,
- * every rounding decided by looking up the two neighbours of a number in the sorted list of values and taking the nearer.
- * Shares no bit trick with quant/floats.c. */
+ * Scalar number formats against a second definition in double precision: every code decoded by the formula of its
+ * format, every rounding decided by looking up the two neighbours of a number in the sorted list of values and taking
+ * the nearer. Shares no bit trick with quant/floats.c. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -147,7 +147,8 @@ static void random_floats(const struct layout *l, int n)
         /* half of them any finite float, half within a few powers of two of the format's range */
         float x = fabsf(bits_f32((uint32_t)rng_next(&state)));
         if (i % 2)
-            x = (float)ldexp(1 + rng_uniform(&state), (int)(rng_next(&state) % (1u << l->exp_bits)) - l->bias - l->man_bits);
+            x = (float)ldexp(1 + rng_uniform(&state),
+                             (int)(rng_next(&state) % (1u << l->exp_bits)) - l->bias - l->man_bits);
         if (isfinite(x))
             wrong += !encodes(l, x, nearest(l, (double)x));
     }
@@ -157,15 +158,18 @@ static void random_floats(const struct layout *l, int n)
 static void facts(void)
 {
     ok(e4m3_to_f32(0x7e) == 448.0f, "e4m3: the largest finite value is 448 (0x7e)");
-    ok(e4m3_to_f32(0x08) == 0x1p-6f && e4m3_to_f32(0x01) == 0x1p-9f, "e4m3: smallest normal 2^-6, smallest subnormal 2^-9");
+    ok(e4m3_to_f32(0x08) == 0x1p-6f && e4m3_to_f32(0x01) == 0x1p-9f,
+       "e4m3: smallest normal 2^-6, smallest subnormal 2^-9");
     ok(isnan(e4m3_to_f32(0x7f)) && isnan(e4m3_to_f32(0xff)), "e4m3: 0x7f and 0xff are NaN, there is no infinity");
     ok(same_bits(e4m3_to_f32(0x80), -0.0f), "e4m3: 0x80 is -0");
-    ok(f32_to_e4m3(449) == 0x7e && f32_to_e4m3(464) == 0x7e && f32_to_e4m3(465) == 0x7e && f32_to_e4m3(FLT_MAX) == 0x7e &&
-           f32_to_e4m3(INFINITY) == 0x7e && f32_to_e4m3(-INFINITY) == 0xfe,
+    ok(f32_to_e4m3(449) == 0x7e && f32_to_e4m3(464) == 0x7e && f32_to_e4m3(465) == 0x7e &&
+           f32_to_e4m3(FLT_MAX) == 0x7e && f32_to_e4m3(INFINITY) == 0x7e && f32_to_e4m3(-INFINITY) == 0xfe,
        "e4m3: everything above 448 saturates, infinity too");
     ok(f32_to_e4m3(NAN) == 0x7f && f32_to_e4m3(-NAN) == 0x7f, "e4m3: NaN becomes 0x7f");
-    ok(f32_to_e4m3(0x1p-10f) == 0x00 && f32_to_e4m3(1.5f * 0x1p-10f) == 0x01, "e4m3: 2^-10 becomes 0, 1.5 * 2^-10 0x01");
-    ok(f32_to_e4m3(17) == 0x58 && f32_to_e4m3(18) == 0x59 && f32_to_e4m3(19) == 0x5a, "e4m3: 17, 18, 19 become 16, 18, 20");
+    ok(f32_to_e4m3(0x1p-10f) == 0x00 && f32_to_e4m3(1.5f * 0x1p-10f) == 0x01,
+       "e4m3: 2^-10 becomes 0, 1.5 * 2^-10 0x01");
+    ok(f32_to_e4m3(17) == 0x58 && f32_to_e4m3(18) == 0x59 && f32_to_e4m3(19) == 0x5a,
+       "e4m3: 17, 18, 19 become 16, 18, 20");
     ok(f32_to_e4m3(-0.0f) == 0x80 && f32_to_e4m3(-0x1p-149f) == 0x80, "e4m3: -0 and the smallest negative become 0x80");
 
     ok(e5m2_to_f32(0x7b) == 57344.0f && e5m2_to_f32(0x01) == 0x1p-16f, "e5m2: largest 57344 (0x7b), smallest 2^-16");
@@ -178,9 +182,11 @@ static void facts(void)
 
     ok(f16_to_f32(0x7bff) == 65504.0f && f16_to_f32(0x0400) == 0x1p-14f && f16_to_f32(1) == 0x1p-24f,
        "f16: largest 65504, smallest normal 2^-14, smallest subnormal 2^-24");
-    ok(f32_to_f16(65519.996f) == 0x7bff && f32_to_f16(65520) == 0x7c00, "f16: below 65520 becomes 65504, 65520 infinity");
+    ok(f32_to_f16(65519.996f) == 0x7bff && f32_to_f16(65520) == 0x7c00,
+       "f16: below 65520 becomes 65504, 65520 infinity");
     ok(f32_to_f16(0x1p-25f) == 0 && f32_to_f16(0x1.000002p-25f) == 1, "f16: 2^-25 becomes 0, the float above it 2^-24");
-    ok(f32_to_f16(NAN) == 0x7e00 && f32_to_f16(bits_f32(0xffc12345)) == 0xfe00, "f16: NaN becomes 0x7e00 with its sign");
+    ok(f32_to_f16(NAN) == 0x7e00 && f32_to_f16(bits_f32(0xffc12345)) == 0xfe00,
+       "f16: NaN becomes 0x7e00 with its sign");
     ok(f32_to_f16(INFINITY) == 0x7c00 && f32_to_f16(-INFINITY) == 0xfc00, "f16: infinity stays");
 
     ok(f32_to_bf16(bits_f32(0x7f800001)) == 0x7fc0 && f32_to_bf16(bits_f32(0xff800001)) == 0xffc0,
@@ -222,7 +228,8 @@ static void e8m0(void)
     ok(!wrong, "e8m0: codes 0 to 254 are 2^-127 to 2^127, and come back");
     ok(!wrong_up, "e8m0: the float above each power becomes the next power, the float below the power");
     ok(e8m0_to_f32(127) == 1.0f, "e8m0: code 127 is a scale of 1");
-    ok(f32_to_e8m0(1.5f) == 128 && f32_to_e8m0(3.0f) == 129, "e8m0: 1.5 becomes 2 and 3 becomes 4, as DeepSeek's scales");
+    ok(f32_to_e8m0(1.5f) == 128 && f32_to_e8m0(3.0f) == 129,
+       "e8m0: 1.5 becomes 2 and 3 becomes 4, as DeepSeek's scales");
     ok(isnan(e8m0_to_f32(0xff)), "e8m0: 0xff is NaN");
     ok(f32_to_e8m0(NAN) == 0xff && f32_to_e8m0(INFINITY) == 0xff && f32_to_e8m0(FLT_MAX) == 0xff,
        "e8m0: NaN, infinity and all above 2^127 become 0xff");

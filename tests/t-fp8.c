@@ -104,7 +104,8 @@ struct shape {
 
 /* Decodes the rows [first, first + n) of a matrix and compares with the definition; also with a NaN at `nan_at` of the
  * range when that is not SIZE_MAX. Returns whether all is right. */
-static int decode_range(const struct shape *s, const uint8_t *codes, const float *scales, size_t first, size_t n, unsigned cpu)
+static int decode_range(const struct shape *s, const uint8_t *codes, const float *scales, size_t first, size_t n,
+                        unsigned cpu)
 {
     size_t tiles = (s->cols + s->tile_cols - 1) / s->tile_cols;
     float *y = malloc((n * s->cols + 1) * sizeof *y);
@@ -164,12 +165,12 @@ static void matrices(const struct isa *isa)
             ranges &= decode_range(s, codes, scales, first, rows, isa->cpu);
             nans &= nan_in_range(s, codes, scales, first, rows, rng_next(&state) % (rows * s->cols), isa->cpu);
         }
-        ok(whole, "%s: %zu x %zu in tiles of %zu x %zu: each weight times its tile's scale", isa->name, s->rows, s->cols,
+        ok(whole, "%s: %zu x %zu in tiles of %zu x %zu: each weight times its tile's scale", isa->name, s->rows,
+           s->cols, s->tile_rows, s->tile_cols);
+        ok(ranges, "%s: %zu x %zu in tiles of %zu x %zu: 30 ranges of rows, begun inside tiles", isa->name, s->rows,
+           s->cols, s->tile_rows, s->tile_cols);
+        ok(nans, "%s: %zu x %zu in tiles of %zu x %zu: a NaN's index in 30 ranges", isa->name, s->rows, s->cols,
            s->tile_rows, s->tile_cols);
-        ok(ranges, "%s: %zu x %zu in tiles of %zu x %zu: 30 ranges of rows, begun inside tiles", isa->name, s->rows, s->cols,
-           s->tile_rows, s->tile_cols);
-        ok(nans, "%s: %zu x %zu in tiles of %zu x %zu: a NaN's index in 30 ranges", isa->name, s->rows, s->cols, s->tile_rows,
-           s->tile_cols);
         free(codes);
         free(scales);
     }

@@ -49,7 +49,8 @@ static const struct {
     {"2^64-1 tensors", HEAD("2^64-1", "0") "0*64", ERR_FORMAT, "tensors do not fit"},
     {"10^12 tensors", HEAD("1000000000000", "0") "0*64", ERR_FORMAT, "tensors do not fit"},
     {"one pair more than there are", HEAD("0", "2") U32("a", "1"), ERR_FORMAT, "exceeds the file"},
-    {"one tensor more than there are", HEAD("2", "0") INFO("t", "32", "0", "0") DATA("128"), ERR_FORMAT, "name length 0"},
+    {"one tensor more than there are", HEAD("2", "0") INFO("t", "32", "0", "0") DATA("128"), ERR_FORMAT,
+     "name length 0"},
     /* keys */
     {"a key of 0 bytes", PAIR("u64=0 u32=4 u32=1"), ERR_FORMAT, "name length 0"},
     {"a key of 2^64-1 bytes", PAIR("u64=2^64-1 'a' u32=4 u32=1"), ERR_FORMAT, "name length 18446744073709551615"},
@@ -67,7 +68,8 @@ static const struct {
     {"a string of 2^64-1 bytes", PAIR("\"a\" u32=8 u64=2^64-1"), ERR_FORMAT, "exceeds the file"},
     {"a string of 2^63 bytes", PAIR("\"a\" u32=8 u64=2^63"), ERR_FORMAT, "exceeds the file"},
     {"a string of 8 GB", PAIR("\"a\" u32=8 u64=8000000000"), ERR_FORMAT, "exceeds the file"},
-    {"a string one byte longer than the file", HEAD("0", "1") KEY("a", "8") "u64=6 'hello'", ERR_FORMAT, "exceeds the file"},
+    {"a string one byte longer than the file", HEAD("0", "1") KEY("a", "8") "u64=6 'hello'", ERR_FORMAT,
+     "exceeds the file"},
     {"an array of arrays", PAIR("\"a\" u32=9 u32=9 u64=1 u32=0 u64=0"), ERR_FORMAT, "element type 9"},
     {"an array of type 13", PAIR("\"a\" u32=9 u32=13 u64=1"), ERR_FORMAT, "element type 13"},
     {"an array of type 2^32-1", PAIR("\"a\" u32=9 u32=2^32-1 u64=1"), ERR_FORMAT, "element type 4294967295"},
@@ -79,7 +81,8 @@ static const struct {
     {"2^30 f64 in an array", PAIR("\"a\" u32=9 u32=12 u64=2^30"), ERR_FORMAT, "array of 8589934592 bytes exceeds"},
     {"2^30 strings in an array", PAIR("\"a\" u32=9 u32=8 u64=2^30"), ERR_FORMAT, "array of 8589934592 bytes exceeds"},
     {"a string of 2^64-1 bytes in an array", PAIR("\"a\" u32=9 u32=8 u64=2 \"x\" u64=2^64-1"), ERR_FORMAT, "string of"},
-    {"an array that is cut short", HEAD("0", "1") KEY("a", "9") "u32=4 u64=2 u32=0", ERR_FORMAT, "array of 8 bytes exceeds"},
+    {"an array that is cut short", HEAD("0", "1") KEY("a", "9") "u32=4 u64=2 u32=0", ERR_FORMAT,
+     "array of 8 bytes exceeds"},
     /* general.alignment */
     {"alignment 0", PAIR("\"general.alignment\" u32=4 u32=0"), ERR_FORMAT, "power of two"},
     {"alignment 3", PAIR("\"general.alignment\" u32=4 u32=3"), ERR_FORMAT, "power of two"},
@@ -88,12 +91,14 @@ static const struct {
     {"alignment as i32", PAIR("\"general.alignment\" u32=5 u32=32"), ERR_FORMAT, "power of two"},
     {"alignment as text", PAIR("\"general.alignment\" u32=8 \"32\""), ERR_FORMAT, "power of two"},
     /* tensor infos */
-    {"a tensor name of 0 bytes", HEAD("1", "0") "u64=0 u32=1 u64=32 u32=0 u64=0 " DATA("128"), ERR_FORMAT, "name length 0"},
-    {"a tensor name of 64 bytes", HEAD("1", "0") "x*64 u32=1 u64=32 u32=0 u64=0 " DATA("128"), ERR_FORMAT, "name length 64"},
+    {"a tensor name of 0 bytes", HEAD("1", "0") "u64=0 u32=1 u64=32 u32=0 u64=0 " DATA("128"), ERR_FORMAT,
+     "name length 0"},
+    {"a tensor name of 64 bytes", HEAD("1", "0") "x*64 u32=1 u64=32 u32=0 u64=0 " DATA("128"), ERR_FORMAT,
+     "name length 64"},
     {"a tensor name of 2^64-1 bytes", HEAD("1", "0") "u64=2^64-1 " DATA("128"), ERR_FORMAT, "name length 1844"},
     {"a tensor name with a NUL", HEAD("1", "0") INFO("a%00b", "32", "0", "0") DATA("128"), ERR_FORMAT, "NUL"},
-    {"two tensors of one name", HEAD("2", "0") INFO("t", "8", "0", "0") INFO("t", "8", "0", "32") DATA("64"), ERR_FORMAT,
-     "stands twice"},
+    {"two tensors of one name", HEAD("2", "0") INFO("t", "8", "0", "0") INFO("t", "8", "0", "32") DATA("64"),
+     ERR_FORMAT, "stands twice"},
     {"0 dimensions", DIMS("u32=0", "0"), ERR_FORMAT, "0 dimensions"},
     {"5 dimensions", DIMS("u32=5 u64=1 u64=1 u64=1 u64=1 u64=1", "0"), ERR_FORMAT, "5 dimensions"},
     {"2^32-1 dimensions", DIMS("u32=2^32-1 u64=1", "0"), ERR_FORMAT, "4294967295 dimensions"},
@@ -112,7 +117,8 @@ static const struct {
     {"Q4_0 of 32 x 2^57 elements", DIMS("u32=2 u64=32 u64=2^57", "2"), ERR_FORMAT, "truncated"},
     {"Q8_KV of 32 x 2^57 rows with headers", DIMS("u32=2 u64=32 u64=2^57", "151"), ERR_FORMAT, "truncated"},
     {"two tensors whose padded sizes add to 2^64",
-     HEAD("2", "0") INFO("t", "2^63-32", "24", "0") INFO("u", "2^63-1", "24", "2^63-32") DATA("128"), ERR_FORMAT, "truncated"},
+     HEAD("2", "0") INFO("t", "2^63-32", "24", "0") INFO("u", "2^63-1", "24", "2^63-32") DATA("128"), ERR_FORMAT,
+     "truncated"},
     {"a tensor of 4 TB", ONE("2^40", "0"), ERR_FORMAT, "truncated"},
     {"Q4_0 with a row of 33", ONE("33", "2"), ERR_FORMAT, "no multiple of Q4_0's block of 32"},
     {"Q4_K with rows of 32", DIMS("u32=2 u64=32 u64=8", "12"), ERR_FORMAT, "no multiple of Q4_K's block of 256"},
@@ -126,18 +132,20 @@ static const struct {
     /* offsets and data */
     {"the first offset is 32", HEAD("1", "0") INFO("t", "8", "0", "32") DATA("64"), ERR_FORMAT, "offset 32"},
     {"the first offset is 2^64-32", HEAD("1", "0") INFO("t", "8", "0", "2^64-32") DATA("64"), ERR_FORMAT, "offset 184"},
-    {"two tensors in one place", HEAD("2", "0") INFO("t", "8", "0", "0") INFO("u", "8", "0", "0") DATA("64"), ERR_FORMAT,
-     "offset 0 is not the 32"},
-    {"an unpadded second offset", HEAD("2", "0") INFO("t", "5", "0", "0") INFO("u", "5", "0", "20") DATA("64"), ERR_FORMAT,
-     "offset 20 is not the 32"},
-    {"a gap between two tensors", HEAD("2", "0") INFO("t", "8", "0", "0") INFO("u", "8", "0", "64") DATA("96"), ERR_FORMAT,
-     "offset 64 is not the 32"},
+    {"two tensors in one place", HEAD("2", "0") INFO("t", "8", "0", "0") INFO("u", "8", "0", "0") DATA("64"),
+     ERR_FORMAT, "offset 0 is not the 32"},
+    {"an unpadded second offset", HEAD("2", "0") INFO("t", "5", "0", "0") INFO("u", "5", "0", "20") DATA("64"),
+     ERR_FORMAT, "offset 20 is not the 32"},
+    {"a gap between two tensors", HEAD("2", "0") INFO("t", "8", "0", "0") INFO("u", "8", "0", "64") DATA("96"),
+     ERR_FORMAT, "offset 64 is not the 32"},
     {"infos in another order than data", HEAD("2", "0") INFO("t", "8", "0", "32") INFO("u", "8", "0", "0") DATA("64"),
      ERR_FORMAT, "offset 32 is not the 0"},
     {"data one byte short", HEAD("1", "0") INFO("t", "8", "0", "0") DATA("31"), ERR_FORMAT, "truncated"},
     {"no data", HEAD("1", "0") INFO("t", "8", "0", "0"), ERR_FORMAT, "truncated"},
-    {"one byte behind the last tensor", HEAD("1", "0") INFO("t", "8", "0", "0") DATA("33"), ERR_FORMAT, "1 bytes follow"},
-    {"a zip behind the last tensor", HEAD("1", "0") INFO("t", "8", "0", "0") DATA("300"), ERR_FORMAT, "268 bytes follow"},
+    {"one byte behind the last tensor", HEAD("1", "0") INFO("t", "8", "0", "0") DATA("33"), ERR_FORMAT,
+     "1 bytes follow"},
+    {"a zip behind the last tensor", HEAD("1", "0") INFO("t", "8", "0", "0") DATA("300"), ERR_FORMAT,
+     "268 bytes follow"},
     {"IQ4_KSS without its row headers", DIMS("u32=2 u64=256 u64=1", "146"), ERR_FORMAT, "truncated"},
 };
 
@@ -150,7 +158,7 @@ static void hostile_rows(void)
     }
 }
 
-/* Opens every beginning of a recipe; `data_end` is the length from which on only padding is missing. */
+/* Opens every beginning of a file; at `padding` of its lengths all is there but padding. */
 static void every_truncation(const char *recipe, size_t padding, const char *what)
 {
     struct buffer b = {0};
@@ -165,11 +173,12 @@ static void every_truncation(const char *recipe, size_t padding, const char *wha
         wrong_code += !s && e.code != ERR_FORMAT;
         source_close(s);
     }
-    ok(opened == padding && !wrong_code, "%s: refused at all lengths but the %zu that lack padding only", what, padding);
+    ok(opened == padding && !wrong_code, "%s: refused at all lengths but the %zu that lack padding only", what,
+       padding);
     buffer_clear(&b);
 }
 
-/* Flips each byte of a small file: refused or opened, never a crash; sanitizers see the rest. */
+/* Changes each byte of a small file: refused or opened, never a crash; sanitizers see the rest. */
 static void every_byte_changed(const char *recipe)
 {
     struct buffer b = {0};
@@ -188,7 +197,30 @@ static void every_byte_changed(const char *recipe)
             wrong_code += !s && e.code != ERR_FORMAT && e.code != ERR_UNSUPPORTED;
             source_close(s);
         }
-    ok(!wrong_code && opened < 3 * b.size, "3 changes of each of %zu bytes: bad or unsupported input, or opened", b.size);
+    ok(!wrong_code && opened < 3 * b.size, "3 changes of each of %zu bytes: bad or unsupported input, or opened",
+       b.size);
+    buffer_clear(&b);
+}
+
+/* 100,000 strings in an array and 100,000 tensors: no step may take time for all pairs of them. */
+static void many(void)
+{
+    const unsigned n = 100000;
+    struct buffer b = {0};
+    assemble(&b, "'GGUF' u32=3 u64=100000 u64=1 \"a\" u32=9 u32=8 u64=100000");
+    for (unsigned i = 0; i < n; i++)
+        assemble(&b, i % 2 ? "\"token\"" : "\"\"");
+    for (unsigned i = 0; i < n; i++) {
+        char info[64];
+        snprintf(info, sizeof info, "\"blk.%u\" u32=1 u64=8 u32=0 u64=%u", i * 7919 % n, 32 * i);
+        assemble(&b, info);
+    }
+    assemble(&b, "pad=32 0*3200000");
+    const char *path = tmp_path("many.gguf");
+    write_file(path, b.data, b.size);
+    struct source *s = source_open(path, NULL);
+    ok(s && s->n_tensors == n && source_find(s, "blk.99999"), "a file of 100,000 tensors and 100,000 strings opens");
+    source_close(s);
     buffer_clear(&b);
 }
 
@@ -202,14 +234,15 @@ static void limit_memory(void)
 
 int main(void)
 {
-    static const char small[] = HEAD("2", "2") U32("a", "1") KEY("b", "9") "u32=8 u64=2 \"x\" \"yz\" "
-        INFO("t", "8", "0", "0") INFO("u", "5", "0", "32") DATA("64");
+    static const char small[] = HEAD("2", "2") U32("a", "1")
+        KEY("b", "9") "u32=8 u64=2 \"x\" \"yz\" " INFO("t", "8", "0", "0") INFO("u", "5", "0", "32") DATA("64");
     struct rusage usage;
     limit_memory();
     hostile_rows();
     every_truncation(small, 12, "a file of 2 pairs and 2 tensors");
     every_truncation(HEAD("0", "1") U32("a", "1"), 0, "a file of one pair");
     every_byte_changed(small);
+    many();
     if (WITH_ASAN || getrusage(RUSAGE_SELF, &usage))
         skip("AddressSanitizer needs more memory itself", "all hostile files together stay under 64 MiB");
     else

@@ -31,13 +31,16 @@ static const struct {
     {"the last padding is there", HEAD("1", "0") INFO("t", "5", "0", "0") "pad=32 0*32", 32, "t F32 [5] 0+20"},
     {"a name of 63 bytes", HEAD("1", "0") "x*63 u32=1 u64=1 u32=24 u64=0 pad=32 0*32", 32, X63 " I8 [1] 0+1"},
     {"ne = 256, 3, 2, 1 is the shape 1, 2, 3, 256",
-     HEAD("1", "0") "\"t\" u32=4 u64=256 u64=3 u64=2 u64=1 u32=12 u64=0 pad=32 0*864", 864, "t Q4_K [1, 2, 3, 256] 0+864"},
+     HEAD("1", "0") "\"t\" u32=4 u64=256 u64=3 u64=2 u64=1 u32=12 u64=0 pad=32 0*864", 864,
+     "t Q4_K [1, 2, 3, 256] 0+864"},
     {"listed by name, placed in the order of the infos",
      HEAD("3", "0") INFO("c", "32", "8", "0") INFO("a", "1", "30", "64") INFO("b", "32", "2", "96") "pad=32 0*128", 128,
      "a BF16 [1] 64+2, b Q4_0 [32] 96+18, c Q8_0 [32] 0+34"},
-    {"alignment 64", HEAD("2", "1") "\"general.alignment\" u32=4 u32=64 " INFO("t", "1", "0", "0") INFO("u", "1", "0", "64")
+    {"alignment 64",
+     HEAD("2", "1") "\"general.alignment\" u32=4 u32=64 " INFO("t", "1", "0", "0") INFO("u", "1", "0", "64")
      "pad=64 0*128", 128, "t F32 [1] 0+4, u F32 [1] 64+4"},
-    {"alignment 1", HEAD("2", "1") "\"general.alignment\" u32=4 u32=1 " INFO("t", "1", "0", "0") INFO("u", "1", "24", "4")
+    {"alignment 1",
+     HEAD("2", "1") "\"general.alignment\" u32=4 u32=1 " INFO("t", "1", "0", "0") INFO("u", "1", "24", "4")
      "0*5", 5, "t F32 [1] 0+4, u I8 [1] 4+1"},
     {"IQ4_KS has 4 bytes before each row", HEAD("1", "0") "\"t\" u32=2 u64=256 u64=3 u32=144 u64=0 pad=32 0*448", 448,
      "t IQ4_KS [3, 256] 0+420"},
@@ -69,7 +72,8 @@ static const char *write_split(const char *base, const char *one, const char *tw
     return path[opened - 1];
 }
 
-#define PART1 HEAD("1", "4") "\"general.name\" u32=8 \"n\" " SPLIT("0", "2") TOTAL("2") INFO("b", "8", "0", "0") "pad=32 0*32"
+#define PART1 \
+    HEAD("1", "4") "\"general.name\" u32=8 \"n\" " SPLIT("0", "2") TOTAL("2") INFO("b", "8", "0", "0") "pad=32 0*32"
 #define PART2 HEAD("1", "3") SPLIT("1", "2") TOTAL("2") INFO("a", "4", "0", "0") "pad=32 0*32"
 #define BARE(n_tensors, no, count, total, infos) HEAD(n_tensors, "3") SPLIT(no, count) TOTAL(total) infos
 
@@ -88,25 +92,27 @@ static void split_files(void)
            "opened by part %d: the pairs are those of the first part", part);
         source_close(src);
     }
-    opens(write_split("empty", BARE("0", "0", "2", "1", ""), BARE("1", "1", "2", "1", INFO("a", "4", "0", "0") "pad=32 0*16"), 2),
+    opens(write_split("empty", BARE("0", "0", "2", "1", ""),
+                      BARE("1", "1", "2", "1", INFO("a", "4", "0", "0") "pad=32 0*16"), 2),
           160, "a F32 [4] 0+16", "a first part without tensors");
 
     refuses(write_split("gone", PART1, NULL, 1), ERR_FORMAT, "part 2 of 2 is missing", "the second part is missing");
     refuses(write_split("gone1", NULL, PART2, 2), ERR_FORMAT, "part 1 of 2 is missing", "the first part is missing");
     refuses(write_split("twice", PART1, PART1, 1), ERR_FORMAT, "not part 2 of 2", "the first part under both names");
     refuses(write_split("swap", PART2, PART1, 1), ERR_FORMAT, "not part 1 of 2", "the parts with swapped names");
-    refuses(write_split("count", PART1, BARE("1", "1", "3", "2", INFO("a", "4", "0", "0") "pad=32 0*32"), 1), ERR_FORMAT,
-            "not part 2 of 2", "a second part of 3");
+    refuses(write_split("count", PART1, BARE("1", "1", "3", "2", INFO("a", "4", "0", "0") "pad=32 0*32"), 1),
+            ERR_FORMAT, "not part 2 of 2", "a second part of 3");
     refuses(write_split("nokeys", PART1, HEAD("1", "0") INFO("a", "4", "0", "0") "pad=32 0*32", 1), ERR_FORMAT,
             "not part 2 of 2", "a second part without split keys");
     refuses(write_split("total", BARE("0", "0", "2", "3", ""), PART2, 1), ERR_FORMAT, "split.tensors.count says 3",
             "3 tensors said, 1 there");
     refuses(write_split("same", PART1, BARE("1", "1", "2", "2", INFO("b", "4", "0", "0") "pad=32 0*32"), 1), ERR_FORMAT,
             "stands twice", "one tensor in both parts");
-    refuses(write_split("short", PART1, BARE("1", "1", "2", "2", INFO("a", "4", "0", "0") "pad=32 0*15"), 1), ERR_FORMAT,
-            "truncated", "a second part one byte short");
+    refuses(write_split("short", PART1, BARE("1", "1", "2", "2", INFO("a", "4", "0", "0") "pad=32 0*15"), 1),
+            ERR_FORMAT, "truncated", "a second part one byte short");
     refuses(write_split("many", BARE("0", "0", "65535", "0", ""), NULL, 1), ERR_FORMAT, "65535 parts", "65,535 parts");
-    refuses(write_recipe("renamed.gguf", PART1), ERR_FORMAT, "does not end in", "a part without the suffix -NNNNN-of-NNNNN");
+    refuses(write_recipe("renamed.gguf", PART1), ERR_FORMAT, "does not end in",
+            "a part without the suffix -NNNNN-of-NNNNN");
     refuses(write_recipe("m-0001-of-00002.gguf", PART1), ERR_FORMAT, "does not end in", "a suffix of 4 digits");
 }
 
@@ -135,11 +141,13 @@ static void pairs(void)
     ok(!gguf_get_u64(gguf_find(&m, "u16"), &u) && u == 65535, "u16 65535 is read as an integer");
     ok(!gguf_get_u64(gguf_find(&m, "u32"), &u) && u == 4000000000u, "u32 4000000000 is read as an integer");
     ok(!gguf_get_u64(gguf_find(&m, "u64"), &u) && u == UINT64_MAX, "u64 2^64-1 is read as an integer");
-    ok(gguf_get_u64(gguf_find(&m, "i32"), &u) && gguf_get_u64(gguf_find(&m, "i64"), &u), "negative integers do not fit a u64");
+    ok(gguf_get_u64(gguf_find(&m, "i32"), &u) && gguf_get_u64(gguf_find(&m, "i64"), &u),
+       "negative integers do not fit a u64");
     ok(!gguf_get_f64(gguf_find(&m, "f32"), &d) && d == (double)1e-6f, "f32 1e-6 is read as a double");
     ok(!gguf_get_bool(gguf_find(&m, "bool"), &b) && b == 1, "bool 7 is stored as 1");
     ok(!gguf_get_string(gguf_find(&m, "string"), &s, &n) && n == 3 && !memcmp(s, "a\0b", 3), "a string keeps its NUL");
-    ok(!gguf_get_array(gguf_find(&m, "array"), &element, &count, &data) && element == GGUF_I32 && count == 2 && data[4] == 2,
+    ok(!gguf_get_array(gguf_find(&m, "array"), &element, &count, &data) && element == GGUF_I32 && count == 2 &&
+           data[4] == 2,
        "an array of 2 i32 keeps type, count and bytes");
     ok(gguf_get_u64(gguf_find(&m, "f32"), &u) && gguf_get_f64(gguf_find(&m, "u32"), &d) &&
            gguf_get_bool(gguf_find(&m, "u16"), &b) && gguf_get_string(gguf_find(&m, "array"), &s, &n) &&
@@ -199,8 +207,9 @@ static void layout(uint32_t alignment)
     ok(s && same, "alignment %u: the same %zu pairs in the same order, byte for byte", alignment, m->n);
     for (size_t i = 0; s && i < 3; i++) {
         const struct tensor *r = source_find(s, t[i].name);
-        same &= r && r->type == t[i].type && r->n_dims == t[i].n_dims && r->offset == t[i].offset && r->bytes == t[i].bytes &&
-                !memcmp(r->dims, t[i].dims, sizeof r->dims) && r->offset % (alignment ? alignment : 32) == 0;
+        same &= r && r->type == t[i].type && r->n_dims == t[i].n_dims && r->offset == t[i].offset &&
+                r->bytes == t[i].bytes && !memcmp(r->dims, t[i].dims, sizeof r->dims) &&
+                r->offset % (alignment ? alignment : 32) == 0;
     }
     ok(s && same && s->n_tensors == 3, "alignment %u: the same 3 tensors at the same aligned offsets", alignment);
     if (!s)
@@ -228,7 +237,8 @@ static void layout_refuses(void)
         struct buffer b = {0};
         struct error e = {0};
         uint64_t size;
-        ok(gguf_layout(&m, &rows[i].t, 1, &b, &size, &e) && e.code == ERR_UNSUPPORTED && !strcmp(e.tensor, rows[i].t.name),
+        ok(gguf_layout(&m, &rows[i].t, 1, &b, &size, &e) && e.code == ERR_UNSUPPORTED &&
+               !strcmp(e.tensor, rows[i].t.name),
            "%s cannot be written to GGUF: unsupported", rows[i].title);
         buffer_clear(&b);
     }
@@ -260,7 +270,8 @@ static void types(void)
     ok(!wrong, "%zu types of llama.cpp have its ids, names, block lengths and bytes", n);
     for (uint32_t id = 0; id < 1000; id++)
         dead += gguf_storage(id) != NULL;
-    ok(dead == n + 17 && !gguf_storage(43) && !gguf_storage(UINT32_MAX), "17 more ids are ik_llama.cpp's; all others NULL");
+    ok(dead == n + 17 && !gguf_storage(43) && !gguf_storage(UINT32_MAX),
+       "17 more ids are ik_llama.cpp's; all others NULL");
     for (const struct quant_type *t = quant_types; t->name; t++) {
         const struct storage *s = t->gguf_id < 0 ? safetensors_dtype(t->name) : gguf_storage((uint32_t)t->gguf_id);
         ok(s && !strcmp(s->name, t->name) && s->block_len == t->block_len && s->block_bytes == t->block_bytes &&

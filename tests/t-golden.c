@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Q8_0 and Q4_0 blocks, byte for byte. The bytes come from a Python script that was written from the formulas in the
- * headers (amax / 127, half away from zero; v / -8, truncation of x / d + 8.5; struct.pack for F32 and F16 rounding) and
- * shares no code with pare; quantize_row_q8_0_ref and quantize_row_q4_0_ref of a stock llama.cpp (xllamacpp
+ * headers (amax / 127, half away from zero; v / -8, truncation of x / d + 8.5; struct.pack for F32 and F16 rounding)
+ * and shares no code with pare; quantize_row_q8_0_ref and quantize_row_q4_0_ref of a stock llama.cpp (xllamacpp
  * 2026.10.11549, x86-64) gave the same. "units" and "eighths" can be followed by hand: their d is 1. */
 #include <stdio.h>
 #include <string.h>

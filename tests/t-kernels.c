@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Every kernel of every quantization type, on every instruction set, against the scalar reference run one block at a time:
- * the same bytes for 1 to 17 blocks, wherever the buffers begin, and not a byte written beside them.
- * With --bench: prints million weights per second of each kernel instead. */
+ * Every kernel of every quantization type, on every instruction set, against the scalar reference run one block at a
+ * time: the same bytes for 1 to 17 blocks, wherever the buffers begin, and not a byte written beside them. With
+ * --bench: prints million weights per second of each kernel instead. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +20,8 @@ static const struct isa {
     unsigned cpu;
 } isas[] = {{"scalar", 0}, {"avx2", CPU_AVX2}, {"avx512", CPU_AVX2 | CPU_AVX512}};
 
-static const char *const patterns[] = {"random",    "heavy-tailed", "all zero",  "all -0",       "one-hot",
-                                       "alternating", "subnormal",  "nearly subnormal", "max magnitude"};
+static const char *const patterns[] = {"random",      "heavy-tailed", "all zero",         "all -0",       "one-hot",
+                                       "alternating", "subnormal",    "nearly subnormal", "max magnitude"};
 enum { PATTERNS = sizeof patterns / sizeof *patterns };
 
 static float clamp(double v, float limit)
@@ -142,7 +142,8 @@ static int decodes_alike(const struct quant_type *t, const struct quant_kernels 
 
 typedef int alike_fn(const struct quant_type *t, const struct quant_kernels *k, size_t n, int pattern, size_t shift);
 
-static void test_kernel(const struct quant_type *t, const struct isa *isa, const char *what, alike_fn *alike, int n_patterns)
+static void test_kernel(const struct quant_type *t, const struct isa *isa, const char *what, alike_fn *alike,
+                        int n_patterns)
 {
     struct quant_kernels k = quant_kernels_for(t, isa->cpu);
     for (size_t n = 1; n <= MAX_BLOCKS; n++) {
@@ -150,7 +151,8 @@ static void test_kernel(const struct quant_type *t, const struct isa *isa, const
         for (int p = 0; p < n_patterns; p++)
             for (size_t shift = 0; shift < SHIFTS; shift++)
                 if (!alike(t, &k, n, p, shift) && !wrong++)
-                    note("first wrong: pattern %s, buffers shifted by %zu", p < PATTERNS ? patterns[p] : "any bytes", shift);
+                    note("first wrong: pattern %s, buffers shifted by %zu", p < PATTERNS ? patterns[p] : "any bytes",
+                         shift);
         ok(!wrong, "%s %s, %s, %zu blocks: the scalar reference's bytes", t->name, what, isa->name, n);
     }
 }
@@ -169,11 +171,13 @@ static void test_table(void)
     for (const struct quant_type *t = quant_types; t->name; t++) {
         struct quant_kernels k = quant_kernels_for(t, 0);
         scalar &= k.encode == t->ref.encode && k.decode == t->ref.decode;
-        good &= t->block_len <= 256 && t->block_bytes <= 1024 && t->max_abs > 0 && t->ref.decode && quant_type_find(t->name) == t;
+        good &= t->block_len <= 256 && t->block_bytes <= 1024 && t->max_abs > 0 && t->ref.decode &&
+                quant_type_find(t->name) == t;
     }
     ok(good, "every type has a name that finds it, a block, a range and a decoder");
     ok(scalar, "without CPU features every type has its reference kernels");
-    ok(quant_type_find("q8_0") == quant_type_find("Q8_0") && quant_type_find("q8_0"), "names are found in any case: q8_0");
+    ok(quant_type_find("q8_0") == quant_type_find("Q8_0") && quant_type_find("q8_0"),
+       "names are found in any case: q8_0");
     ok(!quant_type_find("Q9_9") && !quant_type_find(""), "unknown names give NULL");
     ok(quant_type_bpw(quant_type_find("Q8_0")) == 8.5 && quant_type_bpw(quant_type_find("Q4_0")) == 4.5,
        "Q8_0 takes 8.5 bits per weight, Q4_0 4.5");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The safetensors reader: every rule of the format, and the files that broke other readers. Each hostile row differs from
- * a valid file in one thing. */
+ * The safetensors reader: every rule of the format, and the files that broke other readers. Each hostile row differs
+ * from a valid file in one thing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,10 +31,14 @@ static const struct {
      "{" ENTRY("c", "U8", "[3]", "12", "15") "," ENTRY("b", "I16", "[2]", "8", "12") "," A "}", 15,
      "a F32 [2] 0+8, b I16 [2] 8+4, c U8 [3] 12+3"},
     {"fields in any order", "{'a':{'data_offsets':[0,8],'shape':[2],'dtype':'F32'}}", 8, "a F32 [2] 0+8"},
-    {"unknown fields are ignored", "{'a':{'x':[{}],'dtype':'F32','shape':[2],'data_offsets':[0,8]}}", 8, "a F32 [2] 0+8"},
+    {"unknown fields are ignored", "{'a':{'x':[{}],'dtype':'F32','shape':[2],'data_offsets':[0,8]}}", 8,
+     "a F32 [2] 0+8"},
     {"an empty tensor between two others",
      "{" A "," ENTRY("e", "F32", "[0,7]", "8", "8") "," ENTRY("z", "BOOL", "[1]", "8", "9") "}", 9,
      "a F32 [2] 0+8, e F32 [0, 7] 8+0, z BOOL [1] 8+1"},
+    {"an empty tensor listed behind the one that begins at its place",
+     "{" ENTRY("z", "BOOL", "[1]", "8", "9") "," ENTRY("e", "F32", "[0]", "8", "8") "," A "}", 9,
+     "a F32 [2] 0+8, e F32 [0] 8+0, z BOOL [1] 8+1"},
     {"empty tensors alone", "{" ENTRY("e", "F32", "[0]", "0", "0") "," ENTRY("f", "U8", "[3,0]", "0", "0") "}", 0,
      "e F32 [0] 0+0, f U8 [3, 0] 0+0"},
     {"rank 8", "{" ENTRY("a", "U8", "[1,1,1,1,1,1,1,2]", "0", "2") "}", 2, "a U8 [1, 1, 1, 1, 1, 1, 1, 2] 0+2"},
@@ -46,12 +50,12 @@ static const struct {
      "," ENTRY("f", "F8_E8M0", "[1]", "5", "6") "}", 6,
      "a BOOL [1] 0+1, b U8 [1] 1+1, c I8 [1] 2+1, d F8_E4M3 [1] 3+1, e F8_E5M2 [1] 4+1, f F8_E8M0 [1] 5+1"},
     {"every 16-bit dtype",
-     "{" ENTRY("a", "I16", "[1]", "0", "2") "," ENTRY("b", "U16", "[1]", "2", "4") "," ENTRY("c", "F16", "[1]", "4", "6")
-     "," ENTRY("d", "BF16", "[1]", "6", "8") "}", 8,
+     "{" ENTRY("a", "I16", "[1]", "0", "2") "," ENTRY("b", "U16", "[1]", "2", "4")
+     "," ENTRY("c", "F16", "[1]", "4", "6") "," ENTRY("d", "BF16", "[1]", "6", "8") "}", 8,
      "a I16 [1] 0+2, b U16 [1] 2+2, c F16 [1] 4+2, d BF16 [1] 6+2"},
     {"every 32-bit dtype",
-     "{" ENTRY("a", "I32", "[1]", "0", "4") "," ENTRY("b", "U32", "[1]", "4", "8") "," ENTRY("c", "F32", "[1]", "8", "12")
-     "}", 12, "a I32 [1] 0+4, b U32 [1] 4+4, c F32 [1] 8+4"},
+     "{" ENTRY("a", "I32", "[1]", "0", "4") "," ENTRY("b", "U32", "[1]", "4", "8")
+     "," ENTRY("c", "F32", "[1]", "8", "12") "}", 12, "a I32 [1] 0+4, b U32 [1] 4+4, c F32 [1] 8+4"},
     {"every 64-bit dtype",
      "{" ENTRY("a", "I64", "[1]", "0", "8") "," ENTRY("b", "U64", "[1]", "8", "16")
      "," ENTRY("c", "F64", "[1]", "16", "24") "," ENTRY("d", "C64", "[1]", "24", "32") "}", 32,
@@ -85,7 +89,8 @@ static const struct {
     {"dtype is a number", "{'a':{'dtype':1,'shape':[2],'data_offsets':[0,8]}}", 8, ERR_FORMAT, "dtype is missing"},
     {"unknown dtype", "{" ENTRY("a", "F128", "[1]", "0", "16") "}", 16, ERR_UNSUPPORTED, "unknown dtype 'F128'"},
     {"dtype in lower case", "{" ENTRY("a", "f32", "[2]", "0", "8") "}", 8, ERR_UNSUPPORTED, "unknown dtype"},
-    {"key in another case", "{'a':{'DTYPE':'F32','shape':[2],'data_offsets':[0,8]}}", 8, ERR_FORMAT, "dtype is missing"},
+    {"key in another case", "{'a':{'DTYPE':'F32','shape':[2],'data_offsets':[0,8]}}", 8, ERR_FORMAT,
+     "dtype is missing"},
     {"no shape", "{'a':{'dtype':'F32','data_offsets':[0,8]}}", 8, ERR_FORMAT, "shape is missing"},
     {"shape is a number", "{" ENTRY("a", "F32", "2", "0", "8") "}", 8, ERR_FORMAT, "shape is missing or no list"},
     {"dimension -1", "{" ENTRY("a", "F32", "[-1]", "0", "8") "}", 8, ERR_FORMAT, "no whole number"},
@@ -95,10 +100,10 @@ static const struct {
     {"dimension 2^53+1", "{" ENTRY("a", "U8", "[9007199254740993]", "0", "1") "}", 1, ERR_FORMAT, "no whole number"},
     {"dimension 1e999", "{" ENTRY("a", "U8", "[1e999]", "0", "1") "}", 1, ERR_FORMAT, "no whole number"},
     {"rank 9", "{" ENTRY("a", "U8", "[1,1,1,1,1,1,1,1,1]", "0", "1") "}", 1, ERR_FORMAT, "more than 8 dimensions"},
-    {"2^32 x 2^32 elements wrap to 0 bytes", "{" ENTRY("a", "U8", "[4294967296,4294967296]", "0", "0") "}", 0, ERR_FORMAT,
-     "too large"},
-    {"274177 x 67280421310721 = 2^64 + 1 elements wrap to 1", "{" ENTRY("a", "U8", "[274177,67280421310721]", "0", "1") "}", 1,
+    {"2^32 x 2^32 elements wrap to 0 bytes", "{" ENTRY("a", "U8", "[4294967296,4294967296]", "0", "0") "}", 0,
      ERR_FORMAT, "too large"},
+    {"274177 x 67280421310721 = 2^64 + 1 elements wrap to 1",
+     "{" ENTRY("a", "U8", "[274177,67280421310721]", "0", "1") "}", 1, ERR_FORMAT, "too large"},
     {"2^52 x 2^9 U64 wraps only in bytes", "{" ENTRY("a", "U64", "[4503599627370496,512]", "0", "0") "}", 0, ERR_FORMAT,
      "too large"},
     {"a shape of 0 x 2^40 x 2^40", "{" ENTRY("a", "U8", "[0,1099511627776,1099511627776]", "0", "0") "}", 0, ERR_FORMAT,
@@ -110,10 +115,12 @@ static const struct {
     {"no data_offsets", "{'a':{'dtype':'F32','shape':[2]}}", 8, ERR_FORMAT, "data_offsets"},
     {"one offset", "{'a':{'dtype':'F32','shape':[2],'data_offsets':[8]}}", 8, ERR_FORMAT, "data_offsets"},
     {"three offsets", "{'a':{'dtype':'F32','shape':[2],'data_offsets':[0,8,8]}}", 8, ERR_FORMAT, "data_offsets"},
-    {"offsets in an object", "{'a':{'dtype':'F32','shape':[2],'data_offsets':{'x':0,'y':8}}}", 8, ERR_FORMAT, "data_offsets"},
+    {"offsets in an object", "{'a':{'dtype':'F32','shape':[2],'data_offsets':{'x':0,'y':8}}}", 8, ERR_FORMAT,
+     "data_offsets"},
     {"offset -8", "{" ENTRY("a", "F32", "[2]", "-8", "0") "}", 8, ERR_FORMAT, "data_offsets"},
     {"offset 0.5", "{" ENTRY("a", "F32", "[2]", "0.5", "8.5") "}", 8, ERR_FORMAT, "data_offsets"},
-    {"offset 2^53+1", "{" ENTRY("a", "U8", "[1]", "9007199254740992", "9007199254740993") "}", 1, ERR_FORMAT, "data_offsets"},
+    {"offset 2^53+1", "{" ENTRY("a", "U8", "[1]", "9007199254740992", "9007199254740993") "}", 1, ERR_FORMAT,
+    "data_offsets"},
     {"end before begin", "{" ENTRY("a", "F32", "[2]", "8", "0") "}", 8, ERR_FORMAT, "data_offsets"},
     {"two tensors that overlap", "{" A "," ENTRY("b", "F32", "[2]", "4", "12") "}", 12, ERR_FORMAT, "overlaps"},
     {"two tensors in one place", "{" A "," ENTRY("b", "F32", "[2]", "0", "8") "}", 8, ERR_FORMAT, "overlaps"},
@@ -126,9 +133,12 @@ static const struct {
     {"one byte short", "{" A "}", 7, ERR_FORMAT, "truncated"},
     {"no data at all", "{" A "}", 0, ERR_FORMAT, "truncated"},
     {"a tensor of 4 TB", "{" ENTRY("a", "U8", "[4398046511104]", "0", "4398046511104") "}", 8, ERR_FORMAT, "truncated"},
-    {"the same key, another range", "{" A "," ENTRY("a", "F32", "[2]", "8", "16") "}", 16, ERR_FORMAT, "duplicate JSON key"},
-    {"the same key, the same range", "{" A "," ENTRY("a", "I32", "[2]", "0", "8") "}", 8, ERR_FORMAT, "duplicate JSON key"},
-    {"the same key, once escaped", "{" A "," ENTRY("\\u0061", "F32", "[2]", "8", "16") "}", 16, ERR_FORMAT, "duplicate"},
+    {"the same key, another range", "{" A "," ENTRY("a", "F32", "[2]", "8", "16") "}", 16, ERR_FORMAT,
+    "duplicate JSON key"},
+    {"the same key, the same range", "{" A "," ENTRY("a", "I32", "[2]", "0", "8") "}", 8, ERR_FORMAT,
+    "duplicate JSON key"},
+    {"the same key, once escaped", "{" A "," ENTRY("\\u0061", "F32", "[2]", "8", "16") "}", 16, ERR_FORMAT,
+    "duplicate"},
     {"dtype twice", "{'a':{'dtype':'F32','dtype':'I32','shape':[2],'data_offsets':[0,8]}}", 8, ERR_FORMAT, "duplicate"},
 };
 
@@ -164,7 +174,8 @@ static void generated(void)
     for (size_t i = 0; i < depth; i++)
         buffer_text(&b, ",1");
     buffer_text(&b, "],'data_offsets':[0,1]}}");
-    refuses(write_safetensors("rank.safetensors", b.data, 1), ERR_FORMAT, "more than 8 dimensions", "a shape of rank 10^6");
+    refuses(write_safetensors("rank.safetensors", b.data, 1), ERR_FORMAT, "more than 8 dimensions",
+            "a shape of rank 10^6");
     buffer_clear(&b);
 
     const char *path = write_recipe("long.safetensors", "u64=100000001 '{'");
@@ -188,6 +199,43 @@ static void every_truncation(void)
         source_close(s);
     }
     ok(!opened && !wrong, "a file cut at each of its %zu lengths: refused as bad input", b.size);
+    buffer_clear(&b);
+}
+
+static void every_byte_changed(void)
+{
+    struct buffer b = {0};
+    size_t opened = 0, wrong = 0;
+    assemble_safetensors(&b, "{'__metadata__':{'a':'\\u00e9'}," A "," ENTRY("b", "U8", "[3]", "8", "11") "}", 11);
+    for (size_t i = 0; i < b.size - 11; i++)
+        for (int k = 0; k < 3; k++) {
+            static const uint8_t change[] = {0x01, 0x20, 0x80};
+            struct error e = {0};
+            const char *path = tmp_path("changed.safetensors");
+            b.data[i] = (char)((uint8_t)b.data[i] ^ change[k]);
+            write_file(path, b.data, b.size);
+            b.data[i] = (char)((uint8_t)b.data[i] ^ change[k]);
+            struct source *s = source_open(path, &e);
+            opened += s != NULL;
+            wrong += !s && e.code != ERR_FORMAT && e.code != ERR_UNSUPPORTED;
+            source_close(s);
+        }
+    ok(!wrong && opened < b.size, "3 changes of each byte of a header: bad or unsupported input, or opened");
+    buffer_clear(&b);
+}
+
+/* No step may take time for all pairs of tensors. */
+static void many(void)
+{
+    const unsigned n = 100000;
+    struct buffer b = {0};
+    for (unsigned i = 0; i < n; i++)
+        buffer_printf(&b, "%s'layers.%u':{'dtype':'F32','shape':[0],'data_offsets':[0,0]}", i ? "," : "{",
+                      i * 7919 % n);
+    buffer_text(&b, "}");
+    struct source *s = source_open(write_safetensors("many.safetensors", b.data, 0), NULL);
+    ok(s && s->n_tensors == n && source_find(s, "layers.99999"), "a file of 100,000 empty tensors opens");
+    source_close(s);
     buffer_clear(&b);
 }
 
@@ -219,7 +267,8 @@ static void reads_bytes(void)
     ok(s && !source_read(s, source_find(s, "a"), 1, got, 3, &e) && got[0] == 2 && got[2] == 4,
        "a read at 1 begins at the tensor's second byte");
     ok(s && !source_find(s, "c") && !source_find(s, "A") && !source_find(s, ""), "names that are not there give NULL");
-    ok(s && s->tensor_bytes == 6 && s->n_files == 1 && !s->meta && !s->is_folder, "the source sums up 6 bytes in 1 file");
+    ok(s && s->tensor_bytes == 6 && s->n_files == 1 && !s->meta && !s->is_folder,
+       "the source sums up 6 bytes in 1 file");
     if (s && !truncate(path, (off_t)b.size - 1))
         ok(source_read(s, source_find(s, "b"), 0, got, 2, &e) && e.code == ERR_FORMAT && !strcmp(e.tensor, "b"),
            "a file cut under us: the read fails and names tensor 'b'");
@@ -249,6 +298,8 @@ int main(void)
     opens(write_safetensors("by-content.bin", "{" A "}", 8), 8 + 54, "a F32 [2] 0+8", "a file without the suffix");
     generated();
     every_truncation();
+    every_byte_changed();
+    many();
     errors_say_where();
     reads_bytes();
     return done();

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""Every result in JSON, and every manifest, is valid by its schema in schemas/."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+
+import common
+import tap
+
+NANO = common.fixture("nano-v3")
+
+
+def valid(command, text, title):
+    """The text is JSON that the command's schema accepts."""
+    schema = json.loads(Path("schemas", f"{command}.json").read_text())
+    try:
+        jsonschema.validate(json.loads(text), schema)
+        tap.ok(True, title)
+    except (ValueError, jsonschema.ValidationError) as error:
+        tap.ok(False, title, str(error)[:500])
+
+
+with common.workdir() as tmp:
+    out = Path(tmp, "x.gguf")
+    for argv in (["inspect", NANO], ["inspect", NANO, "--tensors"], ["inspect", NANO / "model-00001-of-000003.safetensors"],
+                 ["plan", NANO, "-r", "Q4_0"], ["convert", NANO, "-o", out, "-r", "Q8_0"], ["inspect", out], ["check", out],
+                 ["diff", NANO, out, "--all"]):
+        done = subprocess.run([common.PARE, *argv, "--json"], capture_output=True)
+        words = " ".join(Path(a).name if isinstance(a, Path) else a for a in argv)
+        valid(argv[0], done.stdout, f"pare {words} --json is valid by schemas/{argv[0]}.json")
+    valid("manifest", Path(f"{out}.manifest.json").read_text(), "the manifest of a conversion is valid by schemas/manifest.json")
+    made = Path(tmp, "m.json")
+    subprocess.run([common.PARE, "manifest", NANO, "-o", made], check=True, stdout=subprocess.DEVNULL)
+    valid("manifest", made.read_text(), "the manifest of a checkpoint is valid by schemas/manifest.json")
+sys.exit(tap.done())
