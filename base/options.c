@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONG_BASE = 256, HELP_COLUMN = 24 };
+enum { LONG_BASE = 256, HELP_COLUMN = 24, HELP_WIDTH = 80 };
 
 static int usage_error(struct error *e, const struct option_table *t, const char *what, const char *arg)
 {
@@ -160,7 +160,9 @@ static void help_row(const struct option_row *r, struct buffer *out)
     if (r->letter)
         snprintf(letter, sizeof letter, "-%c, ", r->letter);
     snprintf(left, sizeof left, "  %s--%s%s%s", letter, r->name, r->arg ? " " : "", r->arg ? r->arg : "");
-    if (strlen(left) >= HELP_COLUMN + 1)
+    if (strlen(left) > HELP_COLUMN && strlen(left) + strlen(r->help) + 2 <= HELP_WIDTH && !strchr(r->help, '\n'))
+        buffer_printf(out, "%s  ", left);
+    else if (strlen(left) > HELP_COLUMN)
         buffer_printf(out, "%s\n%*s", left, HELP_COLUMN + 2, "");
     else
         buffer_printf(out, "%-*s", HELP_COLUMN + 2, left);
@@ -176,7 +178,8 @@ void options_help(const struct option_table *t, struct buffer *out)
 {
     buffer_printf(out, "Usage: pare %s [options] %s\n%s\n\n", t->command, t->operands, t->summary);
     for (const struct option_row *r = t->rows; r->name; r++)
-        help_row(r, out);
+        if (r->help[0])
+            help_row(r, out);
     help_row(&(struct option_row){'h', "help", NULL, "show this help"}, out);
     if (t->epilog)
         buffer_printf(out, "\n%s\n", t->epilog);

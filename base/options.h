@@ -13,7 +13,7 @@ struct option_row {
     char letter;       /* short form, or 0 */
     const char *name;  /* long form, without the dashes */
     const char *arg;   /* name of its value in the help; NULL: a flag */
-    const char *help;  /* one or more lines, separated by \n */
+    const char *help;  /* one or more lines, separated by \n; "": the table's epilog tells of it */
 };
 
 enum { OPTIONS_MAX = 40 };

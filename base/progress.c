@@ -2,6 +2,7 @@
  * Progress: rate and time left from bytes done since the start. */
 #include "base/progress.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -52,7 +53,11 @@ void progress_line(const struct progress *p, uint64_t done, int bar, char *out, 
         cells[bar] = ' ';
         cells[bar + 1] = '\0';
     }
-    snprintf(out, size, "%s%s %3d %%  %s of %s  %s/s  ETA %lu:%02lu:%02lu", cells, p->verb, (int)(100 * share),
-             size_text(done, a), size_text(total, b), size_text((uint64_t)rate, r), left / 3600,
-             left / 60 % 60, left % 60);
+    if (p->unit)
+        snprintf(out, size, "%s%s %3d %%  %" PRIu64 " of %" PRIu64 " %s  ETA %lu:%02lu:%02lu", cells, p->verb,
+                 (int)(100 * share), done, p->total, p->unit, left / 3600, left / 60 % 60, left % 60);
+    else
+        snprintf(out, size, "%s%s %3d %%  %s of %s  %s/s  ETA %lu:%02lu:%02lu", cells, p->verb, (int)(100 * share),
+                 size_text(done, a), size_text(p->total, b), size_text((uint64_t)rate, r), left / 3600, left / 60 % 60,
+                 left % 60);
 }

@@ -8,11 +8,12 @@
 
 struct progress {
     const char *verb;     /* "converting" */
-    uint64_t total;       /* bytes to do; 0: unknown */
+    const char *unit;     /* what is counted; NULL: bytes */
+    uint64_t total;       /* to do; 0: unknown */
     double started, last; /* seconds, monotonic */
 };
 
-/* Starts the clock. */
+/* Starts the clock; counts bytes unless p->unit is set afterwards. */
 void progress_start(struct progress *p, const char *verb, uint64_t total);
 
 /* 1 when at least `interval` seconds passed since the last time this returned 1. One thread at a time. */

@@ -13,6 +13,8 @@ static const struct {
     {NULL, &cmd_check},
     {NULL, &cmd_diff},
     {NULL, &cmd_manifest},
+    {NULL, &cmd_tokenize},
+    {"Judge", &cmd_verify},
     {"Convert", &cmd_plan},
     {NULL, &cmd_convert},
 };

@@ -82,21 +82,40 @@ static void restore_spaces(char *s)
     *to = '\0';
 }
 
+static int flag(const struct json *object, const char *key)
+{
+    int v = 0;
+    json_bool(json_get(object, key), &v);
+    return v;
+}
+
+static int read_added_token(struct vocab *v, const struct json *t, struct error *e)
+{
+    const char *text = json_string(json_get(t, "content"));
+    struct added_token *a = &v->added[v->n_added];
+    uint64_t id;
+    if (!text)
+        return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "an added token has no content");
+    enum token_type type = flag(t, "special") || looks_special(text) ? TOKEN_CONTROL : TOKEN_USER_DEFINED;
+    if (set_token(v, text, json_get(t, "id"), type, e) || json_u64(json_get(t, "id"), &id))
+        return -1;
+    *a = (struct added_token){arena_copy(&v->arena, text, strlen(text)), (int32_t)id, flag(t, "normalized"),
+                              flag(t, "lstrip") || flag(t, "rstrip") || flag(t, "single_word")};
+    if (!a->text)
+        return no_memory(e);
+    v->n_added++;
+    if (type == TOKEN_USER_DEFINED)
+        restore_spaces((char *)v->tokens[id]);
+    return 0;
+}
+
 static int read_added(struct vocab *v, const struct json *added, struct error *e)
 {
-    for (const struct json *t = json_child(added); t; t = json_next(t)) {
-        const char *text = json_string(json_get(t, "content"));
-        int special = 0;
-        uint64_t id;
-        if (!text)
-            return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "an added token has no content");
-        json_bool(json_get(t, "special"), &special);
-        enum token_type type = special || looks_special(text) ? TOKEN_CONTROL : TOKEN_USER_DEFINED;
-        if (set_token(v, text, json_get(t, "id"), type, e))
+    if (!(v->added = arena_array(&v->arena, (added ? json_count(added) : 0) + 1, sizeof *v->added)))
+        return no_memory(e);
+    for (const struct json *t = json_child(added); t; t = json_next(t))
+        if (read_added_token(v, t, e))
             return -1;
-        if (type == TOKEN_USER_DEFINED && !json_u64(json_get(t, "id"), &id))
-            restore_spaces((char *)v->tokens[id]);
-    }
     return 0;
 }
 

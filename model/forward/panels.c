@@ -4,6 +4,7 @@
 #include "model/forward/panels.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -20,7 +20,8 @@ enum { LANES = 64 };
 struct panels {
     float *data;
     size_t tiles, rows;
-    size_t mapped; /* bytes when backed by a scratch file, else 0 */
+    size_t last_lanes; /* lanes in use of the last tile, a multiple of 16; 0: all */
+    size_t mapped;     /* bytes when backed by a scratch file, else 0 */
 };
 
 /* Where activations live: in memory while they fit `room`, in unlinked files of the folder `scratch` beyond. */

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT
+ * The report of pare verify as JSON. Every number in it is a function of the models and the text alone: two runs give the
+ * same bytes. */
+#include <string.h>
+
+#include "cli/report.h"
+
+enum { VERSION = 1 };
+
+/* The object that a dotted path's last word goes into; it is made on the way. */
+static struct json *object_for(struct json *root, const char *path, const char **last)
+{
+    const char *dot = strchr(path, '.');
+    char word[64];
+    if (!dot) {
+        *last = path;
+        return root;
+    }
+    size_t n = (size_t)(dot - path);
+    memcpy(word, path, n);
+    word[n] = '\0';
+    *last = dot + 1;
+    struct json *o = (struct json *)json_get(root, word);
+    return o ? o : json_add_object(root, word);
+}
+
+static void add_metrics(struct json *root, const struct report *r)
+{
+    for (const struct metric *m = metrics; m->path; m++) {
+        const char *word;
+        if (m->pair && !r->cand_name)
+            continue;
+        struct json *o = object_for(root, m->path, &word);
+        json_add_f64(o, word, metric_value(&r->summary, m));
+    }
+}
+
+static void add_mtp(struct json *root, const struct report *r)
+{
+    const struct mtp_score *m = &r->c->mtp;
+    struct json *o = json_add_object(root, "mtp");
+    json_add_f64(o, "loss", m->loss_base);
+    json_add_f64(o, "top1_agreement", m->agreement_base);
+    if (m->loss_cand > 0) {
+        json_add_f64(o, "candidate_loss", m->loss_cand);
+        json_add_f64(o, "candidate_top1_agreement", m->agreement_cand);
+    }
+}
+
+static void add_experts(struct json *o, const struct report *r, size_t layer)
+{
+    const struct expert_use *use = r->c->experts + layer * r->c->n_experts;
+    struct json *list = json_add_array(o, "experts");
+    for (size_t i = 0; i < r->c->n_experts; i++) {
+        struct json *x = json_add_object(list, NULL);
+        json_add_u64(x, "tokens", use[i].tokens_base);
+        json_add_f64(x, "gate", use[i].gate_base);
+        if (r->cand_name) {
+            json_add_u64(x, "candidate_tokens", use[i].tokens_cand);
+            json_add_f64(x, "candidate_gate", use[i].gate_cand);
+        }
+    }
+}
+
+static void add_layers(struct json *root, const struct report *r)
+{
+    struct json *list = json_add_array(root, "layers");
+    for (size_t i = 0; i < r->c->n_layers; i++) {
+        const struct layer_error *l = &r->c->layers[i];
+        struct json *o = json_add_object(list, NULL);
+        json_add_u64(o, "layer", i);
+        if (r->cand_name) {
+            json_add_f64(o, "accumulated_error", l->accumulated);
+            json_add_f64(o, "local_error", l->local);
+            if (l->is_moe) {
+                json_add_f64(o, "same_experts", l->same_set);
+                json_add_f64(o, "expert_overlap", l->overlap);
+            }
+        }
+        if (l->is_moe)
+            add_experts(o, r, i);
+    }
+}
+
+static void add_confidence(struct json *root, const struct report *r)
+{
+    struct confidence_bin bins[CONFIDENCE_BINS];
+    struct json *list = json_add_array(root, "kld_by_confidence");
+    metrics_by_confidence(r->c, bins);
+    for (int i = 0; i < CONFIDENCE_BINS; i++) {
+        struct json *o = json_add_object(list, NULL);
+        json_add_f64(o, "from", bins[i].from);
+        json_add_f64(o, "to", bins[i].to);
+        json_add_u64(o, "positions", bins[i].positions);
+        json_add_f64(o, "kld", bins[i].kld);
+    }
+}
+
+static void add_tensors(struct json *root, const struct report *r)
+{
+    struct json *list = json_add_array(root, "tensors");
+    for (size_t i = 0; i < r->n_tensors; i++) {
+        const struct diff_row *t = &r->tensors[i];
+        char name[TENSOR_NAME];
+        struct json *o;
+        if (!t->in_a || !t->in_b)
+            continue;
+        o = json_add_object(list, NULL);
+        json_add_string(o, "tensor", role_gguf_name(t->role, t->layer, name));
+        json_add_string(o, "type", t->type_b);
+        json_add_f64(o, "rms", t->rms);
+        json_add_f64(o, "relative_rms", t->rms_a > 0 ? t->rms / t->rms_a : 0);
+        json_add_f64(o, "max", t->max);
+    }
+}
+
+static void add_gates(struct json *root, const struct report *r)
+{
+    static const char *const words[] = {"passed", "failed", "undecided"};
+    struct json *list = json_add_array(root, "gates");
+    for (size_t i = 0; i < r->n_gates; i++) {
+        const struct gate_result *g = &r->gates[i];
+        struct json *o = json_add_object(list, NULL);
+        json_add_string(o, "gate", g->option);
+        json_add_f64(o, "limit", g->limit);
+        json_add_f64(o, "value", g->value);
+        json_add_f64(o, "stderr", g->standard_error);
+        json_add_string(o, "outcome", words[g->outcome]);
+    }
+}
+
+struct json *report_json(const struct report *r)
+{
+    struct json *root = json_new_object();
+    json_add_u64(root, "version", VERSION);
+    json_add_string(root, "base_name", r->base_name);
+    if (r->cand_name)
+        json_add_string(root, "candidate_name", r->cand_name);
+    json_add_u64(root, "chunks", r->c->chunks);
+    json_add_u64(root, "ctx", r->c->ctx);
+    add_metrics(root, r);
+    if (r->c->has_mtp)
+        add_mtp(root, r);
+    add_layers(root, r);
+    if (r->cand_name)
+        add_confidence(root, r);
+    if (r->tensors)
+        add_tensors(root, r);
+    add_gates(root, r);
+    return root;
+}

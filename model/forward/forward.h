@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ * Reference forward pass of a DeepSeek model, streamed: all tokens pass layer i before layer i+1 is touched, each weight
+ * is read and decoded once per run. Activations, sums and softmax in F32; the order of every sum is fixed (gemm.h), so
+ * the numbers do not depend on threads, instruction set or run.
+ *
+ * Tokens come in chunks of `ctx`, each evaluated by itself from position 0. In panels a chunk takes
+ * ceil(ctx / LANES) tiles; lanes behind the end of a chunk hold zeros and are never looked at.
+ *
+ * One pass can carry several streams: copies of the same tokens whose hidden states differ (a candidate model fed with its
+ * own and with the base model's states). A stream's tiles follow those of the stream before it.
+ *
+ * Source of the mathematics: DeepSeek-V3 inference/model.py; huggingface/transformers modeling_deepseek_v2/_v3/_v32.py. */
+#ifndef PARE_MODEL_FORWARD_FORWARD_H
+#define PARE_MODEL_FORWARD_FORWARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "model/forward/panels.h"
+#include "model/model.h"
+
+struct forward_tokens {
+    const int32_t *ids; /* [chunks][ctx], checked to be below vocab_size by forward_new; borrowed */
+    size_t chunks, ctx;
+};
+
+struct forward_options {
+    int threads;
+    size_t streams;             /* 1 or more */
+    int group_routing;          /* 0: ignore expert groups, as some clients do */
+    struct panel_store *store;  /* shared by the passes of a run; borrowed */
+};
+
+struct forward {
+    const struct model *model; /* borrowed */
+    struct forward_tokens tokens;
+    struct forward_options options;
+    size_t tiles_per_chunk, tiles; /* tiles: of all streams */
+    struct panels hidden;          /* [tiles][hidden_size]: the residual stream */
+    float *rope_cos, *rope_sin;    /* [rope pairs][positions, padded to tiles] */
+    double softmax_scale;
+    /* routing of the last MoE layer: [tokens of all streams in panel order][num_experts_per_tok] */
+    int16_t *chosen;
+    float *gates; /* weights of the chosen, after normalisation and scaling */
+};
+
+/* ERR_FORMAT for a token id outside the vocabulary, ERR_UNSUPPORTED for weights without a decoder, ERR_MEMORY. */
+struct forward *forward_new(const struct model *m, const struct forward_tokens *t, const struct forward_options *o,
+                            struct error *e);
+void forward_free(struct forward *f); /* NULL is allowed */
+
+/* Fills the hidden states of every stream with the token embeddings. */
+int forward_embed(struct forward *f, struct error *e);
+
+/* One layer: hidden += attention, hidden += MLP or experts. Layer numbers as in the checkpoint. Errors name the tensor;
+ * a hidden state that is NaN or infinite is ERR_CHECK with layer, position and stream. */
+int forward_layer(struct forward *f, int layer, struct error *e);
+
+/* Turns the hidden states into the input of the MTP layer `layer`: eh_proj * [enorm(embedding of the next token),
+ * hnorm(norm(hidden))], where norm is the model's final norm. Position ctx-1 has no next token and gets zeros. */
+int forward_mtp_input(struct forward *f, int layer, struct error *e);
+
+/* y = RMSNorm(hidden) with the weights of `role` and layer; y like hidden. */
+int forward_norm(const struct forward *f, enum tensor_role role, int layer, const struct panels *x, struct panels *y,
+                 struct error *e);
+
+/* Rows [row0, row0 + n) of a weight times x, into rows y_row0.. of y, over the threads. */
+int forward_product(const struct forward *f, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n,
+                    const struct panels *x, struct panels *y, size_t y_row0, struct error *e);
+
+/* The weight with the vocabulary's rows: output, or token_embd when tied; of an MTP layer its own head if it has one. */
+int forward_head(const struct forward *f, int mtp_layer, struct weight *w);
+
+#endif

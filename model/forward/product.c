@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ * Weight times panels: units of weight rows over the threads, decoded once, multiplied with all tokens. */
+#include <stdlib.h>
+
+#include "model/forward/forward.h"
+#include "model/forward/gemm.h"
+
+/* Decoded rows that one worker holds: about a megabyte, which its cache keeps. */
+enum { UNIT_FLOATS = 1 << 18, ROWS_STEP = 12 };
+
+static uint64_t unit_rows(const struct weight *w, uint64_t n, int threads)
+{
+    uint64_t rows = UNIT_FLOATS / w->cols, share = (n + (uint64_t)threads - 1) / (uint64_t)threads;
+    /* small matrices are shared out, in steps that fill the kernel's register tiles */
+    share = (share + ROWS_STEP - 1) / ROWS_STEP * ROWS_STEP;
+    rows = rows < ROWS_STEP ? ROWS_STEP : rows - rows % ROWS_STEP;
+    rows = rows > share ? share : rows;
+    return rows > n ? n : rows;
+}
+
+/* Lanes in use, up to a multiple of 16: x->rows features of the last tile may stand for few tokens. */
+static void multiply(gemm_fn *gemm, const float *w, size_t rows, const struct panels *x, struct panels *y, size_t y_row)
+{
+    for (size_t at = 0; at < x->rows; at += GEMM_BLOCK) {
+        size_t n = x->rows - at < GEMM_BLOCK ? x->rows - at : GEMM_BLOCK;
+        for (size_t t = 0; t < x->tiles; t++) {
+            size_t lanes = t + 1 == x->tiles && x->last_lanes ? x->last_lanes : LANES;
+            gemm(w + at, x->rows, rows, panel_row(x, t, at), n, lanes, panel_row(y, t, y_row), at == 0);
+        }
+    }
+}
+
+int forward_product(const struct forward *f, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n,
+                    const struct panels *x, struct panels *y, size_t y_row0, struct error *e)
+{
+    gemm_fn *gemm = gemm_for(f->model->cpu);
+    uint64_t rows = unit_rows(w, n, f->options.threads), units = (n + rows - 1) / rows;
+    int rc = 0;
+#pragma omp parallel num_threads(f->options.threads)
+    {
+        float *decoded = malloc((size_t)(rows * w->cols) * sizeof *decoded + 64);
+        void *scratch = malloc(weight_scratch(f->model, w, rows) + 64);
+#pragma omp for schedule(dynamic)
+        for (uint64_t u = 0; u < units; u++) {
+            struct error why = {0};
+            uint64_t at = u * rows, count = n - at < rows ? n - at : rows;
+            int bad = decoded && scratch
+                          ? weight_read(f->model, w, slab, row0 + at, count, decoded, scratch, NULL, &why)
+                          : error_set(&why, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+            if (!bad)
+                multiply(gemm, decoded, (size_t)count, x, y, y_row0 + (size_t)at);
+            else {
+#pragma omp critical(product_error)
+                {
+                    if (!rc && e)
+                        *e = why;
+                    rc = -1;
+                }
+            }
+        }
+        free(decoded);
+        free(scratch);
+    }
+    return rc;
+}

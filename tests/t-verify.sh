@@ -1,0 +1,108 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The judge on nano-v3: known answers, the same digits always, gates.
+. "$(dirname "$0")/sh-tap.sh"
+PARE=${PARE:-./pare}
+TOOLS=${TOOLS:-build/tests/tools}
+nano=tests/data/nano-v3
+golden=$nano/golden
+tokens=$golden/tokens.bin
+
+# number FILE PATH: a number of a JSON report, such as kld.mean; members stand one per line, indented by tabs
+number()
+{
+    awk -v path="$2" '
+        BEGIN { n = split(path, want, "."); at = 1 }
+        { match($0, /^\t*/); depth = RLENGTH; key = $1; gsub(/[":]/, "", key) }
+        depth == at && key == want[at] { if (at == n) { sub(/,$/, "", $2); print $2; exit } at++ }
+    ' "$1"
+}
+# known FILE KEY: a number of a golden file
+known() { sed -n "s/^ \"$2\": \([-0-9.e]*\),*$/\1/p" "$golden/$1"; }
+# within GOT WANT RELATIVE TITLE
+within()
+{
+    awk -v a="$1" -v b="$2" -v r="$3" 'BEGIN { d = a - b; s = b < 0 ? -b : b; exit !(a != "" && b != "" && d <= r * s && -d <= r * s) }'
+    tap_result $? "$4" || note "got '$1', known '$2'"
+}
+
+ok "verify judges nano-v3 on four chunks of known tokens" sh -c \
+    "'$PARE' verify $nano --tokens $tokens --mtp --json -q >$tmp/one.json"
+within "$(number "$tmp/one.json" base.ppl)" "$(known golden4.json ppl_half)" 1e-5 "perplexity is the known one within 1e-5"
+within "$(number "$tmp/one.json" base.ppl_stderr)" "$(known golden4.json ppl_half_stderr)" 2e-3 "its standard error too"
+within "$(number "$tmp/one.json" positions)" 1020 0 "over 1020 positions"
+within "$(number "$tmp/one.json" mtp.loss)" "$(known golden4.json mtp_loss)" 2e-5 "the MTP layer's loss is the known one within 1e-4"
+within "$(number "$tmp/one.json" mtp.top1_agreement)" "$(known golden4.json mtp_top1_agreement_with_main)" 1e-6 \
+    "its agreement with the main model too"
+"$PARE" verify "$nano" --tokens "$tokens" --all-positions --json -q >"$tmp/all.json"
+within "$(number "$tmp/all.json" base.ppl)" "$(known golden4.json ppl_all)" 1e-5 "and perplexity over all positions"
+
+# logits: the first 64 positions of the first chunk, compared as text
+head -c 2048 "$tokens" >"$tmp/chunk"
+ok "logits can be saved" "$PARE" verify "$nano" --tokens "$tmp/chunk" --save-logits "$tmp/logits" -q
+is "$(wc -c <"$tmp/logits")" $((512 * 2048 * 4)) "512 positions x 2048 words of 4 bytes"
+head -c 524288 "$tmp/logits" | od -An -v -w4 -tf4 >"$tmp/a"
+od -An -v -w4 -tf4 "$golden/logits.bin" >"$tmp/b"
+worst=$(paste "$tmp/a" "$tmp/b" | awk '{ d = $1 - $2; if (d < 0) d = -d; if (d > m) m = d } END { print m + 0 }')
+is "$(awk -v m="$worst" 'BEGIN { print (m > 0 && m < 5e-4) }')" 1 "logits are the known ones within 5e-4 (worst $worst)"
+
+# a pair
+"$PARE" convert "$nano" -o "$tmp/f32.gguf" -r F32 -q >/dev/null
+"$PARE" convert "$nano" -o "$tmp/q4.gguf" -r Q4_0 -q >/dev/null
+"$PARE" convert "$nano" -o "$tmp/q8.gguf" -r Q8_0 -q >/dev/null
+pair() { "$PARE" verify "$nano" "$1" --tokens "$tmp/chunk" --json -q -j "${2:-2}"; }
+pair "$tmp/f32.gguf" >"$tmp/same.json"
+within "$(number "$tmp/same.json" kld.max)" 0 0 "KL to the same values in another container is exactly 0"
+within "$(number "$tmp/same.json" top1_agreement)" 1 0 "every best token is the same"
+pair "$tmp/q4.gguf" >"$tmp/q4.json"
+pair "$tmp/q8.gguf" >"$tmp/q8.json"
+is "$(awk -v a="$(number "$tmp/q4.json" kld.mean)" -v b="$(number "$tmp/q8.json" kld.mean)" \
+    'BEGIN { print (a > 20 * b && b > 0) }')" 1 "Q4_0 loses more than 20 times what Q8_0 loses"
+for j in 1 3; do
+    pair "$tmp/q4.gguf" $j >"$tmp/again.json"
+    ok "the report of $j threads has the bytes of two" cmp "$tmp/q4.json" "$tmp/again.json"
+done
+for cpu in avx2 scalar; do
+    PARE_CPU=$cpu pair "$tmp/q4.gguf" >"$tmp/again.json"
+    ok "PARE_CPU=$cpu gives the same bytes" cmp "$tmp/q4.json" "$tmp/again.json"
+done
+"$PARE" verify "$nano" "$tmp/q4.gguf" --tokens "$tmp/chunk" --json -q --memory 1M >"$tmp/again.json"
+ok "activations on disk give the same bytes" cmp "$tmp/q4.json" "$tmp/again.json"
+"$PARE" verify "$nano" --tokens "$tmp/chunk" --json -q --group-routing off >"$tmp/off.json"
+is "$([ "$(number "$tmp/off.json" base.ppl)" != "$(number "$tmp/q4.json" base.ppl)" ] && echo differs)" differs \
+    "--group-routing off routes otherwise"
+
+# text
+ok "text is tokenized by the model's tokenizer" "$PARE" verify "$nano" --text README.md --ctx 64 --chunks 4 -q
+ok "a GGUF brings its own" "$PARE" verify "$tmp/q8.gguf" --text README.md --ctx 64 --chunks 4 -q
+fails 2 "text or tokens are needed" "$PARE" verify "$nano"
+fails 2 "not both" "$PARE" verify "$nano" --text README.md --tokens "$tokens"
+fails 2 "a text shorter than a chunk is refused" "$PARE" verify "$nano" --text .gitignore
+fails 3 "an id outside the vocabulary is refused" sh -c \
+    "printf '\377\377\377\177' | cat - $tmp/chunk | '$PARE' verify $nano --tokens /dev/stdin; cat $tmp/chunk $tmp/logits >$tmp/bad;
+    '$PARE' verify $nano --tokens $tmp/bad"
+
+# gates
+gate() { "$PARE" verify "$nano" "$tmp/q4.gguf" --tokens "$tmp/chunk" -q "$@"; }
+ok "gates that hold exit 0" gate --max-kld 1 --min-top1 0.5 --max-ppl-ratio 2
+has "$tmp/stdout" "gate max-kld 1: passed" "and say so"
+fails 1 "a gate that fails exits 1" gate --max-kld 0.0001
+has "$tmp/stdout" "gate max-kld 0.0001: FAILED" "in a line of its own"
+fails 1 "so does the worst tensor's" gate --max-tensor-error 0.05
+echo '{"max-kld": 0.0001, "min-top1": 0.1}' >"$tmp/gates.json"
+fails 1 "gates may stand in a file" gate --gate "$tmp/gates.json"
+echo '{"max-kold": 1}' >"$tmp/gates.json"
+fails 2 "where an unknown gate is refused" gate --gate "$tmp/gates.json"
+ok "a gate inside its error bar is undecided" gate --max-kld "$(number "$tmp/q4.json" kld.mean)" --confidence 95
+has "$tmp/stdout" "undecided" "and says so"
+
+# other families: their own forward pass agrees with itself in another container
+for family in v2 v2-lite v3.2; do
+    "$TOOLS/mkcheckpoint" --family $family --out "$tmp/$family" --tokenizer "$nano" --dtype bf16 --index-topk 16 >/dev/null 2>&1 ||
+        "$TOOLS/mkcheckpoint" --family $family --out "$tmp/$family" --tokenizer "$nano" --dtype bf16 >/dev/null
+    "$PARE" convert "$tmp/$family" -o "$tmp/$family.gguf" -r F32 -q >/dev/null 2>&1
+    "$PARE" verify "$tmp/$family" "$tmp/$family.gguf" --tokens "$tmp/chunk" --ctx 100 --json -q >"$tmp/f.json" 2>/dev/null
+    within "$(number "$tmp/f.json" kld.max)" 0 0 "$family: the GGUF's logits are the checkpoint's"
+    within "$(number "$tmp/f.json" positions)" 245 0 "$family: on 5 chunks of 100 tokens, 49 positions each"
+done
+done_testing

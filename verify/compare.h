@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT
+ * Compare: one model, or two side by side, walked over the same tokens layer by layer; the error is measured where it
+ * enters. Chunks are scored as llama-perplexity does: the first token of each is BOS, the second half is scored. */
+#ifndef PARE_VERIFY_COMPARE_H
+#define PARE_VERIFY_COMPARE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "model/model.h"
+#include "verify/check.h"
+
+struct compare_options {
+    size_t ctx;
+    int all_positions; /* score 0..ctx-2 instead of ctx/2..ctx-2 */
+    int group_routing, local, mtp;
+    int threads;
+    uint64_t memory;
+    const char *scratch;
+    const char *save_logits; /* base's logits of all positions as F32 [tokens][vocab], or NULL */
+};
+
+/* One scored position, both models. Probabilities are of the token that follows. */
+struct score {
+    uint32_t chunk, position;
+    float nll_base, nll_cand;   /* -ln p */
+    float kld;                  /* KL(base || cand) over the whole vocabulary, nats */
+    float p_base, p_cand;
+    float confidence;           /* the base's largest probability */
+    int32_t target, top_base, top_cand;
+    uint8_t same_top5;          /* of the base's five best, how many are among the candidate's five best */
+    uint8_t routing_changed;    /* some layer chose other experts */
+};
+
+struct layer_error {
+    int layer;
+    double accumulated, local;     /* |hidden_cand - hidden_base| / |hidden_base|: own input; the base's input */
+    int is_moe;
+    double same_set, overlap;      /* router: share of tokens with the same experts, mean share of common experts */
+};
+
+struct expert_use {
+    uint64_t tokens_base, tokens_cand;
+    double gate_base, gate_cand; /* sums of gates */
+};
+
+struct mtp_score {
+    double loss_base, loss_cand;      /* mean -ln p of the token after the next, over all positions */
+    double agreement_base, agreement_cand; /* share of best tokens that are the main model's best at the next position */
+};
+
+struct comparison {
+    int has_candidate, has_mtp;
+    size_t chunks, ctx;
+    struct score *scores;
+    size_t n_scores;
+    struct layer_error *layers;
+    size_t n_layers;
+    struct expert_use *experts; /* [n_layers][n_experts] */
+    size_t n_experts;
+    struct mtp_score mtp;
+    uint64_t spilled; /* bytes of activations that went to disk at most */
+};
+
+/* tokens: [chunks][ctx], the first of each chunk already BOS. cand may be NULL. ERR_UNSUPPORTED when the models' shapes
+ * differ. Clear in either case. */
+int compare_run(const struct model *base, const struct model *cand, const int32_t *tokens, size_t chunks,
+                const struct compare_options *o, const struct check_hooks *hooks, struct comparison *c, struct error *e);
+void comparison_clear(struct comparison *c);
+
+#endif

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT
+ * Metrics: the table and the sums behind it. Sums run in the order of the positions, in double. */
+#include "verify/metrics.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/forward/det_math.h"
+
+#define AT(field) offsetof(struct summary, field)
+
+const struct metric metrics[] = {
+    {"positions", "scored positions", "%.0f", AT(positions), 0, 0},
+    {"base.ppl", "perplexity", "%.6f", AT(base_ppl), AT(base_ppl_stderr), 0},
+    {"base.ppl_stderr", NULL, "%.6f", AT(base_ppl_stderr), 0, 0},
+    {"base.nll", NULL, "%.8f", AT(base_nll), 0, 0},
+    {"candidate.ppl", "perplexity of the candidate", "%.6f", AT(cand_ppl), AT(cand_ppl_stderr), 1},
+    {"candidate.ppl_stderr", NULL, "%.6f", AT(cand_ppl_stderr), 0, 1},
+    {"candidate.nll", NULL, "%.8f", AT(cand_nll), 0, 1},
+    {"ppl_ratio", "their ratio (paired)", "%.6f", AT(ppl_ratio), AT(ppl_ratio_stderr), 1},
+    {"ln_ppl_ratio.mean", "   its logarithm", "%+.6f", AT(ln_ratio), AT(ln_ratio_stderr), 1},
+    {"ln_ppl_ratio.stderr", NULL, "%.6f", AT(ln_ratio_stderr), 0, 1},
+    {"kld.mean", "KL(base || candidate), mean", "%.6f", AT(kld), AT(kld_stderr), 1},
+    {"kld.stderr", NULL, "%.6f", AT(kld_stderr), 0, 1},
+    {"kld.median", "   median", "%.6f", AT(kld_median), 0, 1},
+    {"kld.p90", "   90 %", "%.6f", AT(kld_p90), 0, 1},
+    {"kld.p95", "   95 %", "%.6f", AT(kld_p95), 0, 1},
+    {"kld.p99", "   99 %", "%.6f", AT(kld_p99), 0, 1},
+    {"kld.p999", "   99.9 %", "%.6f", AT(kld_p999), 0, 1},
+    {"kld.max", "   largest", "%.6f", AT(kld_max), 0, 1},
+    {"top1_agreement", "same best token", "%.4f", AT(top1), AT(top1_stderr), 1},
+    {"top5_agreement", "common among the five best", "%.4f", AT(top5), 0, 1},
+    {"dp.mean", "change of p(right token), mean", "%+.6f", AT(dp_mean), 0, 1},
+    {"dp.rms", "   RMS", "%.6f", AT(dp_rms), 0, 1},
+    {"dp.p1", "   1 %", "%+.6f", AT(dp_p1), 0, 1},
+    {"dp.p5", "   5 %", "%+.6f", AT(dp_p5), 0, 1},
+    {"dp.p95", "   95 %", "%+.6f", AT(dp_p95), 0, 1},
+    {"dp.p99", "   99 %", "%+.6f", AT(dp_p99), 0, 1},
+    {"routing.changed", "positions with other experts", "%.4f", AT(changed_share), 0, 1},
+    {"routing.kld_share", "   their share of the KL", "%.4f", AT(kld_changed_share), 0, 1},
+    {0},
+};
+
+const struct gate gates[] = {
+    {"max-kld", "kld.mean", 1},          {"max-kld-p99", "kld.p99", 1},
+    {"max-ppl-ratio", "ppl_ratio", 1}, {"min-top1", "top1_agreement", 0},
+    {0},
+};
+
+double metric_value(const struct summary *s, const struct metric *m)
+{
+    return *(const double *)((const char *)s + m->offset);
+}
+
+double metric_stderr(const struct summary *s, const struct metric *m)
+{
+    return m->stderr_offset ? *(const double *)((const char *)s + m->stderr_offset) : 0;
+}
+
+const struct metric *metric_find(const char *path)
+{
+    const struct metric *m = metrics;
+    while (m->path && strcmp(m->path, path))
+        m++;
+    return m->path ? m : NULL;
+}
+
+enum gate_outcome gate_judge(const struct gate *g, double value, double standard_error, double limit, double z)
+{
+    if (z > 0 && fabs(value - limit) < z * standard_error)
+        return GATE_UNDECIDED;
+    return (g->upper ? value <= limit : value >= limit) ? GATE_PASSED : GATE_FAILED;
+}
+
+struct moments {
+    double mean, stderr_of_mean;
+};
+
+/* Of n numbers, the i-th being get(score). */
+static struct moments moments_of(const struct comparison *c, double (*get)(const struct score *))
+{
+    double n = (double)c->n_scores, sum = 0, squares = 0;
+    for (size_t i = 0; i < c->n_scores; i++)
+        sum += get(&c->scores[i]);
+    double mean = sum / n;
+    for (size_t i = 0; i < c->n_scores; i++)
+        squares += (get(&c->scores[i]) - mean) * (get(&c->scores[i]) - mean);
+    return (struct moments){mean, n > 1 ? sqrt(squares / n / (n - 1)) : 0};
+}
+
+static double get_nll_base(const struct score *s) { return (double)s->nll_base; }
+static double get_nll_cand(const struct score *s) { return (double)s->nll_cand; }
+static double get_ratio(const struct score *s) { return (double)s->nll_cand - (double)s->nll_base; }
+static double get_kld(const struct score *s) { return (double)s->kld; }
+static double get_dp(const struct score *s) { return (double)s->p_cand - (double)s->p_base; }
+static double get_dp2(const struct score *s) { return get_dp(s) * get_dp(s); }
+static double get_top1(const struct score *s) { return s->top_base == s->top_cand; }
+static double get_top5(const struct score *s) { return s->same_top5 / 5.0; }
+static double get_changed(const struct score *s) { return s->routing_changed; }
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Linear between the neighbours of f * (n - 1). */
+static double percentile(const double *sorted, size_t n, double f)
+{
+    double at = f * (double)(n - 1);
+    size_t i = (size_t)at;
+    return i + 1 < n ? sorted[i] + (at - (double)i) * (sorted[i + 1] - sorted[i]) : sorted[n - 1];
+}
+
+static void percentiles(const struct comparison *c, double *buffer, struct summary *s)
+{
+    size_t n = c->n_scores;
+    for (size_t i = 0; i < n; i++)
+        buffer[i] = get_kld(&c->scores[i]);
+    qsort(buffer, n, sizeof *buffer, ascending);
+    s->kld_median = percentile(buffer, n, 0.5);
+    s->kld_p90 = percentile(buffer, n, 0.9);
+    s->kld_p95 = percentile(buffer, n, 0.95);
+    s->kld_p99 = percentile(buffer, n, 0.99);
+    s->kld_p999 = percentile(buffer, n, 0.999);
+    s->kld_max = buffer[n - 1];
+    for (size_t i = 0; i < n; i++)
+        buffer[i] = get_dp(&c->scores[i]);
+    qsort(buffer, n, sizeof *buffer, ascending);
+    s->dp_p1 = percentile(buffer, n, 0.01);
+    s->dp_p5 = percentile(buffer, n, 0.05);
+    s->dp_p95 = percentile(buffer, n, 0.95);
+    s->dp_p99 = percentile(buffer, n, 0.99);
+}
+
+static double changed_kld_share(const struct comparison *c)
+{
+    double all = 0, changed = 0;
+    for (size_t i = 0; i < c->n_scores; i++) {
+        all += (double)c->scores[i].kld;
+        changed += c->scores[i].routing_changed ? (double)c->scores[i].kld : 0;
+    }
+    return all > 0 ? changed / all : 0;
+}
+
+int metrics_summarize(const struct comparison *c, struct summary *s)
+{
+    *s = (struct summary){.positions = (double)c->n_scores};
+    if (!c->n_scores)
+        return 0;
+    struct moments m = moments_of(c, get_nll_base);
+    s->base_nll = m.mean;
+    s->base_ppl = det_exp(m.mean);
+    s->base_ppl_stderr = s->base_ppl * m.stderr_of_mean;
+    if (!c->has_candidate)
+        return 0;
+    m = moments_of(c, get_nll_cand);
+    s->cand_nll = m.mean;
+    s->cand_ppl = det_exp(m.mean);
+    s->cand_ppl_stderr = s->cand_ppl * m.stderr_of_mean;
+    m = moments_of(c, get_ratio);
+    s->ln_ratio = m.mean;
+    s->ln_ratio_stderr = m.stderr_of_mean;
+    s->ppl_ratio = det_exp(m.mean);
+    s->ppl_ratio_stderr = s->ppl_ratio * m.stderr_of_mean;
+    m = moments_of(c, get_kld);
+    s->kld = m.mean;
+    s->kld_stderr = m.stderr_of_mean;
+    m = moments_of(c, get_top1);
+    s->top1 = m.mean;
+    s->top1_stderr = m.stderr_of_mean;
+    s->top5 = moments_of(c, get_top5).mean;
+    s->dp_mean = moments_of(c, get_dp).mean;
+    s->dp_rms = sqrt(moments_of(c, get_dp2).mean);
+    s->changed_share = moments_of(c, get_changed).mean;
+    s->kld_changed_share = changed_kld_share(c);
+    double *buffer = malloc(c->n_scores * sizeof *buffer);
+    if (!buffer)
+        return -1;
+    percentiles(c, buffer, s);
+    free(buffer);
+    return 0;
+}
+
+void metrics_by_confidence(const struct comparison *c, struct confidence_bin bins[CONFIDENCE_BINS])
+{
+    static const double edges[CONFIDENCE_BINS + 1] = {0, 0.25, 0.5, 0.75, 0.9, 1};
+    for (int b = 0; b < CONFIDENCE_BINS; b++) {
+        bins[b] = (struct confidence_bin){.from = edges[b], .to = edges[b + 1]};
+        for (size_t i = 0; i < c->n_scores; i++) {
+            double p = (double)c->scores[i].confidence;
+            if (p >= edges[b] && (p < edges[b + 1] || b + 1 == CONFIDENCE_BINS)) {
+                bins[b].positions++;
+                bins[b].kld += (double)c->scores[i].kld;
+            }
+        }
+        if (bins[b].positions)
+            bins[b].kld /= (double)bins[b].positions;
+    }
+}
