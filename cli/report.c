@@ -3,6 +3,7 @@
 #include "cli/report.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -79,6 +80,40 @@ static void print_worst_positions(const struct report *r, struct buffer *b)
     free(order);
 }
 
+struct expert_place {
+    double error;
+    size_t layer, expert;
+    const struct expert_use *use;
+};
+
+static int worse_expert(const void *a, const void *b)
+{
+    const struct expert_place *x = a, *y = b;
+    if (x->error != y->error)
+        return x->error > y->error ? -1 : 1;
+    return x->use < y->use ? -1 : 1;
+}
+
+static void print_worst_experts(const struct report *r, struct buffer *b)
+{
+    size_t all = r->c->n_layers * r->c->n_experts, n = 0;
+    struct expert_place *order = malloc((all + 1) * sizeof *order);
+    if (!order)
+        return;
+    for (size_t i = 0; i < all; i++) {
+        const struct expert_use *u = &r->c->experts[i];
+        if (u->output2 > 0)
+            order[n++] = (struct expert_place){sqrt(u->error2 / u->output2), i / r->c->n_experts, i % r->c->n_experts, u};
+    }
+    qsort(order, n, sizeof *order, worse_expert);
+    if (n)
+        buffer_printf(b, "\n%-20s %12s %12s %14s\n", "worst experts", "tokens", "gate mass", "output error");
+    for (size_t i = 0; i < WORST && i < n; i++)
+        buffer_printf(b, "layer %-3zu expert %-3zu %12" PRIu64 " %12.2f %14.3e\n", order[i].layer, order[i].expert,
+                      order[i].use->tokens_base, order[i].use->gate_base, order[i].error);
+    free(order);
+}
+
 static double relative(const struct diff_row *t)
 {
     return t->rms_a > 0 ? t->rms / t->rms_a : 0;
@@ -134,6 +169,7 @@ void report_text(const struct report *r, struct buffer *b)
     if (r->cand_name) {
         print_confidence(r, b);
         print_layers(r, b);
+        print_worst_experts(r, b);
         print_worst_positions(r, b);
     }
     if (r->tensors)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The report of pare verify as JSON. Every number in it is a function of the models and the text alone: two runs give the
  * same bytes. */
+#include <math.h>
 #include <string.h>
 
 #include "cli/report.h"
@@ -58,6 +59,8 @@ static void add_experts(struct json *o, const struct report *r, size_t layer)
         if (r->cand_name) {
             json_add_u64(x, "candidate_tokens", use[i].tokens_cand);
             json_add_f64(x, "candidate_gate", use[i].gate_cand);
+            if (use[i].output2 > 0)
+                json_add_f64(x, "output_error", sqrt(use[i].error2 / use[i].output2));
         }
     }
 }

@@ -80,27 +80,23 @@ static struct forward *start(struct walk *w, const struct model *m, size_t strea
     return f;
 }
 
-/* sqrt(sum |x - y|^2 / sum |y|^2) over the tokens of x's stream `stream` and y's stream 0; lanes without a token hold
- * equal things in both and add nothing to the difference. */
-static double relative_error(const struct forward *x, size_t stream, const struct forward *y)
+/* Sums of one chunk. Lanes behind its end are left out. */
+static void layer_chunk(const struct walk *w, size_t chunk, struct layer_sums *sums)
 {
-    size_t tiles = y->tiles_per_chunk * y->tokens.chunks, D = y->hidden.rows;
-    double difference = 0, size = 0;
-    for (size_t t = 0; t < tiles; t++) {
-        const float *a = panel_row(&x->hidden, stream * tiles + t, 0), *b = panel_row(&y->hidden, t, 0);
-        double d2 = 0, s2 = 0;
-        size_t lanes = y->tokens.ctx - t % y->tiles_per_chunk * LANES;
-        lanes = lanes > LANES ? LANES : lanes;
+    const struct forward *y = w->base, *x = w->cand;
+    size_t D = y->hidden.rows, first = chunk * y->tiles_per_chunk;
+    for (size_t t = 0; t < y->tiles_per_chunk; t++) {
+        const float *b = panel_row(&y->hidden, first + t, 0), *own = panel_row(&x->hidden, first + t, 0);
+        const float *local = w->o->local ? panel_row(&x->hidden, y->tiles + first + t, 0) : b;
+        size_t lanes = w->c->ctx - t * LANES < LANES ? w->c->ctx - t * LANES : LANES;
         for (size_t r = 0; r < D; r++)
-            for (size_t l = 0; l < lanes; l++) {
-                double d = (double)a[r * LANES + l] - (double)b[r * LANES + l];
-                d2 += d * d;
-                s2 += (double)b[r * LANES + l] * (double)b[r * LANES + l];
+            for (size_t i = r * LANES; i < r * LANES + lanes; i++) {
+                double v = (double)b[i], d = (double)own[i] - v, dl = (double)local[i] - v;
+                sums->accumulated2 += d * d;
+                sums->local2 += dl * dl;
+                sums->size2 += v * v;
             }
-        difference += d2;
-        size += s2;
     }
-    return size > 0 ? sqrt(difference / size) : 0;
 }
 
 static size_t common(const int16_t *a, const int16_t *b, size_t k)
@@ -112,12 +108,22 @@ static size_t common(const int16_t *a, const int16_t *b, size_t k)
     return n;
 }
 
-/* Expert use of stream 0, and agreement of the two routers. */
-static void compare_routing(struct walk *w, struct layer_error *le, struct expert_use *use)
+static struct layer_sums *layer_sums(const struct walk *w, size_t chunk, size_t layer)
 {
-    size_t k = (size_t)w->base->model->params.num_experts_per_tok, tokens = w->c->chunks * w->c->ctx, same = 0, sum = 0;
-    for (size_t i = 0; i < tokens; i++) {
-        size_t at = place(w, i / w->c->ctx, i % w->c->ctx) * k, n;
+    return &w->c->layer_sums[chunk * w->c->n_layers + layer];
+}
+
+static struct expert_use *expert_sums(const struct walk *w, size_t chunk, size_t layer)
+{
+    return &w->c->expert_sums[(chunk * w->c->n_layers + layer) * w->c->n_experts];
+}
+
+/* Expert use of stream 0, and agreement of the two routers, in one chunk. */
+static void compare_routing(struct walk *w, size_t chunk, struct layer_sums *sums, struct expert_use *use)
+{
+    size_t k = w->c->experts_used;
+    for (size_t i = 0; i < w->c->ctx; i++) {
+        size_t at = place(w, chunk, i) * k, n;
         for (size_t j = 0; j < k; j++) {
             use[w->base->chosen[at + j]].tokens_base++;
             use[w->base->chosen[at + j]].gate_base += (double)w->base->gates[at + j];
@@ -129,31 +135,89 @@ static void compare_routing(struct walk *w, struct layer_error *le, struct exper
         if (!w->cand)
             continue;
         n = common(w->base->chosen + at, w->cand->chosen + at, k);
-        sum += n;
-        same += n == k;
-        w->changed[i] |= n != k;
+        sums->common += n;
+        sums->same_set += n == k;
+        w->changed[chunk * w->c->ctx + i] |= n != k;
     }
-    le->is_moe = 1;
-    le->same_set = (double)same / (double)tokens;
-    le->overlap = (double)sum / (double)(tokens * k);
+}
+
+/* Adds what one expert's outputs differ by, on the tokens that it gets from both: the base's, and the candidate's second
+ * stream, which lies `tiles` tiles behind. */
+static int compare_expert(struct walk *w, const struct expert_output *b, const struct expert_output *c, size_t layer,
+                          size_t expert, struct error *e)
+{
+    uint32_t shift = (uint32_t)(w->base->tiles * LANES), per_chunk = (uint32_t)(w->base->tiles_per_chunk * LANES);
+    size_t pairs = 0, j = 0;
+    size_t(*pair)[3] = malloc((b->n + 1) * sizeof *pair);
+    double(*sums)[2] = malloc((b->n + 1) * sizeof *sums);
+    int rc = pair && sums ? 0 : no_memory(e);
+    for (size_t i = 0; !rc && i < b->n; i++) {
+        while (j < c->n && c->token[j] < b->token[i] + shift)
+            j++;
+        if (j < c->n && c->token[j] == b->token[i] + shift) {
+            pair[pairs][0] = b->place[i];
+            pair[pairs][1] = c->place[j];
+            pair[pairs++][2] = b->token[i] / per_chunk;
+        }
+    }
+#pragma omp parallel for num_threads(w->o->threads)
+    for (size_t i = 0; i < pairs; i++) {
+        const float *x = b->y->data + pair[i][0], *y = c->y->data + pair[i][1];
+        double d2 = 0, s2 = 0;
+        for (size_t r = 0; r < b->y->rows; r++) {
+            double v = (double)x[r * LANES], d = (double)y[r * LANES] - v;
+            d2 += d * d;
+            s2 += v * v;
+        }
+        sums[i][0] = d2;
+        sums[i][1] = s2;
+    }
+    for (size_t i = 0; i < pairs; i++) {
+        struct expert_use *use = expert_sums(w, pair[i][2], layer) + expert;
+        use->error2 += sums[i][0];
+        use->output2 += sums[i][1];
+    }
+    free(pair);
+    free(sums);
+    return rc;
+}
+
+/* Both models through one layer, expert by expert. */
+static int layer_pair(struct walk *w, int layer, struct error *e)
+{
+    struct layer_run *b = forward_layer_begin(w->base, layer, e), *c = b ? forward_layer_begin(w->cand, layer, e) : NULL;
+    int moe = (uint64_t)layer >= w->base->model->params.first_k_dense_replace, rc = c ? 0 : -1;
+    for (int x = 0; !rc && moe && x < (int)w->c->n_experts; x++) {
+        struct expert_output ob, oc;
+        rc = forward_layer_expert(w->base, b, x, &ob, e) || forward_layer_expert(w->cand, c, x, &oc, e) ||
+             (w->o->local && compare_expert(w, &ob, &oc, (size_t)layer, (size_t)x, e));
+    }
+    if (rc) {
+        forward_layer_abandon(w->base, b);
+        forward_layer_abandon(w->cand, c);
+        return -1;
+    }
+    if (forward_layer_end(w->base, b, e)) {
+        forward_layer_abandon(w->cand, c);
+        return -1;
+    }
+    return forward_layer_end(w->cand, c, e);
 }
 
 static int one_layer(struct walk *w, size_t i, struct error *e)
 {
-    struct layer_error *le = &w->c->layers[i];
-    const struct arch_params *p = &w->base->model->params;
     size_t floats = w->base->hidden.tiles * w->base->hidden.rows * LANES;
-    *le = (struct layer_error){.layer = (int)i};
     if (w->cand && w->o->local)
         memcpy(panel_row(&w->cand->hidden, w->base->tiles, 0), w->base->hidden.data, floats * sizeof(float));
-    if (forward_layer(w->base, (int)i, e) || (w->cand && forward_layer(w->cand, (int)i, e)))
+    if (w->cand ? layer_pair(w, (int)i, e) : forward_layer(w->base, (int)i, e))
         return -1;
-    if (w->cand) {
-        le->accumulated = relative_error(w->cand, 0, w->base);
-        le->local = w->o->local ? relative_error(w->cand, 1, w->base) : 0;
+#pragma omp parallel for num_threads(w->o->threads)
+    for (size_t chunk = 0; chunk < w->c->chunks; chunk++) {
+        if (w->cand)
+            layer_chunk(w, chunk, layer_sums(w, chunk, i));
+        if (i >= w->c->n_dense)
+            compare_routing(w, chunk, layer_sums(w, chunk, i), expert_sums(w, chunk, i));
     }
-    if (i >= p->first_k_dense_replace)
-        compare_routing(w, le, w->c->experts + i * w->c->n_experts);
     return 0;
 }
 
@@ -215,31 +279,27 @@ static void score_one(const struct walk *w, const struct position *p, struct sco
     s->kld = (float)(kld > 0 ? kld : 0);
 }
 
-static int fill_scores(struct walk *w, struct error *e)
+static void fill_scores(struct walk *w)
 {
     size_t first = first_scored(w), per_list = w->list.n / w->c->chunks, ctx = w->c->ctx;
-    if (!(w->c->scores = calloc(w->c->chunks * ctx + 1, sizeof *w->c->scores)))
-        return no_memory(e);
     for (size_t i = 0; i < w->list.n; i++) {
         size_t chunk = i / per_list, at = w->places[i] - place(w, chunk, 0);
         if (at < first || at + 2 > ctx)
             continue;
         struct score *s = &w->c->scores[w->c->n_scores++];
-        s->chunk = (uint32_t)chunk;
+        s->chunk = (uint32_t)(w->c->first_chunk + chunk);
         s->position = (uint32_t)at;
         s->routing_changed = w->changed[chunk * ctx + at];
         score_one(w, &w->positions[i], s);
     }
-    return 0;
 }
 
-/* Loss and agreement of one model's MTP layer; `main` are its positions of the main head (all of them). */
-static int run_mtp(struct walk *w, struct forward *f, int is_cand, double *loss, double *agreement, struct error *e)
+/* Loss and agreement of one model's MTP layer; the positions of the main head are all there. */
+static int run_mtp(struct walk *w, struct forward *f, int is_cand, struct error *e)
 {
     int layer = (int)f->model->params.num_hidden_layers;
-    size_t ctx = w->c->ctx, n = 0, agree = 0;
+    size_t ctx = w->c->ctx;
     struct position *p = calloc(w->list.n + 1, sizeof *p);
-    double sum = 0;
     if (!p)
         return no_memory(e);
     for (size_t i = 0; i < w->list.n; i++)
@@ -247,30 +307,30 @@ static int run_mtp(struct walk *w, struct forward *f, int is_cand, double *loss,
     int rc = forward_mtp_input(f, layer, e) || forward_layer(f, layer, e) ||
              head_run(f, NULL, ROLE_NEXTN_SHARED_HEAD_NORM, layer, &w->list, p, -1, e);
     for (size_t i = 0; !rc && i < w->list.n; i++) {
+        struct mtp_sums *m = &w->c->mtp_sums[i / ctx];
+        const struct position *next = &w->positions[i + 1];
         if (p[i].target < 0)
             continue;
-        const struct top_list *next = is_cand ? &w->positions[i + 1].cand_top : &w->positions[i + 1].base_top;
-        sum += softmax_log(&p[i].base) - (double)p[i].base_target;
-        agree += p[i].base_top.id[0] == next->id[0];
-        n++;
+        double loss = softmax_log(&p[i].base) - (double)p[i].base_target;
+        int agrees = p[i].base_top.id[0] == (is_cand ? next->cand_top.id[0] : next->base_top.id[0]);
+        m->positions += !is_cand;
+        *(is_cand ? &m->loss_cand : &m->loss_base) += loss;
+        *(is_cand ? &m->agree_cand : &m->agree_base) += (uint64_t)agrees;
     }
-    *loss = n ? sum / (double)n : 0;
-    *agreement = n ? (double)agree / (double)n : 0;
     free(p);
     return rc ? -1 : 0;
 }
 
 static int mtp(struct walk *w, struct error *e)
 {
-    struct mtp_score *m = &w->c->mtp;
     if (!w->base->model->params.num_nextn_predict_layers)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--mtp, but the model has no MTP layer");
     w->c->has_mtp = 1;
-    if (run_mtp(w, w->base, 0, &m->loss_base, &m->agreement_base, e))
+    if (run_mtp(w, w->base, 0, e))
         return -1;
     if (!w->cand || !w->cand->model->params.num_nextn_predict_layers)
         return 0;
-    return run_mtp(w, w->cand, 1, &m->loss_cand, &m->agreement_cand, e);
+    return run_mtp(w, w->cand, 1, e);
 }
 
 static int prepare(struct walk *w, const struct model *base, const struct model *cand, struct error *e)
@@ -280,15 +340,19 @@ static int prepare(struct walk *w, const struct model *base, const struct model 
     c->has_candidate = cand != NULL;
     c->n_layers = (size_t)p->num_hidden_layers;
     c->n_experts = (size_t)p->n_routed_experts;
+    c->n_dense = (size_t)p->first_k_dense_replace;
+    c->experts_used = (size_t)p->num_experts_per_tok;
+    c->first_chunk = w->o->first_chunk;
+    c->total_chunks = w->o->total_chunks;
     if (cand && !same_architecture(p, &cand->params))
         return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "the two models have different shapes");
     if (c->ctx < 4)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--ctx must be at least 4");
-    c->layers = calloc(c->n_layers, sizeof *c->layers);
-    c->experts = calloc(c->n_layers * c->n_experts, sizeof *c->experts);
     w->changed = calloc(c->chunks * c->ctx + 1, 1);
-    if (!c->layers || !c->experts || !w->changed)
+    if (!w->changed)
         return no_memory(e);
+    if (comparison_init(c, e))
+        return -1;
     if (!(w->base = start(w, base, 1, e)) || (cand && !(w->cand = start(w, cand, w->o->local ? 2 : 1, e))))
         return -1;
     return choose_positions(w, e);
@@ -299,20 +363,17 @@ int compare_run(const struct model *base, const struct model *cand, const int32_
 {
     struct walk w = {.o = o, .hooks = hooks, .c = c, .tokens = tokens, .store = {o->memory, o->scratch, 0}};
     *c = (struct comparison){.chunks = chunks, .ctx = o->ctx};
-    int rc = prepare(&w, base, cand, e) || walk_layers(&w, e) || run_head(&w, e) || fill_scores(&w, e) ||
-             (o->mtp && mtp(&w, e));
+    int rc = prepare(&w, base, cand, e) || walk_layers(&w, e) || run_head(&w, e);
+    if (!rc) {
+        fill_scores(&w);
+        rc = o->mtp && mtp(&w, e);
+    }
+    if (!rc)
+        comparison_finish(c);
     forward_free(w.base);
     forward_free(w.cand);
     free(w.changed);
     free(w.places);
     free(w.positions);
     return rc ? -1 : 0;
-}
-
-void comparison_clear(struct comparison *c)
-{
-    free(c->scores);
-    free(c->layers);
-    free(c->experts);
-    *c = (struct comparison){0};
 }

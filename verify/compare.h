@@ -18,6 +18,7 @@ struct compare_options {
     int threads;
     uint64_t memory;
     const char *scratch;
+    size_t first_chunk, total_chunks; /* where the given chunks stand in the text */
     const char *save_logits; /* base's logits of all positions as F32 [tokens][vocab], or NULL */
 };
 
@@ -33,6 +34,17 @@ struct score {
     uint8_t routing_changed;    /* some layer chose other experts */
 };
 
+/* Sums of one chunk, so that parts of a text can be added up, in the order of the chunks, to exactly the whole's numbers. */
+struct layer_sums {
+    double accumulated2, local2, size2; /* |hidden_cand - hidden_base|^2 with its own, with the base's input; |hidden_base|^2 */
+    uint64_t same_set, common;          /* tokens with the same experts; common experts */
+};
+
+struct mtp_sums {
+    double loss_base, loss_cand;
+    uint64_t agree_base, agree_cand, positions;
+};
+
 struct layer_error {
     int layer;
     double accumulated, local;     /* |hidden_cand - hidden_base| / |hidden_base|: own input; the base's input */
@@ -43,6 +55,9 @@ struct layer_error {
 struct expert_use {
     uint64_t tokens_base, tokens_cand;
     double gate_base, gate_cand; /* sums of gates */
+    /* over the tokens that both models send to it when both get the base's hidden states: sums of |cand - base|^2 and
+     * |base|^2 of its output; 0 without the local pass */
+    double error2, output2;
 };
 
 struct mtp_score {
@@ -53,8 +68,16 @@ struct mtp_score {
 struct comparison {
     int has_candidate, has_mtp;
     size_t chunks, ctx;
+    size_t first_chunk, total_chunks; /* of the text, when this is a part of it */
+    size_t n_dense;                   /* leading dense layers */
+    size_t experts_used;              /* per token */
     struct score *scores;
     size_t n_scores;
+    /* per chunk: */
+    struct layer_sums *layer_sums;   /* [chunks][n_layers] */
+    struct expert_use *expert_sums;  /* [chunks][n_layers][n_experts] */
+    struct mtp_sums *mtp_sums;       /* [chunks] */
+    /* made of these by comparison_finish: */
     struct layer_error *layers;
     size_t n_layers;
     struct expert_use *experts; /* [n_layers][n_experts] */
@@ -67,6 +90,10 @@ struct comparison {
  * differ. Clear in either case. */
 int compare_run(const struct model *base, const struct model *cand, const int32_t *tokens, size_t chunks,
                 const struct compare_options *o, const struct check_hooks *hooks, struct comparison *c, struct error *e);
+/* Allocates what the counts (chunks, ctx, n_layers, n_experts) ask for. */
+int comparison_init(struct comparison *c, struct error *e);
+/* Adds the chunks up. */
+void comparison_finish(struct comparison *c);
 void comparison_clear(struct comparison *c);
 
 #endif

@@ -12,13 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/forward/det_math.h"
 #include "model/forward/gemm.h"
+#include "model/forward/lanes.h"
 #include "model/forward/parts.h"
 
 struct mla { /* one layer's attention */
     const struct forward *f;
     gemm_fn *gemm;
+    const struct lanes *lanes;
     size_t nope, rope, value, lora, ctx_padded;
     struct weight q, k, v;
     const struct panels *q_in, *latent, *k_rope; /* inputs of q; normed c; rotated k_rope */
@@ -108,12 +109,12 @@ static void keys_and_values(const struct mla *m, struct head *h, size_t tile)
 }
 
 /* Whether query lane l of the chunk's tile t sees key j. */
-static int visible(const struct mla *m, const uint8_t *allowed, size_t t, size_t l, size_t j)
+static int visible(const uint8_t *allowed, size_t t, size_t l, size_t j)
 {
-    return j <= t * LANES + l && (!allowed || allowed[j * LANES + l] || j >= m->f->tokens.ctx);
+    return j <= t * LANES + l && (!allowed || allowed[j * LANES + l]);
 }
 
-/* In place: scores [n][LANES] to probabilities; invisible keys become 0. A lane behind the chunk's end sees itself. */
+/* In place: scores [n][LANES] to probabilities; invisible keys become 0. (Each query sees a key at least: the indexer keeps one.) */
 static void softmax_lanes(const struct mla *m, float *s, size_t t, size_t n, const uint8_t *allowed)
 {
     float scale = (float)m->f->softmax_scale, max[LANES];
@@ -122,17 +123,17 @@ static void softmax_lanes(const struct mla *m, float *s, size_t t, size_t n, con
         max[l] = -INFINITY;
     for (size_t j = 0; j < n; j++)
         for (size_t l = 0; l < LANES; l++) {
-            float v = visible(m, allowed, t, l, j) ? s[j * LANES + l] * scale : -INFINITY;
+            float v = visible(allowed, t, l, j) ? s[j * LANES + l] * scale : -INFINITY;
             s[j * LANES + l] = v;
             max[l] = v > max[l] ? v : max[l];
         }
-    for (size_t j = 0; j < n; j++)
-        for (size_t l = 0; l < LANES; l++) {
-            float v = s[j * LANES + l];
-            float p = v == -INFINITY ? 0 : (float)det_exp((double)(v - max[l]));
-            s[j * LANES + l] = p;
-            sum[l] += (double)p;
-        }
+    for (size_t j = 0; j < n; j++) {
+        for (size_t l = 0; l < LANES; l++)
+            s[j * LANES + l] -= max[l];
+        m->lanes->exp(s + j * LANES, LANES);
+        for (size_t l = 0; l < LANES; l++)
+            sum[l] += (double)s[j * LANES + l];
+    }
     for (size_t j = 0; j < n; j++)
         for (size_t l = 0; l < LANES; l++)
             s[j * LANES + l] = (float)((double)s[j * LANES + l] / sum[l]);
@@ -240,7 +241,8 @@ int attention_add(struct forward *f, int layer, const struct panels *x, struct e
     struct panels latent = {0}, k_rope = {0}, q_a = {0}, out = {0};
     struct indexer_mask mask = {NULL};
     int has_q_a = p->q_lora_rank != 0;
-    struct mla m = {.f = f, .gemm = gemm_for(f->model->cpu), .nope = (size_t)p->qk_nope_head_dim,
+    struct mla m = {.f = f, .gemm = gemm_for(f->model->cpu), .lanes = lanes_for(f->model->cpu),
+                    .nope = (size_t)p->qk_nope_head_dim,
                     .rope = (size_t)p->qk_rope_head_dim, .value = (size_t)p->v_head_dim, .lora = (size_t)p->kv_lora_rank,
                     .ctx_padded = f->tiles_per_chunk * LANES, .q_in = has_q_a ? &q_a : x, .latent = &latent,
                     .k_rope = &k_rope, .out = &out, .mask = &mask};

@@ -13,29 +13,16 @@ static double from_bits(uint64_t u)
     return d;
 }
 
-/* 2^n for n in -1022..1023 */
-static double power_of_two(int n)
-{
-    return from_bits((uint64_t)(n + 1023) << 52);
-}
-
 double det_exp(double x)
 {
-    static const double ln2_hi = 0x1.62e42fee00000p-1, ln2_lo = 0x1.a39ef35793c76p-33, inv_ln2 = 0x1.71547652b82fep+0;
     if (!(x > -745.2))
         return x != x ? x : 0;
     if (x > 709.7)
         return (double)INFINITY;
-    double n = rint(x * inv_ln2), r = (x - n * ln2_hi) - n * ln2_lo, p = 1.0 / 87178291200.0; /* 1/14! */
-    /* |r| <= 0.35: the next term is below 2^-60 */
-    static const double inverse_factorial[] = {1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0,
-                                               1.0 / 362880.0, 1.0 / 40320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0,
-                                               1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0};
-    for (int i = 0; i < 14; i++)
-        p = p * r + inverse_factorial[i];
-    int k = (int)n;
-    /* two steps, so that subnormal results are rounded once, at the end */
-    return k < -1000 ? p * power_of_two(k + 200) * power_of_two(-200) : p * power_of_two(k);
+    /* two steps near the ends of the range, so that subnormal results are rounded once, at the end */
+    if (x < -700)
+        return det_exp_core(x + 200 * 0.6931471805599453) * 0x1p-200;
+    return x > 708 ? det_exp_core(x - 0.6931471805599453) * 2 : det_exp_core(x);
 }
 
 double det_log(double x)
@@ -78,9 +65,4 @@ void det_sincos(double x, double *s, double *c)
 float det_sigmoid(float x)
 {
     return (float)(1 / (1 + det_exp(-(double)x)));
-}
-
-float det_silu(float x)
-{
-    return (float)((double)x / (1 + det_exp(-(double)x)));
 }

@@ -10,6 +10,7 @@
 
 #include "model/forward/gemm.h"
 #include "model/forward/parts.h"
+#include "quant/scan.h"
 
 static int no_memory(struct error *e)
 {
@@ -177,33 +178,22 @@ void panels_add(const struct forward *f, struct panels *to, const struct panels 
     }
 }
 
-static int check_finite(const struct forward *f, int layer, struct error *e)
+int check_finite(const struct forward *f, enum tensor_role role, int layer, struct error *e)
 {
     size_t D = f->hidden.rows, per_stream = f->tiles_per_chunk * f->tokens.chunks;
-    for (size_t t = 0; t < f->tiles; t++)
-        for (size_t i = 0; i < D * LANES; i++)
-            if (!isfinite(panel_row(&f->hidden, t, 0)[i])) {
-                size_t in_stream = t % per_stream, chunk = in_stream / f->tiles_per_chunk;
-                size_t position = in_stream % f->tiles_per_chunk * LANES + i % LANES;
-                error_set(e, ERR_FORMAT, ERROR_NO_OFFSET,
-                          "the hidden state is NaN or infinite behind layer %d, chunk %zu, token %zu", layer, chunk,
-                          position);
-                return error_at_file(e, f->model->source->path);
-            }
+    char name[TENSOR_NAME];
+    float amax;
+    for (size_t t = 0; t < f->tiles; t++) {
+        size_t at = scan_finite(panel_row(&f->hidden, t, 0), D * LANES, &amax), in_stream = t % per_stream;
+        if (at == D * LANES)
+            continue;
+        error_set(e, ERR_FORMAT, ERROR_NO_OFFSET,
+                  "the hidden state is NaN or infinite behind this part of layer %d, at token %zu of chunk %zu", layer,
+                  in_stream % f->tiles_per_chunk * LANES + at % LANES, in_stream / f->tiles_per_chunk);
+        error_at_file(e, f->model->source->path);
+        return error_at_tensor(e, role_gguf_name(role, layer, name));
+    }
     return 0;
-}
-
-int forward_layer(struct forward *f, int layer, struct error *e)
-{
-    struct panels x;
-    int dense = (uint64_t)layer < f->model->params.first_k_dense_replace, rc;
-    if (panels_init(&x, f->options.store, f->tiles, f->hidden.rows, e))
-        return -1;
-    rc = forward_norm(f, ROLE_ATTN_NORM, layer, &f->hidden, &x, e) || attention_add(f, layer, &x, e) ||
-         forward_norm(f, ROLE_FFN_NORM, layer, &f->hidden, &x, e) ||
-         (dense ? mlp_add(f, layer, &x, e) : moe_add(f, layer, &x, e)) || check_finite(f, layer, e);
-    panels_clear(&x, f->options.store);
-    return rc ? -1 : 0;
 }
 
 /* z = [enorm(embedding of the next token), hnorm(norm(hidden))] */

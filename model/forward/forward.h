@@ -54,8 +54,23 @@ void forward_free(struct forward *f); /* NULL is allowed */
 int forward_embed(struct forward *f, struct error *e);
 
 /* One layer: hidden += attention, hidden += MLP or experts. Layer numbers as in the checkpoint. Errors name the tensor;
- * a hidden state that is NaN or infinite is ERR_CHECK with layer, position and stream. */
+ * a hidden state that is NaN or infinite is ERR_FORMAT with the part of the layer, chunk and token. */
 int forward_layer(struct forward *f, int layer, struct error *e);
+
+/* The same in steps, so that two models can take turns and their experts' outputs be compared: attention and routing; then
+ * every expert in the order of their numbers (of a dense layer: none); then the rest. begin returns NULL on error; end frees
+ * in either case, abandon frees after an error in between (NULL is allowed). */
+struct layer_run;
+struct expert_output {      /* of the expert just run; valid until the next step */
+    size_t n;               /* its tokens, of all streams */
+    const uint32_t *token;  /* [n] tile * LANES + lane, ascending */
+    const size_t *place;    /* [n] its features are y->data[place[i] + row * LANES] */
+    const struct panels *y; /* outputs before the gate */
+};
+struct layer_run *forward_layer_begin(struct forward *f, int layer, struct error *e);
+int forward_layer_expert(struct forward *f, struct layer_run *r, int expert, struct expert_output *out, struct error *e);
+int forward_layer_end(struct forward *f, struct layer_run *r, struct error *e);
+void forward_layer_abandon(struct forward *f, struct layer_run *r);
 
 /* Turns the hidden states into the input of the MTP layer `layer`: eh_proj * [enorm(embedding of the next token),
  * hnorm(norm(hidden))], where norm is the model's final norm. Position ctx-1 has no next token and gets zeros. */

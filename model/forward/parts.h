@@ -8,7 +8,15 @@
 
 int attention_add(struct forward *f, int layer, const struct panels *x, struct error *e);
 int mlp_add(struct forward *f, int layer, const struct panels *x, struct error *e);
-int moe_add(struct forward *f, int layer, const struct panels *x, struct error *e);
+
+/* Routes every token: f->chosen and f->gates. */
+int route_all(struct forward *f, int layer, const struct panels *x, struct error *e);
+/* Whether a lane of a tile is a token, not behind the end of its chunk. */
+int is_token(const struct forward *f, size_t tile, size_t lane);
+
+/* ERR_FORMAT, naming model, tensor, layer, chunk and token, when a hidden state is NaN or infinite behind the part of the
+ * layer that ends with the given role. */
+int check_finite(const struct forward *f, enum tensor_role role, int layer, struct error *e);
 
 /* gate/up/down of one MLP: y = down(silu(gate x) * (up x)), for the matrices of one slab. lanes_last: lanes in use of the last
  * tile (LANES: all). Panels of the right sizes are made and freed inside. */
@@ -27,8 +35,9 @@ struct indexer_mask {
 int indexer_select(struct forward *f, int layer, const struct panels *x, const struct panels *q_a,
                    struct indexer_mask *mask, struct error *e);
 
-/* Shorthand: the weight of a role that must exist. */
+/* Shorthand: the weight of a role that must exist; those of gate, up and down of an MLP whose gate has this role. */
 int need_weight(const struct forward *f, enum tensor_role role, int layer, struct weight *w, struct error *e);
+int need_three(const struct forward *f, enum tensor_role gate, int layer, struct weight w[3], struct error *e);
 /* Reads a vector (norm weights, biases) into malloc'd floats. NULL on error. */
 float *read_vector(const struct forward *f, enum tensor_role role, int layer, struct error *e);
 /* to += from, all lanes. */

@@ -295,8 +295,9 @@ def check_bytes(work):
         else:
             tap.skip(f"the same report with {isa}", f"no {flag} here")
     results = []
+    given = (NANO, out, "--tokens", NANO / "golden" / "tokens.bin", "--ctx", 128, "--chunks", 2)
     for options, env in runs:
-        report = verify(NANO, out, "--tokens", NANO / "golden" / "tokens.bin", "--chunks", 1, "--save-logits", saved, *options, env=env)
+        report = verify(*given, "--save-logits", saved, *options, env=env)
         results.append((report, saved.read_bytes()) if report else None)
         saved.unlink(missing_ok=True)
     tap.ok(results[0] and all(r == results[0] for r in results), f"the same report and logits, byte for byte, from {len(results)} runs")
