@@ -342,7 +342,16 @@ struct json *json_add_u64(struct json *parent, const char *key, uint64_t value)
 
 struct json *json_add_f64(struct json *parent, const char *key, double value)
 {
-    return attach(parent, key, cJSON_CreateNumber(value));
+    char text[32];
+    /* cJSON takes 15 digits where they are nearly right; the reader must get the same double back */
+    if (!isfinite(value) || (value == floor(value) && fabs(value) < 1e15))
+        return attach(parent, key, cJSON_CreateNumber(value));
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    return attach(parent, key, cJSON_CreateRaw(text));
 }
 
 struct json *json_add_bool(struct json *parent, const char *key, int value)

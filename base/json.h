@@ -52,6 +52,7 @@ struct json *json_add_u64(struct json *parent, const char *key, uint64_t value);
 struct json *json_add_f64(struct json *parent, const char *key, double value);
 struct json *json_add_bool(struct json *parent, const char *key, int value);
 
+/* Numbers read back as the same double; NaN and infinity become null. */
 /* malloc'd text, indented, with a final newline; NULL when out of memory. Invalid UTF-8 in strings is escaped as
  * U+FFFD so that the text is always valid. */
 char *json_print(const struct json *root);

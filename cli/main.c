@@ -15,6 +15,7 @@ static const struct {
     {NULL, &cmd_manifest},
     {NULL, &cmd_tokenize},
     {"Judge", &cmd_verify},
+    {NULL, &cmd_merge},
     {"Convert", &cmd_plan},
     {NULL, &cmd_convert},
 };

@@ -5,7 +5,6 @@
 
 #include "base/buffer.h"
 #include "base/json.h"
-#include "model/model.h"
 #include "verify/compare.h"
 #include "verify/diff.h"
 #include "verify/metrics.h"
@@ -19,7 +18,6 @@ struct gate_result {
 
 struct report {
     const char *base_name, *cand_name; /* cand NULL: one model */
-    const struct model *model;         /* the base, for names */
     const struct comparison *c;
     struct summary summary;
     const struct diff_row *tensors; /* NULL: not asked for */

@@ -146,7 +146,8 @@ static int write_raw(const char *path, int force, const struct token_ids *ids, s
     }
     for (size_t i = 0; i < ids->n; i++)
         buffer_u32(&b, (uint32_t)ids->ids[i]);
-    int rc = b.failed ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory") : io_write_all(path, b.data, b.size, e);
+    int rc = b.failed ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory")
+                      : io_write_all(path, b.data, b.size, e);
     buffer_clear(&b);
     return rc;
 }

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * pare verify: perplexity of one model, or what a candidate lost against a base. */
-#include <math.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "cli/cli.h"
+#include "cli/gates.h"
 #include "cli/report.h"
 #include "model/tokenizer.h"
+#include "verify/part.h"
 
 static const struct option_row rows[] = {
     {0, "text", "FILE", "text to score (UTF-8)"},
@@ -20,14 +24,10 @@ static const struct option_row rows[] = {
     {0, "no-local", NULL, "leave out each layer's own error (a third faster)"},
     {0, "tensors", NULL, "compare the tensors too (reads everything twice)"},
     {0, "memory", "SIZE", "activations beyond this go to disk (default 4G)"},
-    {0, "save-logits", "FILE", "write the base's logits of all positions as F32"},
-    {0, "max-kld", "X", ""},
-    {0, "max-kld-p99", "X", ""},
-    {0, "max-ppl-ratio", "X", ""},
-    {0, "min-top1", "X", ""},
-    {0, "max-tensor-error", "X", ""},
-    {0, "gate", "FILE", ""},
-    {0, "confidence", "PERCENT", ""},
+    {0, "part", "I/N", "score the I-th of N parts; -o tells where to (see merge)"},
+    {'o', "out", "FILE", ""},
+    {0, "save-logits", "FILE", ""},
+    GATE_OPTION_ROWS,
     OPTION_THREADS,
     OPTION_JSON,
     OPTION_QUIET,
@@ -40,9 +40,7 @@ static const struct option_table table = {
     .min_operands = 1,
     .max_operands = 2,
     .rows = rows,
-    .epilog = "Gates: --max-kld, --max-kld-p99, --max-ppl-ratio, --min-top1 (0..1) and\n"
-              "--max-tensor-error X, or --gate FILE (JSON of these); with --confidence 95 a\n"
-              "value whose error bar holds the bound is undecided. Exit 1: a gate failed.",
+    .epilog = GATE_EPILOG,
 };
 
 struct input { /* what is scored */
@@ -138,108 +136,46 @@ static int read_options(const struct options *o, struct compare_options *c, stru
     return 0;
 }
 
-static int bad_gate(const char *option, struct error *e)
+/* "2/4": narrows the input to the second of four parts. */
+static int choose_part(const struct options *o, struct input *in, struct compare_options *co, struct error *e)
 {
-    return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gate %s: the limit is no number", option);
-}
-
-/* The limit of a gate from the command line or the gate file; 0 not given, 1 given, -1. */
-static int gate_limit(const struct options *o, const struct json *file, const char *option, double *limit,
-                      struct error *e)
-{
-    const char *text = options_get(o, option);
-    char *end;
-    if (text) {
-        *limit = strtod(text, &end);
-        return end == text || *end || !isfinite(*limit) ? bad_gate(option, e) : 1;
-    }
-    const struct json *v = json_get(file, option);
-    if (!v)
+    const char *text = options_get(o, "part");
+    unsigned long i = 1, n = 1;
+    int used = 0;
+    co->total_chunks = in->chunks;
+    if (!text)
         return 0;
-    return json_f64(v, limit) ? bad_gate(option, e) : 1;
-}
-
-/* Half-width of the error bar for --confidence. */
-static int confidence(const struct options *o, double *z, struct error *e)
-{
-    static const struct {
-        const char *percent;
-        double z;
-    } levels[] = {{"90", 1.6448536}, {"95", 1.9599640}, {"99", 2.5758293}};
-    const char *text = options_get(o, "confidence");
-    *z = 0;
-    for (size_t i = 0; text && i < sizeof levels / sizeof *levels; i++)
-        if (!strcmp(levels[i].percent, text))
-            *z = levels[i].z;
-    if (text && *z == 0)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--confidence: '%s' is none of 90, 95, 99", text);
+    if (sscanf(text, "%lu/%lu%n", &i, &n, &used) != 2 || text[used] || i < 1 || i > n || n > in->chunks)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--part: '%s' is no I/N with I up to N up to %zu chunks", text,
+                         in->chunks);
+    if (!options_get(o, "out"))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--part needs -o FILE");
+    co->first_chunk = in->chunks * (i - 1) / n;
+    in->chunks = in->chunks * i / n - co->first_chunk;
     return 0;
 }
 
-static double largest_tensor_error(const struct report *r)
+static int save_part(const struct options *o, const struct opened *base, const struct opened *cand,
+                     const struct compare_options *co, const struct input *in, const struct report *r, struct error *e)
 {
-    double worst = 0;
-    for (size_t i = 0; i < r->n_tensors; i++) {
-        const struct diff_row *t = &r->tensors[i];
-        double v = t->in_a && t->in_b && t->rms_a > 0 ? t->rms / t->rms_a : 0;
-        worst = v > worst ? v : worst;
-    }
-    return worst;
-}
-
-static int known_gates_only(const struct json *file, struct error *e)
-{
-    for (const struct json *v = json_child(file); v; v = json_next(v)) {
-        const struct gate *g = gates;
-        while (g->option && strcmp(g->option, json_key(v)))
-            g++;
-        if (!g->option && strcmp(json_key(v), "max-tensor-error"))
-            return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "the gate file has an unknown gate '%s'", json_key(v));
-    }
-    return 0;
-}
-
-static int judge(const struct options *o, const struct json *file, struct report *r, struct error *e)
-{
-    double limit, z;
-    int given;
-    if (confidence(o, &z, e) || known_gates_only(file, e))
+    char settings[128];
+    struct part_info info = {.base_name = r->base_name, .cand_name = r->cand_name, .settings = settings};
+    snprintf(settings, sizeof settings, "scored %s, group routing %s, local %s", co->all_positions ? "all" : "half",
+             co->group_routing ? "on" : "off", co->local ? "on" : "off");
+    if (part_hash_tokens(in->ids, co->total_chunks * co->ctx, info.tokens_hash, e) ||
+        part_hash_models(base->model, cand->model, info.models_hash, e))
         return -1;
-    for (const struct gate *g = gates; g->option; g++) {
-        const struct metric *m = metric_find(g->path);
-        if ((given = gate_limit(o, file, g->option, &limit, e)) < 0)
-            return -1;
-        if (!given)
-            continue;
-        struct gate_result *x = &r->gates[r->n_gates++];
-        *x = (struct gate_result){g, g->option, limit, metric_value(&r->summary, m), metric_stderr(&r->summary, m), 0};
-        x->outcome = gate_judge(g, x->value, x->standard_error, limit, z);
-    }
-    if ((given = gate_limit(o, file, "max-tensor-error", &limit, e)) <= 0)
-        return given;
-    double v = largest_tensor_error(r);
-    r->gates[r->n_gates++] =
-        (struct gate_result){NULL, "max-tensor-error", limit, v, 0, v <= limit ? GATE_PASSED : GATE_FAILED};
-    return 0;
+    return part_save(r->c, &info, options_get(o, "out"), e);
 }
 
-static int print_report(const struct options *o, const struct report *r, struct error *e)
+/* What --memory leaves for activations: less what the models' names take, and each worker's buffers (a megabyte of decoded
+ * rows, one head of attention over a chunk). */
+static uint64_t activation_room(const struct compare_options *co)
 {
-    struct buffer b = {0};
-    int rc, failed = 0;
-    if (options_get(o, "json")) {
-        rc = print_json(report_json(r), e);
-    } else {
-        report_text(r, &b);
-        rc = print_buffer(&b, e);
-    }
-    for (size_t i = 0; i < r->n_gates; i++)
-        failed |= r->gates[i].outcome == GATE_FAILED;
-    if (!rc && failed) {
-        e->code = ERR_CHECK;
-        return -1;
-    }
-    return rc;
+    uint64_t peak, now, worker = (uint64_t)16 << 20, chunk = (uint64_t)co->ctx * 8192;
+    process_memory(&peak, &now);
+    uint64_t taken = now + (uint64_t)co->threads * (worker + chunk);
+    return co->memory > taken ? co->memory - taken : 0;
 }
 
 /* Everything behind the opened models: walk, tensors, gates, report. */
@@ -250,23 +186,28 @@ static int verify(const struct options *o, const struct opened *base, const stru
     struct check_hooks hooks = {display_update, interrupted, &d}, quiet = {NULL, interrupted, NULL};
     struct comparison c = {0};
     struct diff_row *tensors = NULL;
-    double ignored;
-    struct report r = {.base_name = io_base_name(o->operands[0]), .model = base->model, .c = &c,
+    struct report r = {.base_name = io_base_name(o->operands[0]), .c = &c,
                        .cand_name = cand->model ? io_base_name(o->operands[1]) : NULL};
-    int want = cand->model && (options_get(o, "tensors") || options_get(o, "max-tensor-error") ||
-                               json_f64(json_get(gate_file, "max-tensor-error"), &ignored) == 0);
+    int want = cand->model && (options_get(o, "tensors") || gates_need_tensors(o, gate_file));
+    struct compare_options bounded = *co;
+    bounded.memory = activation_room(co);
     catch_interrupts();
     display_start(&d, "judging", 0, options_get(o, "quiet") != NULL);
     d.progress.unit = "layers";
-    int rc = compare_run(base->model, cand->model, in->ids, in->chunks, co, &hooks, &c, e);
+    int rc = compare_run(base->model, cand->model, in->ids + co->first_chunk * co->ctx, in->chunks, &bounded, &hooks, &c, e);
     display_end(&d);
+    if (!rc && options_get(o, "part")) {
+        rc = save_part(o, base, cand, co, in, &r, e);
+        comparison_clear(&c);
+        return rc;
+    }
     if (!rc && want)
         rc = diff_models(base->model, cand->model, co->threads, &quiet, &tensors, &r.n_tensors, e);
     r.tensors = tensors;
     if (!rc && metrics_summarize(&c, &r.summary))
         rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     if (!rc)
-        rc = judge(o, gate_file, &r, e) || print_report(o, &r, e) ? -1 : 0;
+        rc = gates_judge(o, gate_file, &r, e) || gates_print_report(o, &r, e) ? -1 : 0;
     free(tensors);
     comparison_clear(&c);
     return rc;
@@ -277,16 +218,14 @@ static int run(const struct options *o, struct error *e)
     struct opened base = {0}, cand = {0};
     struct compare_options co;
     struct input in = {0};
-    const char *gate_path = options_get(o, "gate");
     struct json *gate_file = NULL;
     int rc = -1;
-    if (read_options(o, &co, e) || (gate_path && !(gate_file = json_parse_file(gate_path, 1 << 20, e))) ||
-        open_model(o->operands[0], &base, e) || (o->n_operands > 1 && open_model(o->operands[1], &cand, e)) ||
-        read_input(o, &base, co.ctx, &in, e))
-        goto out;
-    print_notes("verify", base.model->notes, base.model->n_notes);
-    rc = verify(o, &base, &cand, &co, &in, gate_file, e);
-out:
+    if (!read_options(o, &co, e) && !gates_read_file(o, &gate_file, e) && !open_model(o->operands[0], &base, e) &&
+        (o->n_operands < 2 || !open_model(o->operands[1], &cand, e)) && !read_input(o, &base, co.ctx, &in, e) &&
+        !choose_part(o, &in, &co, e)) {
+        print_notes("verify", base.model->notes, base.model->n_notes);
+        rc = verify(o, &base, &cand, &co, &in, gate_file, e);
+    }
     free(in.ids);
     json_free(gate_file);
     close_model(&base);

@@ -3,12 +3,10 @@
 #include "convert/plan.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
+#include "base/memory.h"
 #include "formats/gguf.h"
 
 enum { UNIT_FLOATS = 1 << 20, MIN_UNIT_FLOATS = 1 << 12 };
@@ -76,21 +74,6 @@ static uint64_t plan_units(struct plan *p, uint64_t floats)
         most = bytes > most ? bytes : most;
     }
     return most;
-}
-
-/* Memory of the process as it stands: the largest it ever was and what it holds now. */
-static void process_memory(uint64_t *peak, uint64_t *now)
-{
-    struct rusage u;
-    unsigned long pages = 0, ignored;
-    FILE *f = fopen("/proc/self/statm", "r");
-    getrusage(RUSAGE_SELF, &u);
-    *peak = (uint64_t)u.ru_maxrss * 1024;
-    *now = *peak;
-    if (f && fscanf(f, "%lu %lu", &ignored, &pages) == 2)
-        *now = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
-    if (f)
-        fclose(f);
 }
 
 /* Chooses units, then threads, so that everything fits the bound. */

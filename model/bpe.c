@@ -137,8 +137,8 @@ static int index_texts(struct text_index *x, const struct vocab *v, struct error
         if (v->types[id] == TOKEN_UNUSED)
             continue;
         if (*slot != NONE)
-            return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "tokens %" PRIu32 " and %" PRIu32 " have the same text '%.60s'",
-                             *slot, id, v->tokens[id]);
+            return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET,
+                             "tokens %" PRIu32 " and %" PRIu32 " have the same text '%.60s'", *slot, id, v->tokens[id]);
         *slot = id;
     }
     return 0;
@@ -238,8 +238,8 @@ void bpe_scratch_clear(struct bpe_scratch *s)
     *s = (struct bpe_scratch){0};
 }
 
-/* The heap orders possible merges by rank, then by place; what is popped may be out of date. A word of n bytes never has
- * more than 2 n in it: each of at most n merges takes one away and brings two. */
+/* The heap orders possible merges by rank, then by place; what is popped may be out of date. A word of n bytes never
+ * has more than 2 n in it: each of at most n merges takes one away and brings two. */
 static void push(struct bpe_scratch *s, uint32_t rank, uint32_t at)
 {
     uint64_t v = (uint64_t)rank << 32 | at;
@@ -283,7 +283,7 @@ static int make_room(struct bpe_scratch *s, size_t n, struct error *e)
     if (n > INT32_MAX)
         return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "a word of %zu bytes is too long", n);
     if (n > s->symbol_room) {
-        size_t room = n + n / 2 + 64;
+        size_t room = n < 4096 ? 4096 : n + n / 8;
         bpe_scratch_clear(s);
         s->symbols = malloc(room * sizeof *s->symbols);
         s->heap = malloc(2 * room * sizeof *s->heap);

@@ -25,8 +25,8 @@ void token_ids_clear(struct token_ids *l);
 
 struct bpe; /* read only once made: threads may share it */
 
-/* From the vocabulary's tokens and merges, of which nothing is kept. NULL with ERR_FORMAT (a merge that is no pair, stands
- * twice or names an unknown token, a text of two tokens, a byte of UTF-8 without a token) or ERR_MEMORY. */
+/* From the vocabulary's tokens and merges, of which nothing is kept. NULL with ERR_FORMAT (a merge that is no pair,
+ * stands twice or names an unknown token, a text of two tokens, a byte of UTF-8 without a token) or ERR_MEMORY. */
 struct bpe *bpe_new(const struct vocab *v, struct error *e);
 void bpe_free(struct bpe *b); /* NULL is allowed */
 
@@ -38,13 +38,13 @@ struct bpe_scratch {
 };
 void bpe_scratch_clear(struct bpe_scratch *s);
 
-/* Appends the tokens of a word of n > 0 bytes of valid UTF-8. Takes O(n log n) time. Returns 0, or -1 with ERR_MEMORY or
- * ERR_UNSUPPORTED (a word of 2 GiB). */
+/* Appends the tokens of a word of n > 0 bytes of valid UTF-8. Takes O(n log n) time. Returns 0, or -1 with
+ * ERR_MEMORY or ERR_UNSUPPORTED (a word of 2 GiB). */
 int bpe_encode(const struct bpe *b, struct bpe_scratch *s, const char *word, size_t n, struct token_ids *out,
                struct error *e);
 
-/* Decodes the byte-level alphabet: the bytes of a token of n bytes into `out`, of at least n; returns how many. A text with
- * a character that is not in the alphabet stands for itself. */
+/* Decodes the byte-level alphabet: the bytes of a token of n bytes into `out`, of at least n; returns how many. A
+ * text with a character that is not in the alphabet stands for itself. */
 size_t bpe_decode(const char *token, size_t n, char *out);
 
 #endif

@@ -33,12 +33,12 @@ static int no_memory(struct error *e)
     return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
 }
 
-/* A pattern as PCRE2 is to see it. `\s+$` would try every place in a long run of spaces in vain, and each time up to the
- * run's end: its matches can only begin where a run begins. */
+/* A pattern as PCRE2 is to see it. `\s+$` would try every place in a long run of spaces in vain, and each time up to
+ * the run's end: its matches can only begin where a run begins. */
 static void translate(const char *pattern, struct buffer *out)
 {
-    static const char space[] = "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"
-                                "\\x{205f}\\x{3000}";
+    static const char space[] = "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}"
+                                "\\x{202f}\\x{205f}\\x{3000}";
     if (!strcmp(pattern, "\\s+$"))
         pattern = "(?<!\\s)\\s+$";
     for (const char *c = pattern; *c; c++) {
@@ -68,7 +68,8 @@ static int compile(const char *pattern, pcre2_compile_context *context, pcre2_co
     if (!*out) {
         char text[128];
         pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof text);
-        return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "PCRE2 does not take a pattern of the pre-tokenizer: %s", text);
+        return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "PCRE2 does not take a pattern of the pre-tokenizer: %s",
+                         text);
     }
     pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE); /* where that cannot be, pcre2_match interprets */
     return 0;
@@ -97,7 +98,8 @@ struct splitter *splitter_new(const struct pretokenizer *p, struct error *e)
     char version[64] = "";
     pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, version);
     if (atoi(version) < OLDEST_UNICODE) {
-        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "PCRE2 has Unicode %s; %d or newer is needed", version, OLDEST_UNICODE);
+        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "PCRE2 has Unicode %s; %d or newer is needed", version,
+                  OLDEST_UNICODE);
         return NULL;
     }
     struct splitter *s = calloc(1, sizeof *s);
@@ -122,14 +124,15 @@ void splitter_free(struct splitter *s)
     free(s);
 }
 
-/* The next match of a step in n bytes from `from` on: 1 with *start and *end, 0, or -1. */
+/* The next match of a step in n bytes from `from` on, which is never empty: 1 with *start and *end, 0, or -1. */
 static int next_match(struct run *r, size_t step, const char *piece, size_t n, size_t from, size_t *start, size_t *end)
 {
     const pcre2_code *code = r->splitter->steps[step];
     PCRE2_SPTR subject = (PCRE2_SPTR)piece;
-    int rc = pcre2_match(code, subject, n, from, PCRE2_NO_UTF_CHECK, r->match, r->splitter->limits);
+    uint32_t how = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
+    int rc = pcre2_match(code, subject, n, from, how, r->match, r->splitter->limits);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(code, subject, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, r->match, r->splitter->limits);
+        rc = pcre2_match(code, subject, n, from, how | PCRE2_NO_JIT, r->match, r->splitter->limits);
     if (rc == PCRE2_ERROR_NOMATCH)
         return 0;
     if (rc < 0)
@@ -140,7 +143,7 @@ static int next_match(struct run *r, size_t step, const char *piece, size_t n, s
     return 1;
 }
 
-/* Cuts one piece by a step and all after it. No pattern of ours matches the empty string, so every match moves on. */
+/* Cuts one piece by a step and all after it. */
 static int cut(struct run *r, size_t step, size_t at, size_t n)
 {
     size_t done = 0, start = 0, end = 0;

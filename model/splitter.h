@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Splitter: cuts text into the words that byte-level BPE works on, by the steps of a pre-tokenizer. PCRE2 matches, just in
- * time compiled where the platform allows it; only splitter.c includes it.
+ * Splitter: cuts text into the words that byte-level BPE works on, by the steps of a pre-tokenizer. PCRE2 matches,
+ * just in time compiled where the platform allows it; only splitter.c includes it.
  *
  * Where the tokenizers package's regular expressions (Oniguruma, Unicode 16.0) mean something else than PCRE2's, the
  * former count:
@@ -26,8 +26,9 @@ void splitter_free(struct splitter *s); /* NULL is allowed */
 /* Takes the words in order, by offset and length (never 0); anything but 0 ends the run. */
 typedef int splitter_word_fn(void *user, size_t at, size_t n);
 
-/* Cuts the n bytes at `at` of the text, which must be valid UTF-8, as if they were alone. Returns 0, -1 with ERR_MEMORY or
- * ERR_UNSUPPORTED, or what the function returned. Time is linear in n. One splitter may be used by several threads. */
+/* Cuts the n bytes at `at` of the text, which must be valid UTF-8, as if they were alone. Returns 0, -1 with
+ * ERR_MEMORY or ERR_UNSUPPORTED, or what the function returned. Time is linear in n. One splitter may be used by
+ * several threads. */
 int splitter_run(const struct splitter *s, const char *text, size_t at, size_t n, splitter_word_fn *word, void *user,
                  struct error *e);
 

@@ -36,7 +36,8 @@ struct word {
 struct encoder {
     const struct tokenizer *t;
     const char *text;   /* valid UTF-8 */
-    const char *shadow; /* what patterns see: the same, or aged */
+    const char *shadow; /* what patterns see: the same, or `aged` */
+    char *aged;         /* a copy by unicode_age, or NULL */
     int parse_special;
     struct bpe_scratch scratch;
     struct word *words; /* by hash; a newer word takes an older one's place */
@@ -71,7 +72,8 @@ static int gather_added(struct added_set *set, const struct vocab *v, int normal
     qsort(set->list, set->n, sizeof *set->list, compare_texts);
     for (size_t i = 1; i < set->n; i++)
         if (!strcmp(set->list[i - 1]->text, set->list[i]->text))
-            return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "two added tokens have the text '%.60s'", set->list[i]->text);
+            return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "two added tokens have the text '%.60s'",
+                             set->list[i]->text);
     return 0;
 }
 
@@ -106,8 +108,8 @@ static int read_vocab(const struct source *s, const struct arch_params *p, struc
         return error_at_file(e, s->path);
     }
     if (rc > 0 && p && (*v)->n_tokens > p->vocab_size)
-        return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "%" PRIu64 " tokens, but vocab_size is %" PRIu64, (*v)->n_tokens,
-                         p->vocab_size);
+        return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "%" PRIu64 " tokens, but vocab_size is %" PRIu64,
+                         (*v)->n_tokens, p->vocab_size);
     return rc < 0 ? -1 : 0;
 }
 
@@ -225,33 +227,28 @@ static int encode_stretch(struct encoder *c, int pass, size_t at, size_t end)
     return encode_stretch(c, pass + 1, at, end);
 }
 
-/* A copy in which every character is old enough for any PCRE2. */
-static char *aged_copy(const char *text, size_t n)
+/* Room for words, and a copy of the text for the patterns where a character may be too new for PCRE2. */
+static int prepare(struct encoder *c, size_t n)
 {
-    char *copy = malloc(n);
-    if (copy) {
-        memcpy(copy, text, n);
-        unicode_age(copy, n);
-    }
-    return copy;
+    c->shadow = c->text;
+    if (!(c->words = calloc(WORDS, sizeof *c->words)))
+        return no_memory(c->e);
+    if (!unicode_is_newer(c->text, n))
+        return 0;
+    if (!(c->aged = malloc(n)))
+        return no_memory(c->e);
+    memcpy(c->aged, c->text, n);
+    unicode_age(c->aged, n);
+    c->shadow = c->aged;
+    return 0;
 }
 
 static int encode_valid(struct encoder *c, size_t n)
 {
-    char *aged = NULL;
-    int rc = -1;
-    c->shadow = c->text;
-    if (!(c->words = calloc(WORDS, sizeof *c->words)) || (unicode_is_newer(c->text, n) && !(aged = aged_copy(c->text, n)))) {
-        no_memory(c->e);
-        goto out;
-    }
-    if (aged)
-        c->shadow = aged;
-    rc = encode_stretch(c, 0, 0, n);
-out:
+    int rc = prepare(c, n) ? -1 : encode_stretch(c, 0, 0, n);
     bpe_scratch_clear(&c->scratch);
     free(c->words);
-    free(aged);
+    free(c->aged);
     return rc;
 }
 

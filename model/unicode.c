@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-/* Stand-ins, by category and bytes of UTF-8, all older than Unicode 6. The pre-tokenizers' own ranges hold none of them,
- * but for U+0800..U+4E00 (deepseek-llm), which holds the stand-ins of exactly those that it holds. */
+/* Stand-ins, by category and bytes of UTF-8, none newer than Unicode 6.0. The pre-tokenizers' own ranges hold none of
+ * them, but for U+0800..U+4E00 (deepseek-llm), which holds the stand-ins of exactly those that it holds. */
 enum {
     LIKE_L3 = 0x3400, LIKE_L3_HIGH = 0xa000, LIKE_M3 = 0x302a, LIKE_P3 = 0x203b, LIKE_S3 = 0x2190,
     LIKE_L4 = 0x20000, LIKE_M4 = 0x1d165, LIKE_N4 = 0x1d7ce, LIKE_P4 = 0x10100, LIKE_S4 = 0x1f300,
@@ -59,7 +59,8 @@ size_t utf8_write(uint32_t cp, char out[4])
 size_t utf8_read(const char *text, size_t n, uint32_t *cp)
 {
     const unsigned char *s = (const unsigned char *)text;
-    unsigned char c = s[0], lo = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, hi = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+    unsigned char c = s[0], lo = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80; /* bounds of the second byte */
+    unsigned char hi = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
     size_t len = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
     *cp = UINT32_MAX;
     if (len == 0)
@@ -108,8 +109,8 @@ static uint32_t stand_in(const char *s)
     return lo < sizeof newer / sizeof *newer && newer[lo].first <= cp ? newer[lo].like : 0;
 }
 
-/* Offset of the first newer character from `at` on, or n. None has less than three bytes, none is a Han character of the
- * basic plane (lead bytes E4 to E9). */
+/* Offset of the first newer character from `at` on, or n. None has less than three bytes, none is a Han character of
+ * the basic plane (lead bytes E4 to E9). */
 static size_t find_newer(const char *text, size_t n, size_t at)
 {
     for (; at < n; at++) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Vocabulary of a checkpoint: tokens, merges, special tokens, chat template; from tokenizer.json, tokenizer_config.json,
- * chat_template.jinja and config.json, or from a GGUF's keys.
- * Source: huggingface/tokenizers JSON form; llama.cpp conversion/base.py and gguf-py/gguf/vocab.py for what GGUF wants. */
+ * Vocabulary of a checkpoint: tokens, merges, special tokens, chat template; from tokenizer.json,
+ * tokenizer_config.json, chat_template.jinja and config.json, or from a GGUF's keys.
+ * Source: huggingface/tokenizers JSON form; llama.cpp conversion/base.py and gguf-py/gguf/vocab.py for what GGUF
+ * wants. */
 #ifndef PARE_MODEL_VOCAB_H
 #define PARE_MODEL_VOCAB_H
 
@@ -46,10 +47,10 @@ struct vocab {
  * ERR_UNSUPPORTED (a tokenizer that is not byte-level BPE with a known pre-tokenizer; a normalizer). */
 int vocab_load(const struct source *s, uint64_t vocab_size, struct vocab **v, struct error *e);
 
-/* The same from a GGUF's tokenizer keys, strictly: 1, 0 when it has none (or the model "none"), -1 with ERR_FORMAT (keys of
- * another type, lists of different lengths, texts that are empty, no UTF-8 or hold a NUL, ids out of range) or
- * ERR_UNSUPPORTED (no byte-level BPE with a known pre-tokenizer). GGUF does not tell tokenizer.json's flags: all added
- * tokens are not normalized. n_tokens is the length of the list. Nothing of the source is kept. */
+/* The same from a GGUF's tokenizer keys, strictly: 1, 0 when it has none (or the model "none"), -1 with ERR_FORMAT
+ * (keys of another type, lists of different lengths, texts that are empty, no UTF-8 or hold a NUL, ids out of range)
+ * or ERR_UNSUPPORTED (no byte-level BPE with a known pre-tokenizer). GGUF does not tell tokenizer.json's flags: all
+ * added tokens are not normalized. n_tokens is the length of the list. Nothing of the source is kept. */
 int vocab_from_gguf(const struct source *s, struct vocab **v, struct error *e);
 
 void vocab_free(struct vocab *v); /* NULL is allowed */

@@ -79,6 +79,9 @@ refuses 3 "two added tokens of one text" "two added tokens have the text" 's/"co
 refuses 3 "a merge of an unknown token" "names an unknown token" '/"merges"/,/\]/s/"Ġ"/"ooooo"/'
 ok "the folder that was changed is good but for that" sh -c \
     "cp $nano/tokenizer.json $tmp/bad/ && '$PARE' tokenize $tmp/bad $tmp/hello"
+sed 's/<｜fim▁hole｜>/x<｜/' "$nano/tokenizer.json" >"$tmp/bad/tokenizer.json"
+is "$(printf 'x<｜begin▁of▁sentence｜>x<｜' | tokenize "$tmp/bad" - --special)" "90 0 2030" \
+    "a normalized added token is looked for in what the others leave"
 rm "$tmp/bad/config.json"
 echo '{}' >"$tmp/bad/config.json"
 fails 3 "a config.json without vocab_size: exit 3" tokenize "$tmp/bad" "$tmp/hello"

@@ -255,21 +255,32 @@ static void check_age(void)
 
 /* ---- pieces ---- */
 
+static int pieces_are_text(const struct tokenizer *t, const char *text, size_t n, int parse_special)
+{
+    struct token_ids ids = {0};
+    struct buffer b = {0};
+    tokenizer_encode(t, text, n, parse_special, &ids, NULL);
+    for (size_t k = 0; k < ids.n; k++)
+        tokenizer_piece(t, ids.ids[k], &b);
+    int same = b.size == n && (!n || !memcmp(b.data, text, n));
+    buffer_clear(&b);
+    token_ids_clear(&ids);
+    return same;
+}
+
 static void check_pieces(const struct tokenizer *t)
 {
-    size_t wrong = 0;
+    size_t wrong = 0, size;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        for (int parse_special = 0; parse_special < 2; parse_special++) {
-            struct token_ids ids = {0};
-            struct buffer b = {0};
-            tokenizer_encode(t, known[i].text, known[i].n, parse_special, &ids, NULL);
-            for (size_t k = 0; k < ids.n; k++)
-                tokenizer_piece(t, ids.ids[k], &b);
-            wrong += b.size != known[i].n || (b.size && memcmp(b.data, known[i].text, b.size));
-            buffer_clear(&b);
-            token_ids_clear(&ids);
-        }
+        for (int parse_special = 0; parse_special < 2; parse_special++)
+            wrong += !pieces_are_text(t, known[i].text, known[i].n, parse_special);
     ok(!wrong, "the pieces of %zu texts are the texts, both ways", sizeof known / sizeof *known);
+    char *text = read_file("tests/data/nano-v3/model.safetensors.index.json", &size);
+    ok(text && pieces_are_text(t, text, size, 0), "so are those of %zu bytes with many words", text ? size : 0);
+    free(text);
+    text = read_file("tests/data/nano-v3/tokenizer.json", &size);
+    ok(text && pieces_are_text(t, text, size, 1), "and of %zu bytes with added tokens", text ? size : 0);
+    free(text);
 }
 
 /* A chunk's first token was replaced by BOS, and its ends cut words: all but 8 ids at each end come back. */
@@ -352,7 +363,7 @@ static void check_threads(const struct tokenizer *t)
 
 /* ---- GGUF keys ---- */
 
-enum { N_TOKENS = 260 }; /* 256 bytes, "ab", "abab", a control and a user-defined token */
+enum { N_TOKENS = 262 }; /* 256 bytes, "ab", "abab", two control and two user-defined tokens */
 
 /* One thing in which a file differs from a good one: a key's value, and a token's text and type. */
 static const struct damage {
@@ -377,14 +388,14 @@ static const struct damage {
     {.title = "another pre-tokenizer", .key = "pre", .type = GGUF_STRING, .recipe = "\"deepseek-v\"",
      .code = ERR_UNSUPPORTED, .message = "'deepseek-v' is not known"},
     {.title = "no tokens", .key = "tokens", .code = ERR_FORMAT, .message = "tokens is missing"},
-    {.title = "an empty list of tokens", .key = "tokens", .type = GGUF_ARRAY, .recipe = "u32=8 u64=0", .code = ERR_FORMAT,
-     .message = "has no token"},
+    {.title = "an empty list of tokens", .key = "tokens", .type = GGUF_ARRAY, .recipe = "u32=8 u64=0",
+     .code = ERR_FORMAT, .message = "has no token"},
     {.title = "tokens that are numbers", .key = "tokens", .type = GGUF_ARRAY, .recipe = "u32=5 u64=1 u32=1",
      .code = ERR_FORMAT, .message = "no list of strings"},
     {.title = "no types", .key = "token_type", .code = ERR_FORMAT, .message = "token_type is missing"},
-    {.title = "a type too few", .key = "token_type", .type = GGUF_ARRAY, .recipe = "u32=5 u64=259 0*1036",
+    {.title = "a type too few", .key = "token_type", .type = GGUF_ARRAY, .recipe = "u32=5 u64=261 0*1044",
      .code = ERR_FORMAT, .message = "not as long"},
-    {.title = "types of 8 bits", .key = "token_type", .type = GGUF_ARRAY, .recipe = "u32=0 u64=260 0*260",
+    {.title = "types of 8 bits", .key = "token_type", .type = GGUF_ARRAY, .recipe = "u32=0 u64=262 0*262",
      .code = ERR_FORMAT, .message = "32-bit"},
     {.title = "token type 7", .token = 97, .token_type = 7, .code = ERR_FORMAT, .message = "unknown type"},
     {.title = "token type -1", .token = 97, .token_type = -1, .code = ERR_FORMAT, .message = "unknown type"},
@@ -417,7 +428,7 @@ static const struct damage {
      .code = ERR_FORMAT, .message = "merge 1 'a b' stands twice"},
     {.title = "an empty merge", .key = "merges", .type = GGUF_ARRAY, .recipe = "u32=8 u64=1 \"\"", .code = ERR_FORMAT,
      .message = "merges[0] is no text"},
-    {.title = "a BOS beyond the vocabulary", .key = "bos_token_id", .type = GGUF_U32, .recipe = "u32=260",
+    {.title = "a BOS beyond the vocabulary", .key = "bos_token_id", .type = GGUF_U32, .recipe = "u32=262",
      .code = ERR_FORMAT, .message = "bos_token_id is no token's id"},
     {.title = "a negative EOS", .key = "eos_token_id", .type = GGUF_I32, .recipe = "u32=2^32-1", .code = ERR_FORMAT,
      .message = "eos_token_id is no token's id"},
@@ -443,7 +454,7 @@ static void add_string(struct buffer *b, const char *text)
 
 static void add_tokens(struct gguf_meta *m, const struct damage *d)
 {
-    static const char *const more[] = {"ab", "abab", "<|c|>", "<t>"};
+    static const char *const more[] = {"ab", "abab", "<|c|>", "<t>", "<|<t>|>", "<t>>"};
     struct buffer texts = {0}, types = {0};
     uint32_t other = 0x100;
     for (int i = 0; i < N_TOKENS; i++) {
@@ -455,7 +466,7 @@ static void add_tokens(struct gguf_meta *m, const struct damage *d)
             add_string(&texts, d->text);
         else
             add_bytes(&texts, i < 256 ? text : more[i - 256]);
-        int type = i == 258 ? TOKEN_CONTROL : i == 259 ? TOKEN_USER_DEFINED : TOKEN_NORMAL;
+        int type = i < 258 ? TOKEN_NORMAL : i % 2 ? TOKEN_USER_DEFINED : TOKEN_CONTROL;
         buffer_u32(&types, (uint32_t)(d->token == i && d->token_type ? d->token_type : type));
     }
     gguf_add_array(m, "tokenizer.ggml.tokens", GGUF_STRING, N_TOKENS, texts.data, texts.size);
@@ -513,19 +524,37 @@ static void check_gguf(void)
 {
     struct error e = {0};
     struct tokenizer *t = open_tokenizer(write_gguf(&(struct damage){0}), &e);
-    if (!ok(t, "a vocabulary of 260 tokens in a GGUF opens")) {
+    if (!ok(t, "a vocabulary of 262 tokens in a GGUF opens")) {
         note("%s", e.text);
         return;
     }
     const struct vocab *v = tokenizer_vocab(t);
-    ok(v->n_tokens == 260 && v->n_merges == 2 && v->n_added == 2, "260 tokens, 2 merges, 2 added tokens");
+    ok(v->n_tokens == N_TOKENS && v->n_merges == 2 && v->n_added == 4, "262 tokens, 2 merges, 4 added tokens");
     ok(v->special[SPECIAL_BOS] == 258 && v->special[SPECIAL_EOS] == -1 && v->add_bos == 1 && v->add_eos == -1,
        "BOS is 258 and added, EOS is not said");
     check_ids(t, "abababab", 8, 1, "257 257", "merges of merges");
     check_ids(t, "ababab a", 8, 1, "257 256 32 97", "the leftmost of equals first");
     check_ids(t, "a<t><|c|>", 9, 1, "97 259 258", "both added tokens with parse_special");
     check_ids(t, "a<t><|c|>", 9, 0, "97 259 60 124 99 124 62", "without it the user-defined one only");
+    check_ids(t, "<t>>>", 5, 0, "261 62", "the longest of two added tokens");
+    check_ids(t, "<|<t>|><t>", 10, 1, "260 259", "the leftmost of two");
+    check_ids(t, "<|<t>|><t>", 10, 0, "60 124 60 116 62 124 62 259", "a control token is text as a whole");
     tokenizer_close(t);
+}
+
+static void check_vocab_size(void)
+{
+    for (uint64_t size = N_TOKENS - 1; size <= N_TOKENS; size++) {
+        struct arch_params p = {.vocab_size = size};
+        struct error e = {0};
+        struct source *s = source_open(write_gguf(&(struct damage){0}), &e);
+        struct tokenizer *t = s ? tokenizer_open(s, &p, &e) : NULL;
+        int refused = !t && e.code == ERR_FORMAT && strstr(e.text, "262 tokens, but vocab_size is 261");
+        ok(size < N_TOKENS ? refused : t != NULL,
+           "262 tokens are %s for a vocab_size of %d", size < N_TOKENS ? "too many" : "right", (int)size);
+        tokenizer_close(t);
+        source_close(s);
+    }
 }
 
 static void check_damages(void)
@@ -557,6 +586,7 @@ int main(void)
     check_threads(t);
     tokenizer_close(t);
     check_gguf();
+    check_vocab_size();
     check_damages();
     return done();
 }

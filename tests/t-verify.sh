@@ -62,15 +62,35 @@ for j in 1 3; do
     pair "$tmp/q4.gguf" $j >"$tmp/again.json"
     ok "the report of $j threads has the bytes of two" cmp "$tmp/q4.json" "$tmp/again.json"
 done
+short() { "$PARE" verify "$nano" "$tmp/q4.gguf" --tokens "$tmp/chunk" --ctx 32 --chunks 1 --no-local --json -q; }
+short >"$tmp/short.json"
 for cpu in avx2 scalar; do
-    PARE_CPU=$cpu pair "$tmp/q4.gguf" >"$tmp/again.json"
-    ok "PARE_CPU=$cpu gives the same bytes" cmp "$tmp/q4.json" "$tmp/again.json"
+    PARE_CPU=$cpu short >"$tmp/again.json"
+    ok "PARE_CPU=$cpu gives the same bytes" cmp "$tmp/short.json" "$tmp/again.json"
 done
 "$PARE" verify "$nano" "$tmp/q4.gguf" --tokens "$tmp/chunk" --json -q --memory 1M >"$tmp/again.json"
 ok "activations on disk give the same bytes" cmp "$tmp/q4.json" "$tmp/again.json"
 "$PARE" verify "$nano" --tokens "$tmp/chunk" --json -q --group-routing off >"$tmp/off.json"
 is "$([ "$(number "$tmp/off.json" base.ppl)" != "$(number "$tmp/q4.json" base.ppl)" ] && echo differs)" differs \
     "--group-routing off routes otherwise"
+
+# parts
+for i in 1 2 3; do
+    "$PARE" verify "$nano" "$tmp/q8.gguf" --tokens "$tokens" --ctx 100 --chunks 7 -q --part $i/3 -o "$tmp/part$i.json"
+done
+"$PARE" verify "$nano" "$tmp/q8.gguf" --tokens "$tokens" --ctx 100 --chunks 7 -q --json >"$tmp/whole.json"
+ok "parts of a run are merged in any order" sh -c \
+    "'$PARE' merge $tmp/part3.json $tmp/part1.json $tmp/part2.json --json >$tmp/merged.json"
+ok "to the bytes of the whole's report" cmp "$tmp/whole.json" "$tmp/merged.json"
+fails 3 "a missing part is an error" "$PARE" merge "$tmp/part1.json" "$tmp/part3.json"
+has "$tmp/stderr" "in none of the parts" "that names the chunk"
+fails 3 "so is a part that comes twice" "$PARE" merge "$tmp"/part[123].json "$tmp/part1.json"
+"$PARE" verify "$nano" "$tmp/q4.gguf" --tokens "$tokens" --ctx 100 --chunks 7 -q --part 2/3 -o "$tmp/other.json"
+fails 3 "and a part of another run" "$PARE" merge "$tmp/part1.json" "$tmp/other.json" "$tmp/part3.json"
+for n in 10 1000 5000; do
+    head -c $n "$tmp/part1.json" >"$tmp/cut.json"
+    fails 3 "and a part cut to $n bytes" "$PARE" merge "$tmp/cut.json" "$tmp/part2.json" "$tmp/part3.json"
+done
 
 # text
 ok "text is tokenized by the model's tokenizer" "$PARE" verify "$nano" --text README.md --ctx 64 --chunks 4 -q
@@ -101,7 +121,7 @@ for family in v2 v2-lite v3.2; do
     "$TOOLS/mkcheckpoint" --family $family --out "$tmp/$family" --tokenizer "$nano" --dtype bf16 --index-topk 16 >/dev/null 2>&1 ||
         "$TOOLS/mkcheckpoint" --family $family --out "$tmp/$family" --tokenizer "$nano" --dtype bf16 >/dev/null
     "$PARE" convert "$tmp/$family" -o "$tmp/$family.gguf" -r F32 -q >/dev/null 2>&1
-    "$PARE" verify "$tmp/$family" "$tmp/$family.gguf" --tokens "$tmp/chunk" --ctx 100 --json -q >"$tmp/f.json" 2>/dev/null
+    "$PARE" verify "$tmp/$family" "$tmp/$family.gguf" --tokens "$tmp/chunk" --ctx 100 --no-local --json -q >"$tmp/f.json" 2>/dev/null
     within "$(number "$tmp/f.json" kld.max)" 0 0 "$family: the GGUF's logits are the checkpoint's"
     within "$(number "$tmp/f.json" positions)" 245 0 "$family: on 5 chunks of 100 tokens, 49 positions each"
 done

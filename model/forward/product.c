@@ -61,5 +61,7 @@ int forward_product(const struct forward *f, const struct weight *w, uint64_t sl
         free(decoded);
         free(scratch);
     }
+    panels_rest(x);
+    panels_rest(y);
     return rc;
 }

@@ -31,6 +31,13 @@ with common.workdir() as tmp:
         done = subprocess.run([common.PARE, *argv, "--json"], capture_output=True)
         words = " ".join(Path(a).name if isinstance(a, Path) else a for a in argv)
         valid(argv[0], done.stdout, f"pare {words} --json is valid by schemas/{argv[0]}.json")
+    tokens = NANO / "golden" / "tokens.bin"
+    part = Path(tmp, "part.json")
+    for argv in (["verify", NANO, "--tokens", tokens, "--mtp"], ["verify", NANO, out, "--tokens", tokens, "--tensors", "--max-kld", "1"]):
+        done = subprocess.run([common.PARE, *argv, "--chunks", "1", "-q", "--json"], capture_output=True)
+        valid("report", done.stdout, f"the report of pare verify with {len(argv)} words is valid by schemas/report.json")
+    subprocess.run([common.PARE, "verify", NANO, out, "--tokens", tokens, "-q", "--part", "1/4", "-o", part], check=True)
+    valid("part", part.read_text(), "a part of a verification is valid by schemas/part.json")
     valid("manifest", Path(f"{out}.manifest.json").read_text(), "the manifest of a conversion is valid by schemas/manifest.json")
     made = Path(tmp, "m.json")
     subprocess.run([common.PARE, "manifest", NANO, "-o", made], check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT
+ * Part: JSON of a comparison. Numbers are printed so that they read back as the same doubles. */
+#include "verify/part.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/json.h"
+
+static const char format_name[] = "pare verification part";
+static const uint64_t version = 1, max_file = (uint64_t)1 << 31;
+enum { LAYER_NUMBERS = 5, EXPERT_NUMBERS = 6, MTP_NUMBERS = 5, SCORE_NUMBERS = 11 };
+
+static int no_memory(struct error *e)
+{
+    return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+}
+
+static int bad(struct error *e, const char *what)
+{
+    return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "%s", what);
+}
+
+int part_hash_tokens(const int32_t *ids, size_t n, char out[HASH_TEXT], struct error *e)
+{
+    struct hash *h = hash_new();
+    if (!h)
+        return no_memory(e);
+    hash_add(h, ids, n * sizeof *ids);
+    hash_finish(h, out);
+    return 0;
+}
+
+static void hash_model(struct hash *h, const struct model *m)
+{
+    for (size_t i = 0; m && i < m->source->n_tensors; i++) {
+        const struct tensor *t = &m->source->tensors[i];
+        hash_add(h, t->name, strlen(t->name) + 1);
+        hash_add(h, t->type->name, strlen(t->type->name) + 1);
+        hash_add(h, t->dims, t->n_dims * sizeof *t->dims);
+    }
+}
+
+int part_hash_models(const struct model *base, const struct model *cand, char out[HASH_TEXT], struct error *e)
+{
+    struct hash *h = hash_new();
+    if (!h)
+        return no_memory(e);
+    hash_model(h, base);
+    hash_add(h, "|", 1);
+    hash_model(h, cand);
+    hash_finish(h, out);
+    return 0;
+}
+
+static void add_numbers(struct json *list, const double *v, size_t n)
+{
+    struct json *row = json_add_array(list, NULL);
+    for (size_t i = 0; i < n; i++)
+        json_add_f64(row, NULL, v[i]);
+}
+
+static void save_chunk(struct json *list, const struct comparison *c, size_t chunk, size_t *score)
+{
+    struct json *o = json_add_object(list, NULL), *rows = json_add_array(o, "layers");
+    const struct mtp_sums *m = &c->mtp_sums[chunk];
+    for (size_t i = 0; i < c->n_layers; i++) {
+        const struct layer_sums *s = &c->layer_sums[chunk * c->n_layers + i];
+        add_numbers(rows, (double[]){s->accumulated2, s->local2, s->size2, (double)s->same_set, (double)s->common},
+                    LAYER_NUMBERS);
+    }
+    rows = json_add_array(o, "experts");
+    for (size_t i = 0; i < c->n_layers * c->n_experts; i++) {
+        const struct expert_use *u = &c->expert_sums[chunk * c->n_layers * c->n_experts + i];
+        add_numbers(rows, (double[]){(double)u->tokens_base, (double)u->tokens_cand, u->gate_base, u->gate_cand, u->error2,
+                                     u->output2},
+                    EXPERT_NUMBERS);
+    }
+    rows = json_add_array(o, "mtp");
+    add_numbers(rows,
+                (double[]){m->loss_base, m->loss_cand, (double)m->agree_base, (double)m->agree_cand, (double)m->positions},
+                MTP_NUMBERS);
+    rows = json_add_array(o, "scores");
+    for (; *score < c->n_scores && c->scores[*score].chunk == c->first_chunk + chunk; ++*score) {
+        const struct score *s = &c->scores[*score];
+        add_numbers(rows, (double[]){s->position, (double)s->nll_base, (double)s->nll_cand, (double)s->kld,
+                                     (double)s->p_base, (double)s->p_cand, (double)s->confidence, s->target, s->top_base,
+                                     s->top_cand, s->same_top5 * 2 + s->routing_changed},
+                    SCORE_NUMBERS);
+    }
+}
+
+int part_save(const struct comparison *c, const struct part_info *info, const char *path, struct error *e)
+{
+    struct json *root = json_new_object(), *list;
+    size_t score = 0;
+    int rc = -1;
+    json_add_string(root, "format", format_name);
+    json_add_u64(root, "version", version);
+    json_add_string(root, "base", info->base_name);
+    if (info->cand_name)
+        json_add_string(root, "candidate", info->cand_name);
+    json_add_string(root, "settings", info->settings);
+    json_add_string(root, "tokens_xxh3_128", info->tokens_hash);
+    json_add_string(root, "models_xxh3_128", info->models_hash);
+    json_add_u64(root, "ctx", c->ctx);
+    json_add_u64(root, "first_chunk", c->first_chunk);
+    json_add_u64(root, "total_chunks", c->total_chunks);
+    json_add_u64(root, "layers", c->n_layers);
+    json_add_u64(root, "dense_layers", c->n_dense);
+    json_add_u64(root, "experts", c->n_experts);
+    json_add_u64(root, "experts_used", c->experts_used);
+    json_add_bool(root, "mtp", c->has_mtp);
+    list = json_add_array(root, "chunks");
+    for (size_t i = 0; i < c->chunks; i++)
+        save_chunk(list, c, i, &score);
+    char *text = json_print(root);
+    if (text)
+        rc = io_write_all(path, text, strlen(text), e);
+    else
+        no_memory(e);
+    free(text);
+    json_free(root);
+    return rc;
+}
+
+/* A row of exactly n numbers. */
+static int read_numbers(const struct json *row, double *v, size_t n)
+{
+    const struct json *x = json_child(row);
+    size_t i = 0;
+    for (; x && i < n; x = json_next(x), i++)
+        if (json_f64(x, &v[i]))
+            return -1;
+    return x || i < n ? -1 : 0;
+}
+
+static uint64_t count_of(double v)
+{
+    return v >= 0 && v < 9e15 ? (uint64_t)v : 0;
+}
+
+static int load_sums(const struct json *o, struct comparison *c, size_t chunk)
+{
+    const struct json *row = json_child(json_get(o, "layers"));
+    double v[SCORE_NUMBERS];
+    for (size_t i = 0; i < c->n_layers; i++, row = json_next(row)) {
+        if (!row || read_numbers(row, v, LAYER_NUMBERS))
+            return -1;
+        c->layer_sums[chunk * c->n_layers + i] =
+            (struct layer_sums){v[0], v[1], v[2], count_of(v[3]), count_of(v[4])};
+    }
+    row = json_child(json_get(o, "experts"));
+    for (size_t i = 0; i < c->n_layers * c->n_experts; i++, row = json_next(row)) {
+        if (!row || read_numbers(row, v, EXPERT_NUMBERS))
+            return -1;
+        c->expert_sums[chunk * c->n_layers * c->n_experts + i] =
+            (struct expert_use){count_of(v[0]), count_of(v[1]), v[2], v[3], v[4], v[5]};
+    }
+    row = json_child(json_get(o, "mtp"));
+    if (!row || read_numbers(row, v, MTP_NUMBERS))
+        return -1;
+    c->mtp_sums[chunk] = (struct mtp_sums){v[0], v[1], count_of(v[2]), count_of(v[3]), count_of(v[4])};
+    return 0;
+}
+
+static int load_scores(const struct json *o, struct comparison *c, size_t chunk)
+{
+    size_t n = 0;
+    for (const struct json *row = json_child(json_get(o, "scores")); row; row = json_next(row)) {
+        double v[SCORE_NUMBERS];
+        if (++n > c->ctx || read_numbers(row, v, SCORE_NUMBERS))
+            return -1;
+        uint64_t bits = count_of(v[10]);
+        c->scores[c->n_scores++] = (struct score){
+            .chunk = (uint32_t)chunk, .position = (uint32_t)count_of(v[0]), .nll_base = (float)v[1], .nll_cand = (float)v[2],
+            .kld = (float)v[3], .p_base = (float)v[4], .p_cand = (float)v[5], .confidence = (float)v[6],
+            .target = (int32_t)count_of(v[7]), .top_base = (int32_t)count_of(v[8]), .top_cand = (int32_t)count_of(v[9]),
+            .same_top5 = (uint8_t)(bits / 2), .routing_changed = bits & 1};
+    }
+    return 0;
+}
+
+struct part { /* a file, opened */
+    const char *path;
+    struct json *root;
+    uint64_t first, chunks;
+};
+
+static int by_first(const void *a, const void *b)
+{
+    const struct part *x = a, *y = b;
+    return (x->first > y->first) - (x->first < y->first);
+}
+
+static int open_part(struct part *p, struct error *e)
+{
+    const char *format;
+    uint64_t v;
+    if (!(p->root = json_parse_file(p->path, max_file, e)))
+        return -1;
+    format = json_string(json_get(p->root, "format"));
+    if (!format || strcmp(format, format_name) || json_u64(json_get(p->root, "version"), &v) || v != version)
+        return bad(e, "this is no verification part, or one of another version");
+    if (json_u64(json_get(p->root, "first_chunk"), &p->first))
+        return bad(e, "the part does not say where it begins");
+    p->chunks = json_count(json_get(p->root, "chunks"));
+    return 0;
+}
+
+/* Two parts of one run say the same of everything but their chunks. */
+static int same_run(const struct json *a, const struct json *b)
+{
+    static const char *const texts[] = {"base", "candidate", "settings", "tokens_xxh3_128", "models_xxh3_128"};
+    static const char *const counts[] = {"ctx", "total_chunks", "layers", "dense_layers", "experts", "experts_used"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const char *x = json_string(json_get(a, texts[i])), *y = json_string(json_get(b, texts[i]));
+        if ((x || y) && (!x || !y || strcmp(x, y)))
+            return 0;
+    }
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        uint64_t x = 0, y = 1;
+        if (json_u64(json_get(a, counts[i]), &x) || json_u64(json_get(b, counts[i]), &y) || x != y)
+            return 0;
+    }
+    return 1;
+}
+
+static int check_cover(const struct part *parts, size_t n, uint64_t total, struct error *e)
+{
+    uint64_t next = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i].first != next) {
+            error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "chunk %" PRIu64 " is %s", next < parts[i].first ? next : parts[i].first,
+                      next < parts[i].first ? "in none of the parts" : "in two parts");
+            return error_at_file(e, parts[i].path);
+        }
+        next += parts[i].chunks;
+    }
+    if (next == total)
+        return 0;
+    return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the parts have %" PRIu64 " of %" PRIu64 " chunks", next, total);
+}
+
+static int read_head(const struct json *root, struct comparison *c, struct part_info *info, struct error *e)
+{
+    uint64_t ctx, total, layers, dense, experts, used;
+    int mtp = 0;
+    const char *cand = json_string(json_get(root, "candidate")), *base = json_string(json_get(root, "base"));
+    const char *settings = json_string(json_get(root, "settings"));
+    if (json_u64(json_get(root, "ctx"), &ctx) || json_u64(json_get(root, "total_chunks"), &total) ||
+        json_u64(json_get(root, "layers"), &layers) || json_u64(json_get(root, "dense_layers"), &dense) ||
+        json_u64(json_get(root, "experts"), &experts) || json_u64(json_get(root, "experts_used"), &used) || !base ||
+        !settings || json_bool(json_get(root, "mtp"), &mtp) || ctx < 4 || ctx > 1 << 20 || !total || total > 1 << 24 ||
+        layers > 512 || experts > 1024 || !used || used > 1024)
+        return bad(e, "the part's counts are missing or absurd");
+    /* every chunk of the whole stands in one of the parts, so the file sizes bound what is allocated here */
+    *c = (struct comparison){.has_candidate = cand != NULL, .has_mtp = mtp, .chunks = (size_t)total, .ctx = (size_t)ctx,
+                             .total_chunks = (size_t)total, .n_layers = (size_t)layers, .n_dense = (size_t)dense,
+                             .n_experts = (size_t)experts, .experts_used = (size_t)used};
+    info->base_name = strdup(base);
+    info->cand_name = cand ? strdup(cand) : NULL;
+    info->settings = strdup(settings);
+    return info->base_name && info->settings && (!cand || info->cand_name) ? comparison_init(c, e) : no_memory(e);
+}
+
+static int load_part(const struct part *p, struct comparison *c, struct error *e)
+{
+    size_t chunk = (size_t)p->first;
+    for (const struct json *o = json_child(json_get(p->root, "chunks")); o; o = json_next(o), chunk++)
+        if (load_sums(o, c, chunk) || load_scores(o, c, chunk)) {
+            error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "chunk %zu of the part is malformed", chunk);
+            return error_at_file(e, p->path);
+        }
+    return 0;
+}
+
+static int merge(struct part *parts, size_t n, struct comparison *c, struct part_info *info, struct error *e)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (open_part(&parts[i], e))
+            return error_at_file(e, parts[i].path);
+        if (!same_run(parts[0].root, parts[i].root)) {
+            bad(e, "the part is of another run than the first (models, text or settings differ)");
+            return error_at_file(e, parts[i].path);
+        }
+    }
+    qsort(parts, n, sizeof *parts, by_first);
+    json_u64(json_get(parts[0].root, "total_chunks"), &total);
+    if (check_cover(parts, n, total, e))
+        return -1;
+    if (read_head(parts[0].root, c, info, e))
+        return error_at_file(e, parts[0].path);
+    for (size_t i = 0; i < n; i++)
+        if (load_part(&parts[i], c, e))
+            return -1;
+    comparison_finish(c);
+    return 0;
+}
+
+int part_merge(const char *const *paths, size_t n, struct comparison *c, struct part_info *info, struct error *e)
+{
+    struct part *parts = calloc(n + 1, sizeof *parts);
+    *c = (struct comparison){0};
+    *info = (struct part_info){0};
+    if (!parts)
+        return no_memory(e);
+    for (size_t i = 0; i < n; i++)
+        parts[i].path = paths[i];
+    int rc = merge(parts, n, c, info, e);
+    for (size_t i = 0; i < n; i++)
+        json_free(parts[i].root);
+    free(parts);
+    return rc;
+}
+
+void part_info_clear(struct part_info *info)
+{
+    free((void *)info->base_name);
+    free((void *)info->cand_name);
+    free((void *)info->settings);
+    *info = (struct part_info){0};
+}
