@@ -55,7 +55,7 @@ demo: $(PARE)    ## the main job on the checkpoint in tests/data
 interop: $(PARE) $(TOOLS)  ## our files against real clients from PyPI
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/run.sh tests/interop/run.sh
 
-bench: $(PARE) $(TOOLS) $(O)/tests/t-kernels  ## ratios against what a user would run instead
+bench: $(PARE) $(TOOLS) $(O)/tests/t-kernels $(O)/tests/t-forward  ## ratios against what a user would run instead
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/bench.sh
 
 deps:            ## fail on an include against the direction between the rooms

@@ -24,7 +24,7 @@ static const struct option_row rows[] = {
     {0, "no-local", NULL, "leave out each layer's own error (a third faster)"},
     {0, "tensors", NULL, "compare the tensors too (reads everything twice)"},
     {0, "memory", "SIZE", "activations beyond this go to disk (default 4G)"},
-    {0, "part", "I/N", "score the I-th of N parts; -o tells where to (see merge)"},
+    {0, "part", "I/N", "score the I-th of N parts into -o FILE (see merge)"},
     {'o', "out", "FILE", ""},
     {0, "save-logits", "FILE", ""},
     GATE_OPTION_ROWS,

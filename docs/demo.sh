@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The main job on the checkpoint in tests/data: an FP8 checkpoint becomes GGUF files, each checked and compared with its
-# source. `make demo` runs it; it leaves the files in ./demo.
+# The main job on the checkpoint in tests/data: an FP8 checkpoint becomes GGUF files, each checked and judged by perplexity
+# and KL divergence against its source. `make demo` runs it; it leaves the files in ./demo.
 set -eu
 
 pare=${PARE:-./pare}
@@ -21,6 +21,8 @@ run "$pare" convert $source -o demo/nano-v3-F32.gguf --recipe F32 --force
 run "$pare" convert $source -o demo/nano-v3-Q8_0.gguf --recipe Q8_0 --force
 run "$pare" convert $source -o demo/nano-v3-Q4_0.gguf --recipe Q4_0 --type token_embd,output=Q8_0 --force
 run "$pare" check demo/nano-v3-Q4_0.gguf
-printf '\nWhat 4 bits cost, tensor by tensor (rel: RMS of the error over RMS of the weights):\n'
-run "$pare" diff demo/nano-v3-F32.gguf demo/nano-v3-Q4_0.gguf
+cat README.md docs/*.md >demo/text.md
+printf '\nWhat 8 and 4 bits cost, judged by a reference forward pass over our own documentation:\n'
+run "$pare" verify $source demo/nano-v3-Q8_0.gguf --text demo/text.md --chunks 8 --quiet
+run "$pare" verify $source demo/nano-v3-Q4_0.gguf --text demo/text.md --chunks 8 --quiet --max-kld 1
 printf '\nThe files are in ./demo; llama.cpp loads them.\n'

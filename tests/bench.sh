@@ -38,3 +38,4 @@ for type in Q8_0 BF16; do
     printf '%-24s %10s %10s %8s\n' "FP8 -> $type" "$ours" "$peer" "$(echo "$ours $peer" | awk '{printf "%.1f", $2 / $1}')"
 done
 build/tests/t-kernels --bench
+build/tests/t-forward --bench

@@ -5,12 +5,13 @@
 #include "model/forward/forward.h"
 #include "model/forward/gemm.h"
 
-/* Decoded rows that one worker holds: about a megabyte, which its cache keeps. */
-enum { UNIT_FLOATS = 1 << 18, ROWS_STEP = 12 };
+/* Decoded rows that one worker holds. With many tokens about a megabyte, so that the tokens are not fetched too often; with
+ * few a quarter of that, so that the rows are still in the second-level cache when they are multiplied. */
+enum { UNIT_FLOATS = 1 << 18, FEW_UNIT_FLOATS = 1 << 16, FEW_TILES = 2, ROWS_STEP = 12 };
 
-static uint64_t unit_rows(const struct weight *w, uint64_t n, int threads)
+static uint64_t unit_rows(const struct weight *w, uint64_t n, size_t tiles, int threads)
 {
-    uint64_t rows = UNIT_FLOATS / w->cols, share = (n + (uint64_t)threads - 1) / (uint64_t)threads;
+    uint64_t rows = (tiles <= FEW_TILES ? FEW_UNIT_FLOATS : UNIT_FLOATS) / w->cols, share = (n + (uint64_t)threads - 1) / (uint64_t)threads;
     /* small matrices are shared out, in steps that fill the kernel's register tiles */
     share = (share + ROWS_STEP - 1) / ROWS_STEP * ROWS_STEP;
     rows = rows < ROWS_STEP ? ROWS_STEP : rows - rows % ROWS_STEP;
@@ -34,7 +35,7 @@ int forward_product(const struct forward *f, const struct weight *w, uint64_t sl
                     const struct panels *x, struct panels *y, size_t y_row0, struct error *e)
 {
     gemm_fn *gemm = gemm_for(f->model->cpu);
-    uint64_t rows = unit_rows(w, n, f->options.threads), units = (n + rows - 1) / rows;
+    uint64_t rows = unit_rows(w, n, x->tiles, f->options.threads), units = (n + rows - 1) / rows;
     int rc = 0;
 #pragma omp parallel num_threads(f->options.threads)
     {
