@@ -116,6 +116,15 @@ fails 2 "where an unknown gate is refused" gate --gate "$tmp/gates.json"
 ok "a gate inside its error bar is undecided" gate --max-kld "$(number "$tmp/q4.json" kld.mean)" --confidence 95
 has "$tmp/stdout" "undecided" "and says so"
 
+# a model that overflows
+cp -r "$nano" "$tmp/hot" && chmod -R u+w "$tmp/hot"
+at=$("$PARE" inspect --json "$tmp/hot/model-00002-of-000003.safetensors" |
+    awk '$2 == "\"model.layers.2.post_attention_layernorm.weight\"," {f = 1} f && $1 == "\"offset\":" {print $2 + 0; exit}')
+for i in 0 1 2 3; do printf '\177\177' | dd of="$tmp/hot/model-00002-of-000003.safetensors" bs=1 seek=$((at + 2 * i)) conv=notrunc 2>/dev/null; done
+fails 3 "a hidden state that overflows stops the run" "$PARE" verify "$tmp/hot" --tokens "$tmp/chunk" -q
+has "$tmp/stderr" "NaN or infinite behind this part of layer 2" "naming layer and token"
+has "$tmp/stderr" "tensor 'blk.2.ffn_down_exps.weight'" "and the part"
+
 # other families: their own forward pass agrees with itself in another container
 for family in v2 v2-lite v3.2; do
     "$TOOLS/mkcheckpoint" --family $family --out "$tmp/$family" --tokenizer "$nano" --dtype bf16 --index-topk 16 >/dev/null 2>&1 ||

