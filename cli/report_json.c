@@ -114,6 +114,8 @@ static void add_tensors(struct json *root, const struct report *r)
         json_add_f64(o, "rms", t->rms);
         json_add_f64(o, "relative_rms", t->rms_a > 0 ? t->rms / t->rms_a : 0);
         json_add_f64(o, "max", t->max);
+        if (t->rms > 0 && t->rms_a > 0)
+            json_add_f64(o, "sqnr_db", diff_sqnr(t));
     }
 }
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/forward/det_math.h"
+
 enum { CHUNK_FLOATS = 1 << 18 };
 
 struct slab_sum {
@@ -160,4 +162,9 @@ int diff_models(const struct model *a, const struct model *b, int threads, const
     }
     *rows = list;
     return 0;
+}
+
+double diff_sqnr(const struct diff_row *r)
+{
+    return 20 / 2.302585092994046 * (det_log(r->rms_a) - det_log(r->rms));
 }

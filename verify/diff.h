@@ -27,4 +27,7 @@ struct diff_row {
 int diff_models(const struct model *a, const struct model *b, int threads, const struct check_hooks *hooks,
                 struct diff_row **rows, size_t *n, struct error *e);
 
+/* Signal to quantization noise in decibels: 20 log10(rms_a / rms); both must be above 0. */
+double diff_sqnr(const struct diff_row *r);
+
 #endif
