@@ -75,7 +75,7 @@ static void add_block(const struct side *b, const struct side *c, const struct h
 int head_run(struct forward *base, struct forward *cand, enum tensor_role norm, int layer, const struct head_list *list,
              struct position *positions, int fd, struct error *e)
 {
-    struct side b, c = {NULL};
+    struct side b, c = {.f = NULL};
     int rc = side_init(&b, base, norm, layer, list, e) || side_init(&c, cand, norm, layer, list, e);
     for (uint64_t row = 0; !rc && row < b.w.rows; row += HEAD_BLOCK) {
         uint64_t n = b.w.rows - row < HEAD_BLOCK ? b.w.rows - row : HEAD_BLOCK;
