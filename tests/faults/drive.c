@@ -530,7 +530,10 @@ static void random_kills(void)
 
 /* ---- power cuts ---- */
 
-static void build_state(const char *log, const char *from, unsigned long seed)
+/* At the end of the log, with nothing kept that no sync made certain; or at a random point. */
+enum cut { AT_END, ANYWHERE };
+
+static void build_state(enum cut cut, const char *log, const char *from, unsigned long seed)
 {
     char number[32];
     snprintf(number, sizeof number, "%lu", seed);
@@ -538,11 +541,23 @@ static void build_state(const char *log, const char *from, unsigned long seed)
     fflush(stdout);
     pid_t pid = fork();
     if (!pid) {
-        execl(opt.powercut, opt.powercut, log, from, home, number, (char *)NULL);
+        if (cut == AT_END)
+            execl(opt.powercut, opt.powercut, "-p", "999999999", "-d", "0", "-n", "0", log, from, home, number, (char *)NULL);
+        else
+            execl(opt.powercut, opt.powercut, log, from, home, number, (char *)NULL);
         _exit(125);
     }
     if (finish(pid))
         give_up("powercut");
+}
+
+/* What a job that ended with 0 has made survives any power cut after it. */
+static void judge_end(const char *log)
+{
+    char names[1024];
+    build_state(AT_END, log, opt.base ? opt.base : "-", 0);
+    if (!judge_names("after a power cut at the end") || strangers(names, sizeof names))
+        broken("a power cut after the end undoes the job");
 }
 
 /* The resumed run is recorded too, and the power fails again. */
@@ -559,7 +574,7 @@ static void cut_again(unsigned long seed)
         free(state.files[i].bytes);
     if (run(&f, opt.journal || base.n ? NULL : "--force"))
         broken("the recorded run after the power cut fails");
-    build_state(log, before, seed + 1000000);
+    build_state(ANYWHERE, log, before, seed + 1000000);
     judge_names("after the second power cut");
 }
 
@@ -567,7 +582,7 @@ static void state_case(unsigned long n)
 {
     char log[PATH + 16];
     snprintf(log, sizeof log, "%s/log", opt.work);
-    build_state(log, opt.base ? opt.base : "-", opt.seed + n);
+    build_state(ANYWHERE, log, opt.base ? opt.base : "-", opt.seed + n);
     n_run++;
     n_struck++;
     judge_names("after the power cut");
@@ -607,6 +622,8 @@ static unsigned long measure(void)
     snprintf(case_name, sizeof case_name, "undisturbed");
     if (opt.expect != MUST_KEEP)
         settle("at the end");
+    if (states)
+        judge_end(log);
     return states ? opt.cases : calls_of(opt.classes);
 }
 
