@@ -13,13 +13,18 @@ TESTOBJ := $(O)/tests/tap.o $(O)/tests/samples.o
 UNITS   := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/t-*.c))
 SCRIPTS := $(wildcard tests/t-*.sh)
 TOOLS   := $(O)/tests/tools/mkcheckpoint
-FLAGS    = -std=c11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wstrict-prototypes \
+FAULTS  := $(addprefix $(O)/tests/faults/,drive powercut $(if $(SAN),pare,inject.so))
+WRAPPED  = open open64 openat openat64 read pread pread64 write pwrite pwrite64 fsync fdatasync sync_file_range ftruncate \
+           ftruncate64 fallocate fallocate64 rename unlink close stat stat64 lstat lstat64 fstat fstat64 flock malloc calloc \
+           realloc posix_memalign aligned_alloc strdup strndup pthread_create main
+FLAGS    = -std=c11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Wall -Wextra -Wno-missing-field-initializers \
+           -Wshadow -Wstrict-prototypes \
            -ffp-contract=off -fopenmp $(if $(DEBUG),-Og -g3 -Werror,-O2 -g) \
            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(COVERAGE),--coverage)
 CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
-.PHONY: all test demo interop bench deps packages install uninstall clean help
+.PHONY: all test soak demo interop bench deps packages install uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -41,13 +46,25 @@ $(O)/tests/t-%: $(O)/tests/t-%.o $(TESTOBJ) $(O)/libpare.a
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(O)/tests/tools/mkcheckpoint: $(O)/tests/tools/mkcheckpoint.o $(O)/tests/tools/mkcheckpoint_write.o
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
--include $(LIBOBJ:.o=.d) $(CLIOBJ:.o=.d) $(UNITS:%=%.d) $(TESTOBJ:.o=.d)
+$(O)/tests/faults/inject.so: tests/faults/inject.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -fopenmp --coverage,$(FLAGS)) $(CFLAGS) -fPIC -shared -fno-builtin -o $@ $<
+$(O)/tests/faults/inject.o: FLAGS += -DINJECT_WRAP
+$(O)/tests/faults/pare: $(CLIOBJ) $(O)/tests/faults/inject.o $(O)/libpare.a
+	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $^ $(LDLIBS)
+$(O)/tests/faults/%: $(O)/tests/faults/%.o $(O)/tests/tap.o
+	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^
+-include $(LIBOBJ:.o=.d) $(CLIOBJ:.o=.d) $(UNITS:%=%.d) $(TESTOBJ:.o=.d) $(wildcard $(O)/tests/faults/*.d)
 
 packages:        ## say which packages are missing, and install them
 	@./packages.sh $(PKGS)
 
-test: $(PARE) $(UNITS) $(TOOLS) deps  ## TAP tests; closes with 'N passed, N failed'
+test: $(PARE) $(UNITS) $(TOOLS) $(FAULTS) deps  ## TAP tests; closes with 'N passed, N failed'
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/run.sh $(UNITS) $(SCRIPTS)
+
+soak: $(PARE) $(TOOLS) $(FAULTS)  ## every fault, kill and power cut; SAN=address,undefined also proves that nothing leaks
+	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools FAULTS=all VERBOSE=1 KILLS=$(or $(KILLS),200) \
+	    KILL_SIZE=$(or $(KILL_SIZE),2000) tests/run.sh tests/t-faults.sh tests/t-kills.sh tests/t-powercut.sh
 
 demo: $(PARE)    ## the main job on the checkpoint in tests/data
 	@PARE=./$(PARE) docs/demo.sh

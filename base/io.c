@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -65,11 +66,20 @@ static int pool_evict(void)
     return 0;
 }
 
+/* Half of what the process may have, IO_MAX_OPEN at most: outputs need some too. */
+static int pool_room(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur / 2 >= IO_MAX_OPEN)
+        return IO_MAX_OPEN;
+    return limit.rlim_cur < 4 ? 2 : (int)(limit.rlim_cur / 2);
+}
+
 /* A descriptor of the file, or -1 with errno. */
 static int pool_open(const char *path)
 {
-    int fd;
-    while (pool.n >= IO_MAX_OPEN && pool_evict())
+    int fd, room = pool_room();
+    while (pool.n >= room && pool_evict())
         ;
     /* O_NONBLOCK: opening a FIFO that nobody writes must not hang */
     while ((fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) < 0 && (errno == EINTR || (errno == EMFILE && pool_evict())))
@@ -266,12 +276,22 @@ out:
     return rc;
 }
 
-int io_kind(const char *path)
+int io_look(const char *path, int *kind, struct error *e)
 {
     struct stat st;
-    if (stat(path, &st))
-        return 0;
-    return S_ISREG(st.st_mode) ? 1 : S_ISDIR(st.st_mode) ? 2 : 3;
+    if (!stat(path, &st))
+        *kind = S_ISREG(st.st_mode) ? 1 : S_ISDIR(st.st_mode) ? 2 : 3;
+    else if (errno == ENOENT || errno == ENOTDIR)
+        *kind = 0;
+    else
+        return io_error(e, "look at", path, ERROR_NO_OFFSET);
+    return 0;
+}
+
+int io_kind(const char *path)
+{
+    int kind = 3;
+    return io_look(path, &kind, NULL) ? 3 : kind;
 }
 
 char *io_append(const char *path, const char *suffix)

@@ -9,7 +9,7 @@
 #include "base/error.h"
 
 /* An input file. Read with pread and never mapped: a file cut short under us is an error, not a SIGBUS. Of all inputs of the
- * process at most IO_MAX_OPEN descriptors are open at a time; a file is opened again when it is read again, and must then be
+ * process at most IO_MAX_OPEN descriptors (and half of RLIMIT_NOFILE) are open at a time; a file is opened again when it is read again, and must then be
  * the same one. Copy and move the struct freely. */
 struct io_handle;
 struct io_file {
@@ -42,7 +42,10 @@ void io_close(struct io_file *f);
 /* Reads a whole file of at most `max` bytes into malloc'd, 0-terminated memory that the caller frees. */
 int io_read_all(const char *path, uint64_t max, char **text, size_t *size, struct error *e);
 
-/* 0 not there, 1 regular file, 2 folder, 3 anything else. Follows symbolic links. */
+/* What a path is, symbolic links followed: 0 not there, 1 regular file, 2 folder, 3 anything else. -1 with ERR_IO when the system
+ * cannot tell. */
+int io_look(const char *path, int *kind, struct error *e);
+/* The same in short: what the system cannot tell is 3, so that opening it says why. */
 int io_kind(const char *path);
 
 /* malloc'd "dir/name" (the caller frees), or NULL. */

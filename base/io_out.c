@@ -113,12 +113,16 @@ int io_out_reopen(struct io_out *o, const char *path, uint64_t size, struct erro
 {
     struct stat st;
     char *partial = io_append(path, ".partial");
-    int there = partial && !lstat(partial, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size == size;
+    int there = 0;
     *o = (struct io_out){.fd = -1};
     if (!partial)
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (!lstat(partial, &st))
+        there = S_ISREG(st.st_mode) && (uint64_t)st.st_size == size;
+    else if (errno != ENOENT)
+        there = io_error(e, "look at", partial, ERROR_NO_OFFSET);
     free(partial);
-    if (there && open_partial(o, path, 0, e)) {
+    if (there > 0 && open_partial(o, path, 0, e)) {
         io_out_keep(o);
         return -1;
     }

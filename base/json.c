@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,6 +160,35 @@ static int check_tree(const cJSON *v, struct error *e)
     return 0;
 }
 
+/* cJSON gives the same NULL for bad text and for no memory: only its allocator can tell which it was. */
+static _Thread_local int no_memory;
+
+static void *tell_malloc(size_t n)
+{
+    void *p = malloc(n);
+    no_memory |= !p;
+    return p;
+}
+
+static void set_hooks(void)
+{
+    cJSON_Hooks hooks = {tell_malloc, free};
+    cJSON_InitHooks(&hooks);
+}
+
+static cJSON *parse(const char *text, size_t n, const char **end, struct error *e)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, set_hooks);
+    no_memory = 0;
+    cJSON *root = cJSON_ParseWithLengthOpts(text, n, end, 0);
+    if (!root && no_memory)
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    else if (!root)
+        error_set(e, ERR_FORMAT, *end && *end >= text ? (uint64_t)(*end - text) : 0, "invalid JSON");
+    return root;
+}
+
 struct json *json_parse(const char *text, size_t n, struct error *e)
 {
     const char *end = NULL;
@@ -172,12 +202,9 @@ struct json *json_parse(const char *text, size_t n, struct error *e)
         error_set(e, ERR_FORMAT, bad, "%s", wrong);
         return NULL;
     }
-    cJSON *root = cJSON_ParseWithLengthOpts(text, n, &end, 0);
-    if (!root) {
-        size_t at = end && end >= text ? (size_t)(end - text) : 0;
-        error_set(e, ERR_FORMAT, at, "invalid JSON");
+    cJSON *root = parse(text, n, &end, e);
+    if (!root)
         return NULL;
-    }
     while (end < text + n && strchr(" \t\r\n", *end)) /* *end is no NUL: scan_tokens */
         end++;
     if (end < text + n) {

@@ -60,9 +60,11 @@ static int check_manifest(const struct options *o, const struct source *s, int t
                           struct check_report *r, int *hashed, struct error *e)
 {
     const char *given = options_get(o, "manifest");
-    char *path = given ? strdup(given) : manifest_find(s->path, s->is_folder), *folder = s->is_folder ? strdup(s->path) : io_folder(s->path);
+    char *path = given ? strdup(given) : NULL, *folder = s->is_folder ? strdup(s->path) : io_folder(s->path);
     struct manifest *m = NULL;
     int rc = (path || !given) && folder ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (!rc && !given)
+        rc = manifest_find(s->path, s->is_folder, &path, e);
     if (!rc && path) {
         rc = (m = manifest_load(path, e)) ? check_hashes(m, folder, threads, hooks, r, e) : -1;
         *hashed = 1;

@@ -6,6 +6,7 @@
  * between finds enough to go on. */
 #include "convert/convert.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +54,7 @@ static int check_file(const struct source *s, const char *path, int force, struc
 {
     struct stat st;
     if (stat(path, &st))
-        return 0;
+        return errno == ENOENT || errno == ENOTDIR ? 0 : io_error(e, "look at", path, ERROR_NO_OFFSET);
     for (size_t i = 0; i < s->n_files; i++)
         if (s->files[i].dev == (uint64_t)st.st_dev && s->files[i].ino == (uint64_t)st.st_ino)
             return refuse(path, ERR_USAGE, "the output is one of the source's files", e);
@@ -170,6 +171,10 @@ static void take_record(void *context, const struct journal_record *j)
 
 static int begin_anew(struct run *r, struct error *e)
 {
+    /* without a partial file a header that is damaged can only be one that was never written: the next run relies on it */
+    outputs_abandon(&r->outputs);
+    if (io_sync_folder(r->journal.path, e))
+        return -1;
     char *text = identity_text(&r->identity);
     int rc = text ? journal_begin(&r->journal, text, r->plan->unit_to - r->plan->unit_from, r->plan->part_bytes, e)
                   : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
@@ -210,7 +215,7 @@ static int open_journal(struct run *r, struct error *e)
     return r->options->restart ? 0 : differs(r, e) ? -1 : 1;
 }
 
-/* Whether final names already hold what the partial files were: then all units were durable. */
+/* Only then can final names already hold what the partial files were. */
 static int all_units_done(const struct run *r)
 {
     for (uint64_t i = r->plan->unit_from; i < r->plan->unit_to; i++)
@@ -219,21 +224,29 @@ static int all_units_done(const struct run *r)
     return 1;
 }
 
+static void forget_records(struct run *r)
+{
+    const struct source *s = r->plan->model->source;
+    memset(r->state.done, 0, r->plan->n_units);
+    r->bytes_done = r->units_done = 0;
+    for (size_t i = 0; i < r->plan->n_tensors; i++)
+        r->state.output.list[i] = (struct chain){.bytes = r->state.output.list[i].bytes};
+    for (size_t i = 0; i < s->n_tensors; i++)
+        r->state.source.list[i] = (struct chain){.bytes = r->state.source.list[i].bytes};
+}
+
 static int find_earlier(struct run *r, struct error *e)
 {
     int found = open_journal(r, e);
     if (found > 0)
         found = journal_each(&r->journal, take_record, r, e) ? -1 : 1;
-    if (found > 0 && !all_units_done(r)) {
-        found = outputs_present(&r->outputs, e);
-        if (!found && r->units_done) {
-            /* the partial files were removed by hand; with shards gone that cannot be repeated */
-            memset(r->state.done, 0, r->plan->n_units);
-            r->bytes_done = r->units_done = 0;
-            for (size_t i = 0; i < r->plan->n_tensors; i++)
-                r->state.output.list[i] = (struct chain){.bytes = r->state.output.list[i].bytes};
-        }
-    }
+    /* before the first unit is recorded the partial files may be anything; later they can only have been removed by hand */
+    if (found > 0 && !r->units_done)
+        found = 0;
+    else if (found > 0)
+        found = outputs_present(&r->outputs, all_units_done(r), e);
+    if (!found)
+        forget_records(r);
     if (found >= 0 && r->plan->model->source->n_consumed && !(found && r->units_done))
         return refuse(r->plan->model->source->path, ERR_USAGE,
                       "shards of the source were consumed by another conversion: their weights are gone", e);

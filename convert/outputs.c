@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { MAX_OPEN = 4 }; /* files at a time, unless more are being written to */
+
 int outputs_init(struct outputs *o, const struct plan *p, const char *path, struct error *e)
 {
     *o = (struct outputs){.plan = p, .files = calloc(p->n_files + 1, sizeof *o->files)};
@@ -48,13 +50,15 @@ int outputs_create(struct outputs *o, struct error *e)
     return io_sync_folder(o->files[p->file_from].path, e);
 }
 
-int outputs_present(struct outputs *o, struct error *e)
+int outputs_present(struct outputs *o, int or_final, struct error *e)
 {
     int there = 1;
     for (size_t i = o->plan->file_from; there == 1 && i < o->plan->file_to; i++) {
         struct io_out out;
         there = io_out_reopen(&out, o->files[i].path, o->plan->files[i].bytes, e);
         io_out_keep(&out);
+        if (there == 0 && or_final)
+            there = io_kind(o->files[i].path) == 1;
     }
     return there;
 }
@@ -86,6 +90,25 @@ void outputs_abandon(struct outputs *o)
     }
 }
 
+/* Makes room for one more descriptor: the first file that nobody writes to is synced and closed. The lock is held. */
+static int close_one(struct outputs *o, struct error *e)
+{
+    size_t open = 0;
+    for (size_t i = o->plan->file_from; i < o->plan->file_to; i++)
+        open += o->files[i].out.fd >= 0;
+    for (size_t i = o->plan->file_from; open >= MAX_OPEN && i < o->plan->file_to; i++) {
+        struct output_file *f = &o->files[i];
+        if (f->out.fd < 0 || f->pins)
+            continue;
+        if (f->dirty && io_out_sync(&f->out, e))
+            return -1;
+        f->dirty = 0;
+        io_out_keep(&f->out);
+        break;
+    }
+    return 0;
+}
+
 /* Opens the file if it is closed and keeps it open until release. */
 static struct output_file *acquire(struct outputs *o, size_t tensor, int writing, struct error *e)
 {
@@ -93,7 +116,7 @@ static struct output_file *acquire(struct outputs *o, size_t tensor, int writing
     int there = 1;
     pthread_mutex_lock(&o->lock);
     if (f->out.fd < 0)
-        there = io_out_reopen(&f->out, f->path, o->plan->files[o->plan->tensors[tensor].out.file].bytes, e);
+        there = close_one(o, e) ? -1 : io_out_reopen(&f->out, f->path, o->plan->files[o->plan->tensors[tensor].out.file].bytes, e);
     if (there == 1) {
         f->pins++;
         f->dirty |= writing;

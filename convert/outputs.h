@@ -29,8 +29,9 @@ void outputs_clear(struct outputs *o);
 
 /* Creates all partial files of this part with their space reserved (not with plan->options.consume), headers written. */
 int outputs_create(struct outputs *o, struct error *e);
-/* Whether the partial files of an earlier run are all there, of the right size. 1, 0 or -1. */
-int outputs_present(struct outputs *o, struct error *e);
+/* Whether the partial files of an earlier run are all there, of the right size; with `or_final` a file that has its final name
+ * already will do. 1, 0 or -1. */
+int outputs_present(struct outputs *o, int or_final, struct error *e);
 /* Whether any of them is there. */
 int outputs_any(const struct outputs *o);
 /* Removes the partial files of this part. */

@@ -143,9 +143,9 @@ static int expect(const struct source *s, const struct manifest *m, const char *
 int provenance_expect(const struct plan *p, struct stream_state *state, struct error *e)
 {
     const struct source *s = p->model->source;
-    char *path = manifest_find(s->path, s->is_folder);
+    char *path;
     struct manifest *m = NULL;
-    int rc = 0;
+    int rc = manifest_find(s->path, s->is_folder, &path, e);
     if (path)
         rc = (m = manifest_load(path, e)) ? expect(s, m, path, state, e) : -1;
     manifest_free(m);

@@ -18,10 +18,11 @@ struct entry { /* one line of the weight_map */
     const char *tensor, *file;
 };
 
+/* Without memory for the name it says yes: then opening it says what is wrong. */
 static int is_there(const char *folder, const char *name)
 {
     char *path = io_join(folder, name);
-    int kind = path ? io_kind(path) : 0;
+    int kind = path ? io_kind(path) : 1;
     free(path);
     return kind != 0;
 }

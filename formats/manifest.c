@@ -278,17 +278,18 @@ static char *whole_of_split(const char *path)
     return whole;
 }
 
-char *manifest_find(const char *path, int is_folder)
+int manifest_find(const char *path, int is_folder, char **found, struct error *e)
 {
-    char *found = manifest_path(path, is_folder), *whole;
-    if (found && io_kind(found))
-        return found;
-    free(found);
-    whole = is_folder ? NULL : whole_of_split(path);
-    found = whole ? manifest_path(whole, 0) : NULL;
+    char *whole = is_folder ? NULL : whole_of_split(path);
+    char *names[2] = {manifest_path(path, is_folder), whole ? manifest_path(whole, 0) : NULL};
+    int kind = 0, rc = names[0] ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    *found = NULL;
+    for (int i = 0; i < 2; i++) {
+        if (!rc && !*found && names[i] && !(rc = io_look(names[i], &kind, e)) && kind)
+            *found = names[i];
+        else
+            free(names[i]);
+    }
     free(whole);
-    if (found && io_kind(found))
-        return found;
-    free(found);
-    return NULL;
+    return rc;
 }

@@ -63,8 +63,8 @@ struct manifest *manifest_load(const char *path, struct error *e);
 
 /* malloc'd path of the manifest of `path`: PATH.manifest.json beside a file, PATH/pare.manifest.json in a folder. */
 char *manifest_path(const char *path, int is_folder);
-/* malloc'd path of an existing manifest of `path`, or NULL: that of manifest_path, or for "m-00001-of-00003.gguf" that of
- * "m.gguf", or the same for a folder's shards. */
-char *manifest_find(const char *path, int is_folder);
+/* Finds an existing manifest of `path`: that of manifest_path, or for "m-00001-of-00003.gguf" that of "m.gguf". *found is malloc'd,
+ * or NULL when there is none. 0, or -1 when it cannot be told. */
+int manifest_find(const char *path, int is_folder, char **found, struct error *e);
 
 #endif

@@ -152,7 +152,8 @@ static int read_entries(struct source *s, uint32_t file, const struct json *root
     return 0;
 }
 
-/* What a pointer file of Git LFS begins with; such a file is 130 bytes of text in place of a shard. */
+/* What a pointer file of Git LFS begins with; such a file is 130 bytes of text in place of a shard. As a header length it is
+ * far beyond any limit, so only a refused file is looked at. */
 static int is_lfs_pointer(const struct io_file *f)
 {
     static const char start[] = "version https://git-lfs";
@@ -178,10 +179,6 @@ int safetensors_read_header(struct source *s, uint32_t file, struct error *e)
     uint64_t n;
     int rc = -1;
 
-    if (is_lfs_pointer(f)) {
-        error_set(e, ERR_FORMAT, 0, "this is a Git LFS pointer, not the weights: run 'git lfs pull'");
-        goto out;
-    }
     if (f->size < 8) {
         error_set(e, ERR_FORMAT, 0, "the file has %" PRIu64 " bytes, too few for a safetensors header", f->size);
         goto out;
@@ -189,7 +186,10 @@ int safetensors_read_header(struct source *s, uint32_t file, struct error *e)
     if (io_read(f, 0, word, 8, e))
         goto out;
     if ((n = le64(word)) > SAFETENSORS_MAX_HEADER || n > f->size - 8) {
-        error_set(e, ERR_FORMAT, 0, "header length %" PRIu64 " exceeds %s", n,
+        if (is_lfs_pointer(f))
+            error_set(e, ERR_FORMAT, 0, "this is a Git LFS pointer, not the weights: run 'git lfs pull'");
+        else
+            error_set(e, ERR_FORMAT, 0, "header length %" PRIu64 " exceeds %s", n,
                   n > f->size - 8 ? "the file" : "the limit of 100000000");
         goto out;
     }

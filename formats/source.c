@@ -131,10 +131,12 @@ static const struct format *probe(const char *path, struct error *e)
 {
     uint8_t head[64];
     size_t n = 0;
-    int kind = io_kind(path), best = 0;
+    int kind, best = 0;
     const struct format *found = NULL;
     struct io_file f = {.handle = NULL};
 
+    if (io_look(path, &kind, e))
+        return NULL;
     if (kind != 2) { /* let io_open say what is wrong with a missing or special file */
         if (io_open(&f, path, e))
             return NULL;
@@ -219,7 +221,9 @@ int source_side_file(const struct source *s, const char *name, uint64_t max, cha
     char *path = io_join(s->path, name);
     if (!path)
         return out_of_memory(e);
-    int rc = io_kind(path) == 0 ? 0 : io_read_all(path, max, text, size, e) ? -1 : 1;
+    int kind, rc = io_look(path, &kind, e);
+    if (!rc && kind)
+        rc = io_read_all(path, max, text, size, e) ? -1 : 1;
     free(path);
     return rc;
 }
