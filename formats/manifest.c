@@ -125,6 +125,10 @@ static int load_tensor(struct manifest *m, const struct json *v, struct error *e
         json_u64(json_get(v, "offset"), &t->offset) || json_u64(json_get(v, "bytes"), &t->bytes) ||
         load_hash(json_get(v, "xxh3_128"), t->hash))
         return bad(e, "a tensor of the manifest lacks name, type, place or hash");
+    if (t->offset > m->files[t->file].bytes || t->bytes > m->files[t->file].bytes - t->offset) {
+        bad(e, "a tensor of the manifest ends behind its file");
+        return error_at_tensor(e, t->name);
+    }
     for (const struct json *d = json_child(json_get(v, "shape")); d; d = json_next(d))
         if (t->n_dims == TENSOR_MAX_DIMS || json_u64(d, &t->dims[t->n_dims++]))
             return bad(e, "a tensor of the manifest has no valid shape");
@@ -152,6 +156,10 @@ static struct manifest *load(const struct json *root, struct error *e)
     m->tool = load_text(m, json_get(root, "tool"));
     m->recipe = load_text(m, json_get(root, "recipe"));
     m->source = load_text(m, json_get(root, "source"));
+    if (!m->tool) {
+        bad(e, "the manifest does not name the tool that made it");
+        goto fail;
+    }
     for (const struct json *v = json_child(files); v; v = json_next(v))
         if (load_file(m, v, e))
             goto fail;
