@@ -93,7 +93,8 @@ for name, x in {
     "experts-0": {**V3, "n_routed_experts": 0}, "groups-3": {**V3, "n_group": 3}, "fraction": {**V3, "vocab_size": 2048.5},
     "huge-eps": {**V3, "rms_norm_eps": 1e308, "rope_theta": -1}, "huge-tiles": {**V3, "quantization_config": {
         **V3["quantization_config"], "weight_block_size": [2**53 - 1, 2**53 - 1]}},
-    "other-scoring": {**V3, "scoring_func": "tanh"}, "list": [],
+    "other-scoring": {**V3, "scoring_func": "tanh"}, "other-topk": {**V3, "topk_method": "best"},
+    "other-rope": {**V3, "rope_scaling": {**V3["rope_scaling"], "type": "linear"}}, "list": [],
 }.items():
     seed("config", name, dump(x))
 seed("config", "v32-second-file", dump(V32) + "\0" + dump(INDEX))
@@ -204,6 +205,12 @@ for name, x in {
     "types-as-u8": gguf({**TOKENS, "tokenizer.ggml.token_type": (ARRAY, struct.pack("<IQ", 0, 258) + bytes(258))}, {}),
     "layers-513": gguf({**KEYS, "deepseek2.block_count": (U32, 513)}, {}), "heads-0": gguf({**KEYS, "deepseek2.attention.head_count": (U32, 0)}, {}),
     "experts-max": gguf({**KEYS, "deepseek2.block_count": (U32, 512), "deepseek2.expert_count": (U32, 1024)}, {}),
+    "gating-3": gguf({**KEYS, "deepseek2.expert_gating_func": (U32, 3)}, f32({**ATTENTION, **DENSE})),
+    "norm-as-u32": gguf({**KEYS, "deepseek2.expert_weights_norm": (U32, 1)}, f32({**ATTENTION, **DENSE})),
+    "rope-linear": gguf({**KEYS, "deepseek2.rope.scaling.type": (STRING, "linear")}, f32({**ATTENTION, **DENSE})),
+    "yarn-nan": gguf({**KEYS, "deepseek2.rope.scaling.type": (STRING, "yarn"), "deepseek2.rope.scaling.factor": (F32, 40.0),
+                      "deepseek2.rope.scaling.original_context_length": (U32, 4096),
+                      "deepseek2.rope.scaling.yarn_beta_fast": (F32, float("nan"))}, f32({**ATTENTION, **DENSE})),
     "split-3": gguf({"split.count": (U32, 3), "split.no": (U32, 0)}, {}), "utf16-key": gguf({"\ufeffa": (U32, 1)}, {}),
 }.items():
     seed("gguf", name, x)
