@@ -40,11 +40,13 @@ struct seed {
 struct current {
     size_t size, seed;
     uint64_t mutation; /* 0: the seed itself */
+    int finished;      /* all inputs are through: what fails now is a leak */
     uint8_t data[LARGEST];
 };
 
 static struct seed *seeds;
 static size_t n_seeds;
+static int unbounded; /* -r: all mutations, however long they take */
 static struct current *now;
 
 static void add_seed(const char *path)
@@ -174,7 +176,7 @@ static void run_mutations(uint64_t runs)
 {
     uint64_t rng = 1;
     clock_t end = clock() + LOOP_SECONDS * CLOCKS_PER_SEC;
-    while (now->mutation < runs && clock() < end) {
+    while (now->mutation < runs && (unbounded || clock() < end)) {
         load((size_t)(now->mutation++ % n_seeds));
         for (size_t i = below(&rng, 4) + 1; i; i--)
             mutate(&rng);
@@ -193,7 +195,9 @@ static int survives(void (*run)(uint64_t), uint64_t runs, const char *program, l
     if (child < 0)
         bail("cannot fork: %s", strerror(errno));
     if (!child) {
+        now->finished = 0;
         run(runs);
+        now->finished = 1;
         exit(0); /* where leaks are looked for */
     }
     while (wait4(child, &status, 0, &usage) < 0)
@@ -202,6 +206,10 @@ static int survives(void (*run)(uint64_t), uint64_t runs, const char *program, l
     *kib = usage.ru_maxrss;
     if (!status)
         return 1;
+    if (now->finished) {
+        note("memory was leaked by some input: see above for where");
+        return 0;
+    }
     snprintf(saved, sizeof saved, "%s.crash", program);
     write_file(saved, now->data, now->size);
     note("%s %d at mutation %" PRIu64 " (0: none) of %s; the input is in %s",
@@ -221,6 +229,8 @@ int main(int argc, char **argv)
     if (argc > 2 && !strcmp(argv[1], "-r")) {
         runs = strtoull(argv[2], NULL, 10);
         at = 3;
+        unbounded = 1;
+        alarm(0); /* of tap.h */
     }
     snprintf(corpus, sizeof corpus, "tests/fuzz/corpus/%s", name);
     if (at == argc)
