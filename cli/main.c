@@ -18,6 +18,7 @@ static const struct {
     {NULL, &cmd_merge},
     {"Convert", &cmd_plan},
     {NULL, &cmd_convert},
+    {NULL, &cmd_status},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
@@ -53,7 +54,7 @@ static int run_command(const struct command *c, int argc, char **argv)
     int rc = options_parse(&o, c->table, argc, argv, &e);
     if (!rc && o.help) {
         struct buffer b = {0};
-        options_help(c->table, &b);
+        options_help(c->table, o.help == 2, &b);
         rc = print_buffer(&b, &e);
     } else if (!rc) {
         rc = c->run(&o, &e);

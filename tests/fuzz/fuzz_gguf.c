@@ -34,18 +34,18 @@ static void read_weights(const struct model *m)
         for (int role = 0; role < ROLE_COUNT; role++) {
             struct weight w;
             struct error e = {0};
-            float amax;
+            struct weight_seen seen;
             if (!model_weight(m, (enum tensor_role)role, layer, &w) || w.cols > 1 << 16 ||
                 weight_scratch(m, &w, 1) > 1 << 20)
                 continue;
             float *row = malloc(w.cols * sizeof *row);
             void *scratch = malloc(weight_scratch(m, &w, 1) + 1);
             must(row && scratch);
-            if (weight_read(m, &w, w.slabs - 1, w.rows - 1, 1, row, scratch, &amax, &e))
+            if (weight_read(m, &w, w.slabs - 1, w.rows - 1, 1, row, scratch, &seen, &e))
                 fuzz_must_say(&e);
             else
                 for (uint64_t i = 0; i < w.cols; i++)
-                    must(isfinite(row[i]) && fabsf(row[i]) <= amax);
+                    must(isfinite(row[i]) && fabsf(row[i]) <= seen.amax);
             free(row);
             free(scratch);
         }

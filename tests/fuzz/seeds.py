@@ -227,6 +227,10 @@ for name, x in {
     "large": {**MANIFEST, "files": [{**FILE, "bytes": 10**15 + 1}]}, "path": {**MANIFEST, "files": [{**FILE, "name": "../x"}]},
     "short-hash": {**MANIFEST, "tensors": [{**TENSOR, "xxh3_128": HASH[1:]}]}, "rank-9": {**MANIFEST, "tensors": [{**TENSOR, "shape": [1] * 9}]},
     "object-lists": {**MANIFEST, "files": {"a": FILE}, "tensors": {"b": TENSOR}}, "number-source": {**MANIFEST, "source": 1, "recipe": None},
+    "sources": {**MANIFEST, "target": "gguf", "output": "x.gguf", "source_files": [FILE], "source_tensors": [TENSOR]},
+    "beyond-source-file": {**MANIFEST, "source_files": [{**FILE, "bytes": 64}], "source_tensors": [TENSOR]},
+    "part-2": {**MANIFEST, "part": 2, "parts": 3, "all_files": 9}, "part-4": {**MANIFEST, "part": 4, "parts": 3, "all_files": 9},
+    "sources-without-files": {**MANIFEST, "files": [], "tensors": [], "source_files": [FILE], "source_tensors": [TENSOR]},
     "twice": {**MANIFEST, "files": [FILE, FILE], "tensors": [TENSOR, TENSOR]},
 }.items():
     seed("manifest", name, dump(x))
