@@ -2,6 +2,9 @@
  * pare: the table of commands. */
 #include <stdio.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "cli/cli.h"
 
@@ -65,6 +68,9 @@ static int run_command(const struct command *c, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+#ifdef M_ARENA_MAX
+    mallopt(M_ARENA_MAX, 1); /* an arena per thread reserves 64 MB of address space each, under whatever ulimit -v */
+#endif
     const char *name = argc > 1 ? argv[1] : "--help";
     struct error e = {0};
     struct buffer b = {0};

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/thread.h"
+
 enum { SECONDS = 10 };
 
 /* Makes one group durable. What is written while this runs belongs to the next group. */
@@ -72,7 +74,7 @@ int keeper_start(struct keeper *k, struct error *e)
     pthread_cond_init(&k->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     k->bytes_at_start = k->bytes;
-    int rc = pthread_create(&k->thread, NULL, run, k);
+    int rc = thread_start(&k->thread, run, k);
     if (rc) {
         pthread_mutex_destroy(&k->lock);
         pthread_cond_destroy(&k->wake);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "base/thread.h"
 #include "convert/unit.h"
 
 /* Source bytes that are asked of the disk ahead of the workers. */
@@ -30,7 +31,9 @@ struct stream {
     struct error error;
 };
 
-struct worker { /* buffers of one thread */
+struct worker { /* one thread and its buffers */
+    struct stream *stream;
+    pthread_t thread;
     float *floats, *turned;
     uint8_t *encoded;
     void *scratch;
@@ -273,15 +276,6 @@ static void count(struct stream *s, const struct unit *u, int kept)
     pthread_mutex_unlock(&s->lock);
 }
 
-static int worker_init(struct worker *w, const struct unit_room *room)
-{
-    w->floats = malloc(room->floats * sizeof *w->floats + 64);
-    w->turned = malloc(room->turned * sizeof *w->turned + 64);
-    w->encoded = malloc(room->encoded + 64);
-    w->scratch = malloc(room->scratch + 64);
-    return w->floats && w->turned && w->encoded && w->scratch ? 0 : -1;
-}
-
 static void worker_clear(struct worker *w)
 {
     free(w->floats);
@@ -290,41 +284,61 @@ static void worker_clear(struct worker *w)
     free(w->scratch);
 }
 
-static void *work(void *stream)
+static int worker_init(struct worker *w, struct stream *s)
 {
-    struct stream *s = stream;
-    struct worker w = {0};
+    const struct unit_room *room = &s->room;
+    *w = (struct worker){.stream = s};
+    w->floats = malloc(room->floats * sizeof *w->floats + 64);
+    w->turned = malloc(room->turned * sizeof *w->turned + 64);
+    w->encoded = malloc(room->encoded + 64);
+    w->scratch = malloc(room->scratch + 64);
+    if (w->floats && w->turned && w->encoded && w->scratch)
+        return 0;
+    worker_clear(w);
+    return -1;
+}
+
+static void *work(void *worker)
+{
+    const struct worker *w = worker;
+    struct stream *s = w->stream;
     struct error e = {0};
     struct unit u;
     struct span ahead;
     int kept;
-    if (worker_init(&w, &s->room)) {
-        error_set(&e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for a worker's buffers");
-        fail(s, &e);
-    }
     while (take_unit(s, &u, &ahead)) {
         read_ahead(s, &ahead);
-        if (stopped(s, &e) || run_unit(s, &w, &u, &kept, &e)) {
+        if (stopped(s, &e) || run_unit(s, w, &u, &kept, &e)) {
             fail(s, &e);
             break;
         }
         count(s, &u, kept);
     }
-    worker_clear(&w);
     return NULL;
 }
 
-/* This thread is a worker too; when the system gives fewer threads than wished, those work. */
-static void run_workers(struct stream *s)
+/* This thread is the first worker. When the system gives less than was wished for, those that it gives work. */
+static int run_workers(struct stream *s, struct error *e)
 {
-    pthread_t *threads = calloc((size_t)s->plan->threads, sizeof *threads);
+    struct worker *workers = calloc((size_t)s->plan->threads, sizeof *workers);
     int n = 0;
-    while (threads && n + 1 < s->plan->threads && !pthread_create(&threads[n], NULL, work, s))
+    while (workers && n < s->plan->threads && !worker_init(&workers[n], s)) {
+        if (n && thread_start(&workers[n].thread, work, &workers[n])) {
+            worker_clear(&workers[n]);
+            break;
+        }
         n++;
-    work(s);
+    }
+    if (!n)
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for a worker's buffers");
+    else
+        work(&workers[0]);
+    for (int i = 1; i < n; i++)
+        pthread_join(workers[i].thread, NULL);
     for (int i = 0; i < n; i++)
-        pthread_join(threads[i], NULL);
-    free(threads);
+        worker_clear(&workers[i]);
+    free(workers);
+    return n ? 0 : -1;
 }
 
 int stream_run(const struct plan *p, struct outputs *out, struct keeper *keeper, struct stream_state *state,
@@ -335,9 +349,9 @@ int stream_run(const struct plan *p, struct outputs *out, struct keeper *keeper,
     for (size_t i = p->file_from; i < p->file_to; i++)
         s.done += p->files[i].header.size;
     pthread_mutex_init(&s.lock, NULL);
-    run_workers(&s);
+    int rc = run_workers(&s, e);
     pthread_mutex_destroy(&s.lock);
     if (s.failed && e)
         *e = s.error;
-    return s.failed ? -1 : 0;
+    return s.failed ? -1 : rc;
 }
