@@ -11,6 +11,7 @@ LIBOBJ  := $(LIBSRC:%.c=$(O)/%.o)
 CLIOBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard cli/*.c))
 TESTOBJ := $(O)/tests/tap.o $(O)/tests/samples.o
 UNITS   := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/t-*.c))
+FUZZ    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS := $(wildcard tests/t-*.sh)
 TOOLS   := $(O)/tests/tools/mkcheckpoint
 FAULTS  := $(addprefix $(O)/tests/faults/,drive powercut $(if $(SAN),pare,inject.so))
@@ -22,9 +23,10 @@ FLAGS    = -std=c11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Wall -Wextra -Wno-
            -ffp-contract=off -fopenmp $(if $(DEBUG),-Og -g3 -Werror,-O2 -g) \
            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(COVERAGE),--coverage)
 CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+SECONDS  = 60
 LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
-.PHONY: all test soak demo interop bench deps packages install uninstall clean help
+.PHONY: all test fuzz soak demo interop bench deps packages install uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -44,6 +46,10 @@ $(PARE): $(CLIOBJ) $(O)/libpare.a
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(O)/tests/t-%: $(O)/tests/t-%.o $(TESTOBJ) $(O)/libpare.a
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(O)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/fuzz.o $(O)/tests/fuzz/replay.o $(O)/tests/tap.o $(O)/libpare.a
+	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(O)/tests/fuzz/engine_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/fuzz.o $(O)/libpare.a
+	$(CC) $(FLAGS) -fsanitize=fuzzer $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(O)/tests/tools/mkcheckpoint: $(O)/tests/tools/mkcheckpoint.o $(O)/tests/tools/mkcheckpoint_write.o
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
 $(O)/tests/faults/inject.so: tests/faults/inject.c Makefile
@@ -54,13 +60,21 @@ $(O)/tests/faults/pare: $(CLIOBJ) $(O)/tests/faults/inject.o $(O)/libpare.a
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $^ $(LDLIBS)
 $(O)/tests/faults/%: $(O)/tests/faults/%.o $(O)/tests/tap.o
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^
--include $(LIBOBJ:.o=.d) $(CLIOBJ:.o=.d) $(UNITS:%=%.d) $(TESTOBJ:.o=.d) $(wildcard $(O)/tests/faults/*.d)
+-include $(LIBOBJ:.o=.d) $(CLIOBJ:.o=.d) $(UNITS:%=%.d) $(TESTOBJ:.o=.d) $(wildcard $(O)/tests/faults/*.d $(O)/tests/fuzz/*.d)
 
 packages:        ## say which packages are missing, and install them
 	@./packages.sh $(PKGS)
 
-test: $(PARE) $(UNITS) $(TOOLS) $(FAULTS) deps  ## TAP tests; closes with 'N passed, N failed'
-	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/run.sh $(UNITS) $(SCRIPTS)
+test: $(PARE) $(UNITS) $(FUZZ) $(TOOLS) $(FAULTS) deps  ## TAP tests; closes with 'N passed, N failed'
+	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/run.sh $(UNITS) $(FUZZ) $(SCRIPTS)
+
+fuzz:            ## search for bad inputs with clang's libFuzzer: make fuzz T=gguf [SECONDS=60]
+	@test -f tests/fuzz/fuzz_$(T).c || { echo "T is one of $(notdir $(FUZZ:$(O)/tests/fuzz/fuzz_%=%))" >&2; exit 2; }
+	@$(MAKE) -s CC=clang SAN=fuzzer-no-link,address,undefined O=build-fuzz build-fuzz/tests/fuzz/engine_$(T)
+	@mkdir -p build-fuzz/corpus/$(T)
+	build-fuzz/tests/fuzz/engine_$(T) -max_total_time=$(SECONDS) -timeout=2 -malloc_limit_mb=64 -print_final_stats=1 \
+	  -artifact_prefix=build-fuzz/$(T)- $(patsubst %,-dict=%,$(wildcard tests/fuzz/$(T).dict)) \
+	  build-fuzz/corpus/$(T) tests/fuzz/corpus/$(T)
 
 soak: $(PARE) $(TOOLS) $(FAULTS)  ## every fault, kill and power cut; SAN=address,undefined also proves that nothing leaks
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools FAULTS=all VERBOSE=1 KILLS=$(or $(KILLS),200) \

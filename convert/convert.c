@@ -50,14 +50,31 @@ static uint64_t held_by_partial(const char *path)
     return held;
 }
 
+/* Whether the output is what the source consists of: a shard, or a side file of a folder. */
+static int is_of_source(const struct source *s, const struct stat *out)
+{
+    static const char *const side[] = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+                                       "chat_template.jinja", "model.safetensors.index.json",
+                                       "inference/config_671B_v3.2.json"};
+    int found = 0;
+    for (size_t i = 0; i < s->n_files; i++)
+        found |= s->files[i].dev == (uint64_t)out->st_dev && s->files[i].ino == (uint64_t)out->st_ino;
+    for (size_t i = 0; s->is_folder && i < sizeof side / sizeof *side; i++) {
+        struct stat st;
+        char *path = io_join(s->path, side[i]);
+        found |= path && !stat(path, &st) && st.st_dev == out->st_dev && st.st_ino == out->st_ino;
+        free(path);
+    }
+    return found;
+}
+
 static int check_file(const struct source *s, const char *path, int force, struct error *e)
 {
     struct stat st;
     if (stat(path, &st))
         return errno == ENOENT || errno == ENOTDIR ? 0 : io_error(e, "look at", path, ERROR_NO_OFFSET);
-    for (size_t i = 0; i < s->n_files; i++)
-        if (s->files[i].dev == (uint64_t)st.st_dev && s->files[i].ino == (uint64_t)st.st_ino)
-            return refuse(path, ERR_USAGE, "the output is one of the source's files", e);
+    if (is_of_source(s, &st))
+        return refuse(path, ERR_USAGE, "the output is one of the source's files", e);
     if (!S_ISREG(st.st_mode))
         return refuse(path, ERR_USAGE, "the output exists and is no regular file", e);
     return force ? 0 : refuse(path, ERR_USAGE, "the output exists (--force replaces it)", e);

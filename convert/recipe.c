@@ -52,8 +52,11 @@ int recipe_override(struct recipe *r, const char *text, struct error *e)
     if (!type || type->gguf_id < 0)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown type '%s'", eq + 1);
     snprintf(list, sizeof list, "%.*s", (int)(eq - text), text);
-    for (char *save, *word = strtok_r(list, ",", &save); word; word = strtok_r(NULL, ",", &save))
-        if (override_one(r, word, type, e))
+    for (char *word = list, *comma; word; word = comma) {
+        if ((comma = strchr(word, ',')))
+            *comma++ = '\0';
+        if (override_one(r, word, type, e)) /* an empty word is an unknown role, too */
             return -1;
+    }
     return 0;
 }

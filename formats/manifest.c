@@ -168,7 +168,9 @@ static int load_file(struct manifest *m, const struct json *v, struct manifest_f
     return 0;
 }
 
-static int load_tensor(struct manifest *m, const struct json *v, struct manifest_tensor *t, size_t n_files, struct error *e)
+/* A tensor of one of these files. */
+static int load_tensor(struct manifest *m, const struct json *v, struct manifest_tensor *t,
+                       const struct manifest_file *files, size_t n_files, struct error *e)
 {
     t->name = load_text(m, json_get(v, "name"));
     t->type = load_text(m, json_get(v, "type"));
@@ -176,6 +178,10 @@ static int load_tensor(struct manifest *m, const struct json *v, struct manifest
         json_u64(json_get(v, "offset"), &t->offset) || json_u64(json_get(v, "bytes"), &t->bytes) ||
         load_hash(json_get(v, "xxh3_128"), t->hash))
         return bad(e, "a tensor of the manifest lacks name, type, place or hash");
+    if (t->offset > files[t->file].bytes || t->bytes > files[t->file].bytes - t->offset) {
+        bad(e, "a tensor of the manifest ends behind its file");
+        return error_at_tensor(e, t->name);
+    }
     for (const struct json *d = json_child(json_get(v, "shape")); d; d = json_next(d))
         if (t->n_dims == TENSOR_MAX_DIMS || json_u64(d, &t->dims[t->n_dims++]))
             return bad(e, "a tensor of the manifest has no valid shape");
@@ -188,7 +194,7 @@ static int load_lists(struct manifest *m, const struct json *root, struct error 
         if (load_file(m, v, &m->files[m->n_files++], e))
             return -1;
     for (const struct json *v = json_child(json_get(root, "tensors")); v; v = json_next(v))
-        if (load_tensor(m, v, &m->tensors[m->n_tensors++], m->n_files, e))
+        if (load_tensor(m, v, &m->tensors[m->n_tensors++], m->files, m->n_files, e))
             return -1;
     const struct json *files = json_get(root, "source_files"), *tensors = json_get(root, "source_tensors");
     if (!files)
@@ -199,7 +205,7 @@ static int load_lists(struct manifest *m, const struct json *root, struct error 
         if (load_file(m, v, &m->source_files[m->n_source_files++], e))
             return -1;
     for (const struct json *v = json_child(tensors); v; v = json_next(v))
-        if (load_tensor(m, v, &m->source_tensors[m->n_source_tensors++], m->n_source_files, e))
+        if (load_tensor(m, v, &m->source_tensors[m->n_source_tensors++], m->source_files, m->n_source_files, e))
             return -1;
     return 0;
 }
@@ -239,7 +245,9 @@ static struct manifest *load(const struct json *root, struct error *e)
     m->output = load_text(m, json_get(root, "output"));
     m->source_folder = load_text(m, json_get(root, "source_folder"));
     m->output_folder = load_text(m, json_get(root, "output_folder"));
-    if (!load_part(m, root, e) && !load_lists(m, root, e))
+    if (!m->tool)
+        bad(e, "the manifest does not name the tool that made it");
+    else if (!load_part(m, root, e) && !load_lists(m, root, e))
         return m;
     manifest_free(m);
     return NULL;

@@ -100,8 +100,8 @@ static int by_offset(const void *a, const void *b)
 /* The tensors [first, n_tensors) of one file, relative offsets: no hole, no overlap, ends with the file. */
 static int check_coverage(struct source *s, size_t first, uint64_t data_at, uint64_t data_size, struct error *e)
 {
-    struct tensor *list = s->tensors + first;
     size_t n = s->n_tensors - first;
+    struct tensor *list = n ? s->tensors + first : NULL;
     uint64_t end = 0;
     if (n > 1)
         qsort(list, n, sizeof *list, by_offset);
@@ -204,6 +204,8 @@ int safetensors_read_header(struct source *s, uint32_t file, struct error *e)
             e->offset += 8;
         goto out;
     }
+    free(text); /* the tree holds its own copies, and is large enough */
+    text = NULL;
     rc = read_entries(s, file, root, e) || check_coverage(s, first, 8 + n, f->size - 8 - n, e) ? -1 : 0;
 out:
     if (rc)

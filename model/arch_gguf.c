@@ -83,9 +83,12 @@ static void read_experts(struct reader *r, struct arch_params *p)
     p->n_group = whole(r, "expert_group_count", 0, 1);
     p->topk_group = whole(r, "expert_group_used_count", 0, 1);
     p->routed_scaling_factor = number(r, "expert_weights_scale", 0, 1);
-    gguf_get_bool(find(r, "expert_weights_norm"), &p->norm_topk_prob);
-    p->scoring_func = whole(r, "expert_gating_func", 0, SCORING_SOFTMAX) == SCORING_SIGMOID ? SCORING_SIGMOID
-                                                                                            : SCORING_SOFTMAX;
+    if (find(r, "expert_weights_norm") && gguf_get_bool(find(r, "expert_weights_norm"), &p->norm_topk_prob))
+        fail(r, "no truth value in key", "expert_weights_norm");
+    uint64_t scoring = whole(r, "expert_gating_func", 0, 0); /* 0: not said */
+    if (scoring > SCORING_SIGMOID)
+        fail(r, "unknown value of", "expert_gating_func");
+    p->scoring_func = scoring == SCORING_SIGMOID ? SCORING_SIGMOID : SCORING_SOFTMAX;
     p->topk_method = p->scoring_func == SCORING_SIGMOID ? TOPK_NOAUX_TC
                      : p->n_group > 1                   ? TOPK_GROUP_LIMITED_GREEDY
                                                         : TOPK_GREEDY;
@@ -96,7 +99,14 @@ static void read_rope(struct reader *r, struct arch_params *p)
     const char *type;
     size_t n;
     p->rope_theta = number(r, "rope.freq_base", 0, 10000);
-    if (gguf_get_string(find(r, "rope.scaling.type"), &type, &n) || n != 4 || memcmp(type, "yarn", 4))
+    if (!find(r, "rope.scaling.type"))
+        return;
+    if (gguf_get_string(find(r, "rope.scaling.type"), &type, &n) || n != 4 ||
+        (memcmp(type, "yarn", 4) && memcmp(type, "none", 4))) {
+        fail(r, "unknown value of", "rope.scaling.type");
+        return;
+    }
+    if (!memcmp(type, "none", 4))
         return;
     p->rope.factor = number(r, "rope.scaling.factor", 1, 0);
     p->rope.original_max_position_embeddings = whole(r, "rope.scaling.original_context_length", 1, 0);

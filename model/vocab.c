@@ -9,7 +9,7 @@
 
 #include "base/json.h"
 
-enum { MAX_TOKENIZER = 256 << 20, MAX_SIDE = 16 << 20 };
+enum { MAX_TOKENIZER = 256 << 20, MAX_SIDE = 16 << 20, MAX_UNUSED = 1 << 19 };
 
 static const char *const special_names[SPECIAL_COUNT] = {"bos", "eos", "unk", "sep", "pad", "cls", "mask"};
 
@@ -136,12 +136,16 @@ static int fill_unused(struct vocab *v, struct error *e)
 static int read_tokens(struct vocab *v, const struct json *root, struct error *e)
 {
     const struct json *list = json_get(json_get(root, "model"), "vocab");
+    if (!list || json_type(list) != JSON_OBJECT)
+        return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "model.vocab is missing or no object");
+    uint64_t listed = json_count(list) + json_count(json_get(root, "added_tokens"));
+    if (v->n_tokens > listed + MAX_UNUSED) /* what is allocated now must be bounded by what was read */
+        return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "vocab_size %" PRIu64 " is far above the %" PRIu64 " tokens",
+                         v->n_tokens, listed);
     v->tokens = arena_array(&v->arena, v->n_tokens, sizeof *v->tokens);
     v->types = arena_array(&v->arena, v->n_tokens, sizeof *v->types);
     if (!v->tokens || !v->types)
         return no_memory(e);
-    if (!list || json_type(list) != JSON_OBJECT)
-        return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "model.vocab is missing or no object");
     for (const struct json *t = json_child(list); t; t = json_next(t))
         if (set_token(v, json_key(t), t, TOKEN_NORMAL, e))
             return -1;

@@ -2,7 +2,9 @@
  * Part: JSON of a comparison. Numbers are printed so that they read back as the same doubles. */
 #include "verify/part.h"
 
+#include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,7 +128,7 @@ int part_save(const struct comparison *c, const struct part_info *info, const ch
     return rc;
 }
 
-/* A row of exactly n numbers. */
+/* A row of exactly n numbers; NULL is none. */
 static int read_numbers(const struct json *row, double *v, size_t n)
 {
     const struct json *x = json_child(row);
@@ -137,47 +139,60 @@ static int read_numbers(const struct json *row, double *v, size_t n)
     return x || i < n ? -1 : 0;
 }
 
-static uint64_t count_of(double v)
+/* n whole numbers of 0 to max. */
+static int are_counts(const double *v, size_t n, double max)
 {
-    return v >= 0 && v < 9e15 ? (uint64_t)v : 0;
+    for (size_t i = 0; i < n; i++)
+        if (!(v[i] >= 0) || v[i] > max || v[i] != floor(v[i]))
+            return 0;
+    return 1;
+}
+
+static int are_floats(const double *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (fabs(v[i]) > (double)FLT_MAX)
+            return 0;
+    return 1;
 }
 
 static int load_sums(const struct json *o, struct comparison *c, size_t chunk)
 {
+    static const double max = 9e15; /* whole numbers above are no longer exact */
     const struct json *row = json_child(json_get(o, "layers"));
     double v[SCORE_NUMBERS];
     for (size_t i = 0; i < c->n_layers; i++, row = json_next(row)) {
-        if (!row || read_numbers(row, v, LAYER_NUMBERS))
+        if (read_numbers(row, v, LAYER_NUMBERS) || !are_counts(v + 3, 2, max))
             return -1;
-        c->layer_sums[chunk * c->n_layers + i] =
-            (struct layer_sums){v[0], v[1], v[2], count_of(v[3]), count_of(v[4])};
+        c->layer_sums[chunk * c->n_layers + i] = (struct layer_sums){v[0], v[1], v[2], (uint64_t)v[3], (uint64_t)v[4]};
     }
     row = json_child(json_get(o, "experts"));
     for (size_t i = 0; i < c->n_layers * c->n_experts; i++, row = json_next(row)) {
-        if (!row || read_numbers(row, v, EXPERT_NUMBERS))
+        if (read_numbers(row, v, EXPERT_NUMBERS) || !are_counts(v, 2, max))
             return -1;
         c->expert_sums[chunk * c->n_layers * c->n_experts + i] =
-            (struct expert_use){count_of(v[0]), count_of(v[1]), v[2], v[3], v[4], v[5]};
+            (struct expert_use){(uint64_t)v[0], (uint64_t)v[1], v[2], v[3], v[4], v[5]};
     }
     row = json_child(json_get(o, "mtp"));
-    if (!row || read_numbers(row, v, MTP_NUMBERS))
+    if (read_numbers(row, v, MTP_NUMBERS) || !are_counts(v + 2, 3, max))
         return -1;
-    c->mtp_sums[chunk] = (struct mtp_sums){v[0], v[1], count_of(v[2]), count_of(v[3]), count_of(v[4])};
+    c->mtp_sums[chunk] = (struct mtp_sums){v[0], v[1], (uint64_t)v[2], (uint64_t)v[3], (uint64_t)v[4]};
     return 0;
 }
 
 static int load_scores(const struct json *o, struct comparison *c, size_t chunk)
 {
-    size_t n = 0;
+    static const double max_bits = 5 * 2 + 1; /* same_top5 and routing_changed */
     for (const struct json *row = json_child(json_get(o, "scores")); row; row = json_next(row)) {
         double v[SCORE_NUMBERS];
-        if (++n > c->ctx || read_numbers(row, v, SCORE_NUMBERS))
+        if (read_numbers(row, v, SCORE_NUMBERS) || !are_counts(v, 1, (double)c->ctx - 2) || !are_floats(v + 1, 6) ||
+            !are_counts(v + 7, 3, INT32_MAX) || !are_counts(v + 10, 1, max_bits))
             return -1;
-        uint64_t bits = count_of(v[10]);
+        unsigned bits = (unsigned)v[10];
         c->scores[c->n_scores++] = (struct score){
-            .chunk = (uint32_t)chunk, .position = (uint32_t)count_of(v[0]), .nll_base = (float)v[1], .nll_cand = (float)v[2],
+            .chunk = (uint32_t)chunk, .position = (uint32_t)v[0], .nll_base = (float)v[1], .nll_cand = (float)v[2],
             .kld = (float)v[3], .p_base = (float)v[4], .p_cand = (float)v[5], .confidence = (float)v[6],
-            .target = (int32_t)count_of(v[7]), .top_base = (int32_t)count_of(v[8]), .top_cand = (int32_t)count_of(v[9]),
+            .target = (int32_t)v[7], .top_base = (int32_t)v[8], .top_cand = (int32_t)v[9],
             .same_top5 = (uint8_t)(bits / 2), .routing_changed = bits & 1};
     }
     return 0;
@@ -225,7 +240,8 @@ static int same_run(const struct json *a, const struct json *b)
         if (json_u64(json_get(a, counts[i]), &x) || json_u64(json_get(b, counts[i]), &y) || x != y)
             return 0;
     }
-    return 1;
+    int x = 0, y = 0;
+    return json_bool(json_get(a, "mtp"), &x) == json_bool(json_get(b, "mtp"), &y) && x == y;
 }
 
 static int check_cover(const struct part *parts, size_t n, uint64_t total, struct error *e)
@@ -254,26 +270,44 @@ static int read_head(const struct json *root, struct comparison *c, struct part_
         json_u64(json_get(root, "layers"), &layers) || json_u64(json_get(root, "dense_layers"), &dense) ||
         json_u64(json_get(root, "experts"), &experts) || json_u64(json_get(root, "experts_used"), &used) || !base ||
         !settings || json_bool(json_get(root, "mtp"), &mtp) || ctx < 4 || ctx > 1 << 20 || !total || total > 1 << 24 ||
-        layers > 512 || experts > 1024 || !used || used > 1024)
+        layers > 512 || dense > layers || experts > 1024 || !used || used > experts)
         return bad(e, "the part's counts are missing or absurd");
-    /* every chunk of the whole stands in one of the parts, so the file sizes bound what is allocated here */
     *c = (struct comparison){.has_candidate = cand != NULL, .has_mtp = mtp, .chunks = (size_t)total, .ctx = (size_t)ctx,
                              .total_chunks = (size_t)total, .n_layers = (size_t)layers, .n_dense = (size_t)dense,
                              .n_experts = (size_t)experts, .experts_used = (size_t)used};
     info->base_name = strdup(base);
     info->cand_name = cand ? strdup(cand) : NULL;
     info->settings = strdup(settings);
-    return info->base_name && info->settings && (!cand || info->cand_name) ? comparison_init(c, e) : no_memory(e);
+    return info->base_name && info->settings && (!cand || info->cand_name) ? 0 : no_memory(e);
+}
+
+static int bad_chunk(const struct part *p, size_t chunk, struct error *e)
+{
+    error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "chunk %zu of the part is malformed", chunk);
+    return error_at_file(e, p->path);
+}
+
+/* Every chunk has all its rows: what is allocated next is bounded by what the files hold. At least half of a chunk's
+ * positions are scored. */
+static int check_rows(const struct part *p, const struct comparison *c, struct error *e)
+{
+    size_t chunk = (size_t)p->first;
+    for (const struct json *o = json_child(json_get(p->root, "chunks")); o; o = json_next(o), chunk++) {
+        size_t scores = json_count(json_get(o, "scores"));
+        if (json_count(json_get(o, "layers")) != c->n_layers || json_count(json_get(o, "mtp")) != 1 ||
+            json_count(json_get(o, "experts")) != c->n_layers * c->n_experts || scores > c->ctx - 1 ||
+            scores < c->ctx - 1 - c->ctx / 2)
+            return bad_chunk(p, chunk, e);
+    }
+    return 0;
 }
 
 static int load_part(const struct part *p, struct comparison *c, struct error *e)
 {
     size_t chunk = (size_t)p->first;
     for (const struct json *o = json_child(json_get(p->root, "chunks")); o; o = json_next(o), chunk++)
-        if (load_sums(o, c, chunk) || load_scores(o, c, chunk)) {
-            error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "chunk %zu of the part is malformed", chunk);
-            return error_at_file(e, p->path);
-        }
+        if (load_sums(o, c, chunk) || load_scores(o, c, chunk))
+            return bad_chunk(p, chunk, e);
     return 0;
 }
 
@@ -294,6 +328,11 @@ static int merge(struct part *parts, size_t n, struct comparison *c, struct part
         return -1;
     if (read_head(parts[0].root, c, info, e))
         return error_at_file(e, parts[0].path);
+    for (size_t i = 0; i < n; i++)
+        if (check_rows(&parts[i], c, e))
+            return -1;
+    if (comparison_init(c, e))
+        return -1;
     for (size_t i = 0; i < n; i++)
         if (load_part(&parts[i], c, e))
             return -1;

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Writes the hand-made seeds of the fuzz targets: tests/fuzz/seeds.py, from the top of the repository. Valid files, small,
+and files that broke other readers. Seeds that an engine found lie beside them and are left alone."""
+import json
+import os
+import struct
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
+NANO = os.path.join(ROOT, "../../data/nano-v3")
+
+
+def seed(target, name, data):
+    os.makedirs(f"{ROOT}/{target}", exist_ok=True)
+    with open(f"{ROOT}/{target}/{name}", "wb") as f:
+        f.write(data if isinstance(data, bytes) else data.encode())
+
+
+def dump(x):
+    return json.dumps(x, ensure_ascii=False, separators=(",", ":"))
+
+
+# --- JSON
+for name, text in {
+    "all-types": '{"a":[1,-2.5e-3,true,false,null,"x"],"b":{"":0},"c":[]}', "escapes": '["\\u00e9\\n\\"\\\\\\/\\ud83d\\ude00"]',
+    "utf8": '{"<｜begin▁of▁sentence｜>":"é€😀"}', "numbers": "[0,-0,1e15,1e999,9007199254740991,9007199254740993,0.1,5e-324,1E+2]",
+    "duplicate-keys": '{"a":1,"\\u0061":2}', "nul-escape": '{"a":"\\u0000"}', "lone-surrogate": '"\\ud800"',
+    "text-after": "{}{}", "deep": "[" * 999 + "]" * 999, "too-deep": "[" * 2000, "leading-zero": "[01]", "nan": "[NaN]",
+    "raw-control": '"a\nb"', "bom": "\ufeff{}", "case": '{"a":1,"A":2}', "padding": "{}   \n\t\r ",
+    "wide": "[" + ",".join("{}" for _ in range(400)) + "]",
+}.items():
+    seed("json", name, text)
+seed("json", "bad-utf8", b'["\xff\xc0\x80"]')
+
+
+# --- safetensors
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors(header, data=0, length=None):
+    text = (header if isinstance(header, str) else dump(header)).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + bytes(data)
+
+
+A = entry("F32", [2], 0, 8)
+for name, args in {
+    "one": ({"a": A}, 8), "empty": ({}, 0), "padded": ('{"a":' + dump(A) + "}    ", 8),
+    "metadata": ({"__metadata__": {"format": "pt"}, "a": A}, 8), "scalar": ({"s": entry("F64", [], 0, 8)}, 8),
+    "empty-between": ({"a": A, "e": entry("U8", [0, 7], 8, 8), "z": entry("F4", [2], 8, 9)}, 9),
+    "three": ({"w": entry("F8_E4M3", [2, 3], 0, 6), "s": entry("F32", [1, 1], 6, 10), "b": entry("BF16", [3], 10, 16)}, 16),
+    "overlap": ({"a": A, "b": entry("F32", [2], 4, 12)}, 12), "alias": ({"a": A, "b": A}, 8),
+    "hole": ({"a": A, "b": entry("U8", [1], 9, 10)}, 10), "trailing": ({"a": A}, 300), "short": ({"a": A}, 7),
+    "wrap-elements": ({"a": entry("U8", [274177, 67280421310721], 0, 1)}, 1),
+    "wrap-to-zero": ({"a": entry("U8", [2**32, 2**32], 0, 0)}, 0), "above-2-53": ({"a": entry("U8", [1], 2**53, 2**53 + 1)}, 1),
+    "negative": ({"a": entry("U8", [-1], -1, 0)}, 0), "fraction": ('{"a":{"dtype":"U8","shape":[16.0],"data_offsets":[0,1.6e1]}}', 16),
+    "nul-padded": ('{"a":' + dump(A) + "}\0\0\0", 8), "nul-in-name": ('{"a\\u0000b":' + dump(A) + "}", 8),
+    "metadata-as-tensor": ({"__metadata__": A}, 8), "duplicate": ('{"a":' + dump(A) + ',"a":' + dump(A) + "}", 8),
+    "rank-100": ({"a": entry("U8", [1] * 100, 0, 1)}, 1), "unknown-dtype": ({"a": entry("F128", [1], 0, 16)}, 16),
+    "length-max": ({}, 0, 2**64 - 1), "length-wraps": ({}, 0, 2**64 - 8), "length-long": ({}, 0, 3),
+    "many": ({f"layers.{i}": entry("U8", [0], 0, 0) for i in range(60)}, 0),
+}.items():
+    seed("safetensors", name, safetensors(*args))
+seed("safetensors", "7-bytes", bytes(7))
+seed("safetensors", "lfs-pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4300000000\n")
+
+# --- index
+S, T = {"a": "s", "b": "s"}, {"c": "t", "d.weight_scale_inv": "t"}
+for name, x in {
+    "one-shard": {"weight_map": S}, "two-shards": {"metadata": {"total_size": 16}, "weight_map": {**S, **T}},
+    "scale-left-out": {"weight_map": {**S, "c": "t"}}, "wrong-total": {"metadata": {"total_size": 9}, "weight_map": S},
+    "empty": {"weight_map": {}}, "no-map": {}, "list": {"weight_map": ["s"]}, "number": {"weight_map": {"a": 1}},
+    "wrong-shard": {"weight_map": {**S, "c": "s"}}, "missing-shard": {"weight_map": {"a": "S", "b": "s"}},
+    **{f"path-{i}": {"weight_map": {"a": p, "b": "s"}} for i, p in enumerate(
+        ["../s", "/etc/passwd", "./s", "a/../s", "", ".", "..", "..\\s", "s\n", "model.safetensors.index.json", "s/", "//s"])},
+}.items():
+    seed("index", name, dump(x))
+seed("index", "path-nul", '{"weight_map":{"a":"s\\u0000x","b":"s"}}')
+seed("index", "key-twice", '{"weight_map":{"a":"s","b":"s","b":"s"}}')
+
+# --- config.json
+V3 = json.load(open(f"{NANO}/config.json"))
+V32 = {**V3, "architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32"}
+INDEX = {"index_n_heads": 4, "index_head_dim": 64, "index_topk": 32}
+ROPE = {"rope_type": "yarn", "rope_theta": 10000, "factor": 40, "original_max_position_embeddings": 4096}
+for name, x in {
+    "v3": V3, "v2": {**V3, "architectures": ["DeepseekV2ForCausalLM"], "scoring_func": "softmax", "topk_method": "greedy"},
+    "v32": {**V32, **INDEX}, "rope-parameters": {**V3, "rope_parameters": ROPE},
+    "no-rope": {**V3, "rope_scaling": None}, "no-q-lora": {**V3, "q_lora_rank": None},
+    "ue8m0": {**V3, "quantization_config": {**V3["quantization_config"], "scale_fmt": "ue8m0"}},
+    "bf16": {k: v for k, v in V3.items() if k != "quantization_config"}, "type-only": {**V3, "architectures": []},
+    "other-family": {**V3, "architectures": ["LlamaForCausalLM"]}, "layers-2-32": {**V3, "num_hidden_layers": 2**32},
+    "experts-0": {**V3, "n_routed_experts": 0}, "groups-3": {**V3, "n_group": 3}, "fraction": {**V3, "vocab_size": 2048.5},
+    "huge-eps": {**V3, "rms_norm_eps": 1e308, "rope_theta": -1}, "huge-tiles": {**V3, "quantization_config": {
+        **V3["quantization_config"], "weight_block_size": [2**53 - 1, 2**53 - 1]}},
+    "other-scoring": {**V3, "scoring_func": "tanh"}, "other-topk": {**V3, "topk_method": "best"},
+    "other-rope": {**V3, "rope_scaling": {**V3["rope_scaling"], "type": "linear"}}, "list": [],
+}.items():
+    seed("config", name, dump(x))
+seed("config", "v32-second-file", dump(V32) + "\0" + dump(INDEX))
+seed("config", "v32-disagrees", dump({**V32, **INDEX}) + "\0" + dump({**INDEX, "index_topk": 33}))
+
+
+# --- tokenizer
+def alphabet(byte):
+    hidden = [b for b in range(256) if b <= 0x20 or 0x7f <= b <= 0xa0 or b == 0xad]
+    return chr(0x100 + hidden.index(byte)) if byte in hidden else chr(byte)
+
+
+def tokenizer(vocab={}, merges=[], added=[], **changes):
+    real = json.load(open(f"{NANO}/tokenizer.json"))
+    bytes_ = {alphabet(b): b for b in range(256)}
+    model = {"type": "BPE", "byte_fallback": False, "vocab": {**bytes_, **vocab}, "merges": merges}
+    return {"pre_tokenizer": real["pre_tokenizer"], "normalizer": None, "added_tokens": added, "model": model, **changes}
+
+
+def added(i, text, **flags):
+    return {"id": i, "content": text, "special": True, "normalized": False, **flags}
+
+
+WORDS = {"th": 256, "he": 257, "the": 258, "Ġ": 32, "Ġthe": 259, "ab": 260}
+MERGES = ["t h", ["h", "e"], "th e", "Ġ the", "a b"]
+BOS = added(300, "<｜begin▁of▁sentence｜>")
+TEXT = "the theab the\n1234 é\U0001f600 <｜begin▁of▁sentence｜><think> 12<|x|>"
+for name, (x, config, text) in {
+    "bytes": (tokenizer(), {}, TEXT), "merges": (tokenizer(WORDS, MERGES), {}, TEXT),
+    "added": (tokenizer(WORDS, MERGES, [BOS, added(301, "<think>", special=False), added(302, "<th", special=False, normalized=True)]),
+              {"bos_token": "<｜begin▁of▁sentence｜>", "add_bos_token": True, "chat_template": "{{x}}"}, TEXT),
+    "strips": (tokenizer(added=[{**BOS, "lstrip": True}]), {}, TEXT), "id-beyond": (tokenizer(added=[added(512, "x")]), {}, ""),
+    "merge-unknown": (tokenizer(WORDS, ["q q"]), {}, ""), "merge-no-pair": (tokenizer(WORDS, ["th"]), {}, ""),
+    "merge-twice": (tokenizer(WORDS, ["t h", "t h"]), {}, ""), "same-id": (tokenizer({"zz": 97}), {}, ""),
+    "unknown-pre": (tokenizer(pre_tokenizer={"type": "Whitespace"}), {}, ""),
+    "normalizer": (tokenizer(normalizer={"type": "NFC"}), {}, ""), "empty-token": (tokenizer({"": 260}), {}, TEXT),
+    "wordpiece": ({"model": {"type": "WordPiece"}}, {}, ""), "template-list": (
+        tokenizer(), {"chat_template": [{"name": "default", "template": "x"}], "eos_token": {"content": "a"}}, ""),
+}.items():
+    seed("tokenizer", name, dump(x) + "\0" + dump(config) + "\0" + text)
+seed("tokenizer", "bad-utf8-text", (dump(tokenizer()) + "\0{}\0").encode() + b"\xff\xe2\x82 \xf0\x9f\x98a\xc0\x80")
+for size in (300, 2**24, 2**31, 2**53 - 1):
+    seed("tokenizer", f"vocab-size-{size}", dump(tokenizer()) + "\0{}\0x\0" + dump({"vocab_size": size, "bos_token_id": 1}))
+
+# --- GGUF
+U32, F32, BOOL, STRING, ARRAY, U64 = 4, 6, 7, 8, 9, 10
+
+
+def text(s):
+    b = s if isinstance(s, bytes) else s.encode()
+    return struct.pack("<Q", len(b)) + b
+
+
+def value(kind, v):
+    if kind == ARRAY:
+        return struct.pack("<IQ", v[0], len(v[1])) + b"".join(value(v[0], x) for x in v[1])
+    return text(v) if kind == STRING else struct.pack({U32: "<I", F32: "<f", BOOL: "<B", U64: "<Q", 5: "<i"}[kind], v)
+
+
+def gguf(pairs, tensors, version=3, data=None, n_kv=None, n_tensors=None):
+    out = b"GGUF" + struct.pack("<IQQ", version, len(tensors) if n_tensors is None else n_tensors, len(pairs) if n_kv is None else n_kv)
+    for key, (kind, v) in pairs.items():
+        out += text(key) + struct.pack("<I", kind) + (v if isinstance(v, bytes) and kind != STRING else value(kind, v))
+    at = 0
+    for name, (ne, kind) in tensors.items():
+        n = 4 if kind == 0 else 1
+        for d in ne:
+            n *= d
+        out += text(name) + struct.pack(f"<I{len(ne)}QIQ", len(ne), *ne, kind, at % 2**64)
+        at += (n + 31) // 32 * 32
+    return out + bytes(-len(out) % 32) + bytes(min(at, 4096) if data is None else data)
+
+
+KEYS = {f"deepseek2.{k}": (F32 if isinstance(v, float) else U32, v) for k, v in {
+    "block_count": 1, "context_length": 8, "embedding_length": 2, "feed_forward_length": 1, "vocab_size": 2,
+    "attention.head_count": 1, "attention.kv_lora_rank": 1, "rope.dimension_count": 2, "attention.key_length": 3,
+    "attention.value_length": 1, "attention.layer_norm_rms_epsilon": 1e-6, "expert_count": 2, "expert_used_count": 1,
+    "expert_feed_forward_length": 1, "leading_dense_block_count": 1}.items()}
+KEYS = {"general.architecture": (STRING, "deepseek2"), **KEYS}
+ATTENTION = {"token_embd.weight": [2, 2], "output_norm.weight": [2], "output.weight": [2, 2], "blk.0.attn_norm.weight": [2],
+             "blk.0.attn_q.weight": [2, 3], "blk.0.attn_kv_a_mqa.weight": [2, 3], "blk.0.attn_kv_a_norm.weight": [1],
+             "blk.0.attn_k_b.weight": [1, 1, 1], "blk.0.attn_v_b.weight": [1, 1, 1], "blk.0.attn_output.weight": [1, 2],
+             "blk.0.ffn_norm.weight": [2]}
+DENSE = {"blk.0.ffn_gate.weight": [2, 1], "blk.0.ffn_up.weight": [2, 1], "blk.0.ffn_down.weight": [1, 2]}
+MOE = {"blk.0.ffn_gate_inp.weight": [2, 2], "blk.0.ffn_gate_exps.weight": [2, 1, 2], "blk.0.ffn_up_exps.weight": [2, 1, 2],
+       "blk.0.ffn_down_exps.weight": [1, 2, 2]}
+f32 = lambda tensors: {k: (v, 0) for k, v in tensors.items()}
+BYTES = [alphabet(b) for b in range(256)]
+TOKENS = {"tokenizer.ggml.model": (STRING, "gpt2"), "tokenizer.ggml.pre": (STRING, "deepseek-v3"),
+          "tokenizer.ggml.tokens": (ARRAY, (STRING, BYTES + ["th", "<x>"])), "tokenizer.ggml.merges": (ARRAY, (STRING, ["t h"])),
+          "tokenizer.ggml.token_type": (ARRAY, (5, [1] * 257 + [3])), "tokenizer.ggml.bos_token_id": (U32, 257)}
+ONE = {"t": ([8], 0)}
+for name, x in {
+    "empty": gguf({}, {}), "one": gguf({"a": (U32, 1)}, ONE), "dense": gguf(KEYS, f32({**ATTENTION, **DENSE})),
+    "moe": gguf({**KEYS, "deepseek2.leading_dense_block_count": (U32, 0), "deepseek2.expert_gating_func": (U32, 1)}, f32({**ATTENTION, **MOE})),
+    "yarn": gguf({**KEYS, "deepseek2.rope.scaling.type": (STRING, "yarn"), "deepseek2.rope.scaling.factor": (F32, 40.0),
+                  "deepseek2.rope.scaling.original_context_length": (U32, 4096)}, f32({**ATTENTION, **DENSE})),
+    "tokenizer": gguf(TOKENS, {}), "version-2": gguf({}, ONE, 2), "version-4": gguf({}, ONE, 4), "big-endian": gguf({}, ONE, 0x3000000),
+    "kinds": gguf({"b": (BOOL, 1), "s": (STRING, "x"), "a": (ARRAY, (STRING, ["x", ""])), "n": (ARRAY, (U32, [1, 2])), "q": (U64, 7)}, {}),
+    "kv-2-63": gguf({}, {}, n_kv=2**63 - 1, data=64), "tensors-2-64": gguf({}, {}, n_tensors=2**64 - 1, data=64),
+    "key-2-64": gguf({}, {}, n_kv=1) + struct.pack("<Q", 2**64 - 1), "array-2-62": gguf({"a": (ARRAY, struct.pack("<IQ", 0, 2**62))}, {}, data=64),
+    "strings-2-60": gguf({"a": (ARRAY, struct.pack("<IQ", 8, 2**60))}, {}, data=64), "array-of-arrays": gguf({"a": (ARRAY, (ARRAY, [(0, [])]))}, {}),
+    "type-13": gguf({"a": (13, b"\0" * 8)}, {}), "alignment-0": gguf({"general.alignment": (U32, 0)}, ONE),
+    "alignment-64": gguf({"general.alignment": (U32, 64)}, {}), "alignment-2-31": gguf({"general.alignment": (U32, 2**31)}, ONE),
+    "pad-wrap": gguf({}, {"t": ([2**62 - 1], 0), **ONE}), "ne-wrap": gguf({}, {"t": ([2**32, 2**32, 1, 1], 0)}),
+    "ne-0": gguf({}, {"t": ([0], 0)}), "dims-5": gguf({}, {"t": ([1] * 5, 0)}), "removed-type": gguf({}, {"t": ([32], 4)}),
+    "sum-wrap": gguf({}, {"t": ([2**63 - 32], 24), "u": ([2**63 - 1], 24)}), "trailing": gguf({}, ONE, data=300), "short": gguf({}, ONE, data=31),
+    "types-as-u8": gguf({**TOKENS, "tokenizer.ggml.token_type": (ARRAY, struct.pack("<IQ", 0, 258) + bytes(258))}, {}),
+    "layers-513": gguf({**KEYS, "deepseek2.block_count": (U32, 513)}, {}), "heads-0": gguf({**KEYS, "deepseek2.attention.head_count": (U32, 0)}, {}),
+    "experts-max": gguf({**KEYS, "deepseek2.block_count": (U32, 512), "deepseek2.expert_count": (U32, 1024)}, {}),
+    "gating-3": gguf({**KEYS, "deepseek2.expert_gating_func": (U32, 3)}, f32({**ATTENTION, **DENSE})),
+    "norm-as-u32": gguf({**KEYS, "deepseek2.expert_weights_norm": (U32, 1)}, f32({**ATTENTION, **DENSE})),
+    "rope-linear": gguf({**KEYS, "deepseek2.rope.scaling.type": (STRING, "linear")}, f32({**ATTENTION, **DENSE})),
+    "yarn-nan": gguf({**KEYS, "deepseek2.rope.scaling.type": (STRING, "yarn"), "deepseek2.rope.scaling.factor": (F32, 40.0),
+                      "deepseek2.rope.scaling.original_context_length": (U32, 4096),
+                      "deepseek2.rope.scaling.yarn_beta_fast": (F32, float("nan"))}, f32({**ATTENTION, **DENSE})),
+    "split-3": gguf({"split.count": (U32, 3), "split.no": (U32, 0)}, {}), "utf16-key": gguf({"\ufeffa": (U32, 1)}, {}),
+}.items():
+    seed("gguf", name, x)
+
+# --- manifest
+HASH = "0123456789abcdef" * 2
+FILE = {"name": "x.gguf", "bytes": 96, "header_bytes": 64, "header_xxh3_128": HASH}
+TENSOR = {"name": "t", "file": 0, "type": "F32", "shape": [2, 4], "offset": 64, "bytes": 32, "xxh3_128": HASH}
+MANIFEST = {"format": "pare manifest", "version": 1, "tool": "pare 0.1.0", "source": "nano", "recipe": "Q8_0", "files": [FILE], "tensors": [TENSOR]}
+for name, x in {
+    "one": MANIFEST, "empty": {**MANIFEST, "files": [], "tensors": []}, "no-tool": {k: v for k, v in MANIFEST.items() if k != "tool"},
+    "version-2": {**MANIFEST, "version": 2}, "file-1": {**MANIFEST, "tensors": [{**TENSOR, "file": 1}]},
+    "beyond-file": {**MANIFEST, "tensors": [{**TENSOR, "offset": 90}]}, "bytes-2-53": {**MANIFEST, "tensors": [{**TENSOR, "bytes": 2**53 - 1}]},
+    "large": {**MANIFEST, "files": [{**FILE, "bytes": 10**15 + 1}]}, "path": {**MANIFEST, "files": [{**FILE, "name": "../x"}]},
+    "short-hash": {**MANIFEST, "tensors": [{**TENSOR, "xxh3_128": HASH[1:]}]}, "rank-9": {**MANIFEST, "tensors": [{**TENSOR, "shape": [1] * 9}]},
+    "object-lists": {**MANIFEST, "files": {"a": FILE}, "tensors": {"b": TENSOR}}, "number-source": {**MANIFEST, "source": 1, "recipe": None},
+    "sources": {**MANIFEST, "target": "gguf", "output": "x.gguf", "source_files": [FILE], "source_tensors": [TENSOR]},
+    "beyond-source-file": {**MANIFEST, "source_files": [{**FILE, "bytes": 64}], "source_tensors": [TENSOR]},
+    "part-2": {**MANIFEST, "part": 2, "parts": 3, "all_files": 9}, "part-4": {**MANIFEST, "part": 4, "parts": 3, "all_files": 9},
+    "sources-without-files": {**MANIFEST, "files": [], "tensors": [], "source_files": [FILE], "source_tensors": [TENSOR]},
+    "twice": {**MANIFEST, "files": [FILE, FILE], "tensors": [TENSOR, TENSOR]},
+}.items():
+    seed("manifest", name, dump(x))
+
+
+# --- part of a verification
+def part(first=0, chunks=1, total=1, **changes):
+    score = [2, 1.5, 1.625, 0.01, 0.25, 0.2, 0.75, 7, 7, 8, 11]
+    chunk = {"layers": [[1.5, 0.5, 2, 3, 4]] * 2, "experts": [[1, 2, 0.5, 0.25, 0.125, 1]] * 6, "mtp": [[0, 0, 0, 0, 0]], "scores": [score]}
+    return {"format": "pare verification part", "version": 1, "base": "a", "candidate": "b", "settings": "s", "tokens_xxh3_128": HASH,
+            "models_xxh3_128": HASH, "ctx": 4, "first_chunk": first, "total_chunks": total, "layers": 2, "dense_layers": 1, "experts": 3,
+            "experts_used": 2, "mtp": False, "chunks": [chunk] * chunks, **changes}
+
+
+for name, x in {
+    "whole": part(), "no-candidate": part(candidate=None), "missing-chunk": part(total=2), "version-2": part(version=2), "ctx-huge": part(ctx=2**20),
+    "experts-huge": part(layers=512, experts=1024, chunks=40, total=40), "total-huge": part(total=2**24), "layers-513": part(layers=513),
+    "dense-above-layers": part(dense_layers=9), "used-above-experts": part(experts_used=9), "empty-chunks": part(chunks=0, total=0),
+    "huge-numbers": {**part(), "chunks": [{**part()["chunks"][0], "scores": [[1e300] * 11]}]},
+    "negative": {**part(), "chunks": [{**part()["chunks"][0], "scores": [[-1] * 11]}]},
+    "too-many-scores": {**part(), "chunks": [{**part()["chunks"][0], "scores": part()["chunks"][0]["scores"] * 5}]},
+}.items():
+    seed("part", name, dump(x))
+seed("part", "two", dump(part(1, 1, 2)) + "\0" + dump(part(0, 1, 2)))
+seed("part", "two-runs", dump(part(1, 1, 2)) + "\0" + dump(part(0, 1, 2, settings="t")))
+seed("part", "same-twice", dump(part(0, 1, 2)) + "\0" + dump(part(0, 1, 2)))
+
+# --- recipe
+for name, x in {
+    "overrides": "Q8_0\nffn_down_exps=Q4_0\nattn_q,attn_output=BF16\ntoken_embd=f16", "lower-case": "q4_0", "unknown": "Q9_9\nx=y",
+    "norm": "F16\nattn_norm=Q8_0", "fused": "F32\nattn_kv_b=Q8_0", "commas": "Q8_0\n,=Q8_0\nffn_up,,ffn_gate=F16\n=F16\nffn_up=",
+    "long": "Q8_0\n" + "ffn_up," * 60 + "=F16", "type-twice": "Q8_0\nffn_up=F16=F32", "read-only-type": "Q8_0\nffn_up=F8_E4M3",
+}.items():
+    seed("recipe", name, x)
