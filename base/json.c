@@ -399,3 +399,8 @@ char *json_print(const struct json *root)
     memcpy(with_newline + n, "\n", 2);
     return with_newline;
 }
+
+char *json_print_line(const struct json *root)
+{
+    return cJSON_PrintUnformatted((const cJSON *)root);
+}

@@ -56,6 +56,8 @@ struct json *json_add_bool(struct json *parent, const char *key, int value);
 /* malloc'd text, indented, with a final newline; NULL when out of memory. Invalid UTF-8 in strings is escaped as
  * U+FFFD so that the text is always valid. */
 char *json_print(const struct json *root);
+/* The same in one line, without a newline. */
+char *json_print_line(const struct json *root);
 
 /* Whether n bytes are valid UTF-8 (no surrogates, no overlong forms). */
 int utf8_is_valid(const char *s, size_t n);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONG_BASE = 256, HELP_COLUMN = 24, HELP_WIDTH = 80 };
+enum { HELP_ALL = 255, LONG_BASE, HELP_COLUMN = 24, HELP_WIDTH = 80 };
 
 static int usage_error(struct error *e, const struct option_table *t, const char *what, const char *arg)
 {
@@ -31,7 +31,8 @@ static int make_getopt_tables(const struct option_table *t, struct option *longs
         }
     }
     longs[n] = (struct option){"help", no_argument, NULL, 'h'};
-    longs[n + 1] = (struct option){0};
+    longs[n + 1] = (struct option){"help-all", no_argument, NULL, HELP_ALL};
+    longs[n + 2] = (struct option){0};
     *shorts++ = 'h';
     *shorts = '\0';
     return n;
@@ -60,7 +61,7 @@ static int refused(struct error *e, const struct option_table *t, int code, char
 
 int options_parse(struct options *o, const struct option_table *t, int argc, char **argv, struct error *e)
 {
-    struct option longs[OPTIONS_MAX + 2];
+    struct option longs[OPTIONS_MAX + 3];
     char shorts[2 * OPTIONS_MAX + 4];
     int code;
 
@@ -71,8 +72,8 @@ int options_parse(struct options *o, const struct option_table *t, int argc, cha
     opterr = 0;
     optind = 0;
     while ((code = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-        if (code == 'h') {
-            o->help = 1;
+        if (code == 'h' || code == HELP_ALL) {
+            o->help = code == 'h' ? 1 : 2;
             return 0;
         }
         if (code == '?' || code == ':')
@@ -174,13 +175,39 @@ static void help_row(const struct option_row *r, struct buffer *out)
     }
 }
 
-void options_help(const struct option_table *t, struct buffer *out)
+/* "More (--help-all): --name, --part, ...", wrapped. */
+static void help_rare(const struct option_table *t, struct buffer *out)
+{
+    size_t column = 0;
+    for (const struct option_row *r = t->rows; r->name; r++) {
+        size_t n = strlen(r->name) + 4;
+        if (!r->rare || !r->help[0])
+            continue;
+        if (!column) {
+            buffer_text(out, "  more (--help-all):");
+            column = 19;
+        } else if (column + n > HELP_WIDTH - 1) {
+            buffer_text(out, ",\n   ");
+            column = 3;
+        } else {
+            buffer_text(out, ",");
+        }
+        buffer_printf(out, " --%s", r->name);
+        column += n;
+    }
+    if (column)
+        buffer_text(out, "\n");
+}
+
+void options_help(const struct option_table *t, int all, struct buffer *out)
 {
     buffer_printf(out, "Usage: pare %s [options] %s\n%s\n\n", t->command, t->operands, t->summary);
     for (const struct option_row *r = t->rows; r->name; r++)
-        if (r->help[0])
+        if (r->help[0] && (all || !r->rare))
             help_row(r, out);
-    help_row(&(struct option_row){'h', "help", NULL, "show this help"}, out);
+    help_row(&(struct option_row){.letter = 'h', .name = "help", .help = "show this help"}, out);
+    if (!all)
+        help_rare(t, out);
     if (t->epilog)
         buffer_printf(out, "\n%s\n", t->epilog);
 }

@@ -14,6 +14,7 @@ struct option_row {
     const char *name;  /* long form, without the dashes */
     const char *arg;   /* name of its value in the help; NULL: a flag */
     const char *help;  /* one or more lines, separated by \n; "": the table's epilog tells of it */
+    int rare;          /* told by --help-all; --help gives its name only */
 };
 
 enum { OPTIONS_MAX = 40 };
@@ -36,7 +37,7 @@ struct options {
     size_t n_values;
     char **operands; /* borrowed from argv */
     int n_operands;
-    int help; /* --help was given; nothing else was checked */
+    int help; /* 1 --help, 2 --help-all was given; nothing else was checked */
 };
 
 /* Parses argv[1..]; argv[0] is the command's name. Returns 0, or -1 with ERR_USAGE. Clear in either case. */
@@ -54,7 +55,7 @@ int options_size(const struct options *o, const char *name, uint64_t *bytes, str
 /* Whole number in lo..hi. Leaves *v alone when the option was not given. */
 int options_int(const struct options *o, const char *name, long lo, long hi, long *v, struct error *e);
 
-/* Appends the help text: usage line, summary, options, epilog; at most 80 columns. */
-void options_help(const struct option_table *t, struct buffer *out);
+/* Appends the help text: usage line, summary, options (with `all` the rare ones too), epilog; at most 80 columns. */
+void options_help(const struct option_table *t, int all, struct buffer *out);
 
 #endif

@@ -56,23 +56,14 @@ static int print_report(const struct options *o, const struct check_report *r, i
     return print_buffer(&b, e);
 }
 
-/* malloc'd folder that the manifest's files lie in. */
-static char *data_folder(const struct source *s)
-{
-    const char *base = io_base_name(s->path);
-    if (s->is_folder)
-        return strdup(s->path);
-    return base == s->path ? strdup(".") : strndup(s->path, (size_t)(base - s->path));
-}
-
 static int check_manifest(const struct options *o, const struct source *s, int threads, const struct check_hooks *hooks,
                           struct check_report *r, int *hashed, struct error *e)
 {
     const char *given = options_get(o, "manifest");
-    char *path = given ? strdup(given) : manifest_path(s->path, s->is_folder), *folder = data_folder(s);
+    char *path = given ? strdup(given) : manifest_find(s->path, s->is_folder), *folder = s->is_folder ? strdup(s->path) : io_folder(s->path);
     struct manifest *m = NULL;
-    int rc = path && folder ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    if (!rc && (given || io_kind(path))) {
+    int rc = (path || !given) && folder ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (!rc && path) {
         rc = (m = manifest_load(path, e)) ? check_hashes(m, folder, threads, hooks, r, e) : -1;
         *hashed = 1;
     }

@@ -16,7 +16,8 @@ struct command {
     /* options are parsed; returns 0 or -1 with *e set (ERR_CHECK: the answer is "no", already printed) */
     int (*run)(const struct options *o, struct error *e);
 };
-extern const struct command cmd_inspect, cmd_check, cmd_diff, cmd_plan, cmd_convert, cmd_manifest, cmd_tokenize, cmd_verify, cmd_merge;
+extern const struct command cmd_inspect, cmd_check, cmd_diff, cmd_plan, cmd_convert, cmd_manifest, cmd_tokenize, cmd_verify, cmd_merge,
+    cmd_status;
 
 /* A source and the model in it. */
 struct opened {

@@ -2,15 +2,23 @@
  * pare convert: a source becomes another layout in one pass. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "cli/plan_options.h"
+#include "convert/consume.h"
 #include "convert/convert.h"
 
 static const struct option_row rows[] = {
     {'o', "out", "PATH", "write to PATH (PATH.partial until it is complete)"},
     PLAN_OPTION_ROWS,
     {'f', "force", NULL, "replace an existing output"},
+    {'y', "yes", NULL, "do not ask before --consume removes anything", 1},
+    {0, "restart", NULL, "throw an interrupted run's work away", 1},
+    {0, "rehash", NULL, "before going on, read all that an interrupted run\nread and wrote, and hold it against its hashes", 1},
+    {0, "sync-every", "SIZE", "output that is made durable and recorded together\n(default 1Gi; 10 seconds do it too)", 1},
+    {0, "record-paths", NULL, "name source and output folder in the manifest", 1},
     OPTION_JSON,
     OPTION_QUIET,
     OPTION_END,
@@ -22,50 +30,104 @@ static const struct option_table table = {
     .min_operands = 1,
     .max_operands = 1,
     .rows = rows,
+    .epilog = "An interrupted or failed run is gone on with by the same command.\n"
+              "'pare status PATH' tells how far it is.",
 };
 
-static int report(const struct options *o, const struct plan *p, const char *out, double seconds, struct error *e)
+static int report(const struct options *o, const struct plan *p, const char *out, const struct convert_result *r,
+                  double seconds, struct error *e)
 {
+    size_t tensors = 0;
+    for (size_t i = p->file_from; i < p->file_to; i++)
+        tensors += p->files[i].n;
     if (options_get(o, "json")) {
         struct json *root = json_new_object();
         json_add_string(root, "output", io_base_name(out));
         json_add_string(root, "recipe", p->options.recipe.name);
-        json_add_u64(root, "bytes", p->total);
-        json_add_u64(root, "tensors", p->n_tensors);
+        json_add_u64(root, "bytes", p->part_bytes);
+        json_add_u64(root, "files", p->file_to - p->file_from);
+        json_add_u64(root, "tensors", tensors);
+        json_add_u64(root, "units", r->units);
+        json_add_u64(root, "units_reused", r->units_reused);
+        json_add_u64(root, "units_redone", r->units_redone);
+        json_add_u64(root, "shards_removed", r->shards_removed);
         json_add_f64(root, "seconds", seconds);
         return print_json(root, e);
     }
     struct buffer b = {0};
     char size[SIZE_TEXT], rate[SIZE_TEXT];
-    buffer_printf(&b, "%s: %s, %zu tensors, %.1f s (%s/s)\n", out, size_text(p->total, size), p->n_tensors, seconds,
-                  size_text((uint64_t)((double)p->total / (seconds > 0 ? seconds : 1)), rate));
+    buffer_printf(&b, "%s: %s, ", out, size_text(p->part_bytes, size));
+    if (p->options.parts > 1)
+        buffer_printf(&b, "part %d of %d, ", p->options.part, p->options.parts);
+    if (p->n_files > 1)
+        buffer_printf(&b, "%zu of %zu files, ", p->file_to - p->file_from, p->n_files);
+    buffer_printf(&b, "%zu tensors, %.1f s (%s/s)", tensors, seconds,
+                  size_text((uint64_t)((double)p->part_bytes / (seconds > 0 ? seconds : 1)), rate));
+    if (r->units_reused)
+        buffer_printf(&b, ", %" PRIu64 " of %" PRIu64 " units kept from an earlier run", r->units_reused, r->units);
+    if (r->shards_removed)
+        buffer_printf(&b, ", %" PRIu64 " source shards removed (%s)", r->shards_removed, size_text(r->bytes_freed, size));
+    buffer_text(&b, "\n");
     return print_buffer(&b, e);
 }
 
-static int convert(const struct options *o, const struct plan *p, const char *out, struct error *e)
+/* An error line that also tells what is kept. */
+static void tell_kept(const struct plan *p, const struct convert_result *r, struct error *e)
+{
+    char a[SIZE_TEXT], b[SIZE_TEXT];
+    size_t n = strlen(e->text);
+    if (r->resumable && r->bytes_durable)
+        snprintf(e->text + n, sizeof e->text - n, " (%s of %s are kept: the same command goes on from there)",
+                 size_text(r->bytes_durable, a), size_text(p->part_bytes, b));
+}
+
+/* Consuming destroys: ask, unless told not to. */
+static int confirm_consume(const struct options *o, const struct plan *p, struct error *e)
+{
+    const char *first;
+    char answer[16] = "";
+    if (!p->options.consume || options_get(o, "yes"))
+        return 0;
+    if (!isatty(STDIN_FILENO))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--consume removes the source as it goes; without a terminal to ask on it needs --yes");
+    uint64_t lost = consume_losses(p, &first);
+    fprintf(stderr, "pare convert: the shards of '%s' will be removed as they are used up.\n", p->model->source->path);
+    if (lost)
+        fprintf(stderr, "%" PRIu64 " tensors that the output does not hold go with them, the first is '%s'.\n", lost, first);
+    fprintf(stderr, "Type yes to go on: ");
+    if (fgets(answer, sizeof answer, stdin) && !strcmp(answer, "yes\n"))
+        return 0;
+    return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "not confirmed; nothing was done");
+}
+
+static int convert(const struct options *o, const struct plan *p, const struct convert_options *co, struct error *e)
 {
     struct display d;
     struct stream_hooks hooks = {display_update, interrupted, &d};
+    struct convert_result r;
     catch_interrupts();
-    display_start(&d, "converting", p->total, options_get(o, "quiet") != NULL);
-    int rc = convert_run(p, out, "pare " PARE_VERSION, &hooks, e);
+    display_start(&d, "converting", p->part_bytes, options_get(o, "quiet") != NULL);
+    int rc = convert_run(p, co, &hooks, &r, e);
     display_end(&d);
-    return rc ? -1 : report(o, p, out, progress_elapsed(&d.progress), e);
+    if (rc)
+        tell_kept(p, &r, e);
+    return rc ? -1 : report(o, p, co->path, &r, progress_elapsed(&d.progress), e);
 }
 
 static int run(const struct options *o, struct error *e)
 {
     struct planned p = {.plan = NULL};
-    const char *out = options_get(o, "out");
-    if (!out || !*out)
+    struct convert_options co = {.path = options_get(o, "out"), .tool = "pare " PARE_VERSION,
+                                 .force = options_get(o, "force") != NULL, .restart = options_get(o, "restart") != NULL,
+                                 .rehash = options_get(o, "rehash") != NULL,
+                                 .with_paths = options_get(o, "record-paths") != NULL};
+    if (!co.path || !*co.path)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "-o PATH is needed (see 'pare convert --help')");
     int rc = make_plan(o, &p, e);
     if (!rc)
         print_notes("convert", p.plan->notes, p.plan->n_notes);
     if (!rc)
-        rc = convert_check_output(p.plan, out, options_get(o, "force") != NULL, e);
-    if (!rc)
-        rc = convert(o, p.plan, out, e);
+        rc = convert_check_output(p.plan, &co, e) || confirm_consume(o, p.plan, e) || convert(o, p.plan, &co, e) ? -1 : 0;
     clear_plan(&p);
     return rc;
 }

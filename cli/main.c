@@ -2,6 +2,9 @@
  * pare: the table of commands. */
 #include <stdio.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "cli/cli.h"
 
@@ -18,6 +21,7 @@ static const struct {
     {NULL, &cmd_merge},
     {"Convert", &cmd_plan},
     {NULL, &cmd_convert},
+    {NULL, &cmd_status},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
@@ -53,7 +57,7 @@ static int run_command(const struct command *c, int argc, char **argv)
     int rc = options_parse(&o, c->table, argc, argv, &e);
     if (!rc && o.help) {
         struct buffer b = {0};
-        options_help(c->table, &b);
+        options_help(c->table, o.help == 2, &b);
         rc = print_buffer(&b, &e);
     } else if (!rc) {
         rc = c->run(&o, &e);
@@ -64,6 +68,9 @@ static int run_command(const struct command *c, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+#ifdef M_ARENA_MAX
+    mallopt(M_ARENA_MAX, 1); /* an arena per thread reserves 64 MB of address space each, under whatever ulimit -v */
+#endif
     const char *name = argc > 1 ? argv[1] : "--help";
     struct error e = {0};
     struct buffer b = {0};

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * pare merge: parts of a verification become the whole's report. */
+ * pare merge: parts of a verification become the whole's report, manifests of a conversion's parts the whole's manifest. */
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "cli/cli.h"
 #include "cli/gates.h"
 #include "cli/report.h"
+#include "convert/join.h"
 #include "verify/part.h"
 
 static const struct option_row rows[] = {
@@ -15,15 +17,38 @@ static const struct option_row rows[] = {
 static const struct option_table table = {
     .command = "merge",
     .operands = "PART ...",
-    .summary = "add up the parts that 'verify --part' wrote, in any order",
+    .summary = "join what 'verify --part' or 'convert --part' wrote, in any order",
     .min_operands = 1,
     .max_operands = -1,
     .rows = rows,
     .epilog = GATE_EPILOG,
 };
 
+static int merge_conversion(const struct options *o, struct error *e)
+{
+    struct join_result r;
+    struct buffer b = {0};
+    char size[SIZE_TEXT];
+    int rc = join_manifests((const char *const *)o->operands, (size_t)o->n_operands, &r, e);
+    if (!rc && options_get(o, "json")) {
+        struct json *root = json_new_object();
+        json_add_string(root, "manifest", io_base_name(r.path));
+        json_add_u64(root, "files", r.files);
+        json_add_u64(root, "tensors", r.tensors);
+        json_add_u64(root, "bytes", r.bytes);
+        rc = print_json(root, e);
+    } else if (!rc) {
+        buffer_printf(&b, "%s: %zu files, %zu tensors, %s\n", r.path, r.files, r.tensors, size_text(r.bytes, size));
+        rc = print_buffer(&b, e);
+    }
+    free(r.path);
+    return rc;
+}
+
 static int run(const struct options *o, struct error *e)
 {
+    if (join_is_part(o->operands[0]))
+        return merge_conversion(o, e);
     struct comparison c;
     struct part_info info;
     struct json *gate_file;

@@ -38,6 +38,16 @@ static void print_tensor(const struct plan *p, const struct plan_tensor *t, stru
         buffer_printf(b, "%-34s ^ %s\n", "", t->note);
 }
 
+static void print_files(const struct plan *p, const char *out, struct buffer *b)
+{
+    for (size_t i = 0; p->n_files > 1 && i < p->n_files; i++) {
+        char *name = plan_file_name(p, out ? out : "OUT.gguf", i);
+        buffer_printf(b, "%s%s: %zu tensors, %" PRIu64 " bytes\n", i ? "" : "\n", name ? name : "?", p->files[i].n,
+                      p->files[i].bytes);
+        free(name);
+    }
+}
+
 static int print_plan(const struct options *o, const struct plan *p, struct error *e)
 {
     struct buffer b = {0};
@@ -48,11 +58,16 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
     buffer_printf(&b, "%-34s %-5s %-20s %13s %14s  %s\n", "tensor", "type", "shape", "bytes", "offset", "source");
     for (size_t i = 0; i < p->n_tensors; i++)
         print_tensor(p, &p->tensors[i], &b);
-    buffer_printf(&b, "\nrecipe %s: %zu tensors, header %zu bytes, total %" PRIu64 " bytes (%s)\n",
-                  p->options.recipe.name, p->n_tensors, p->header.size, p->total, size_text(p->total, a));
+    print_files(p, options_get(o, "out"), &b);
+    buffer_printf(&b, "\nrecipe %s: %zu tensors in %zu file%s, header %zu bytes, total %" PRIu64 " bytes (%s)\n",
+                  p->options.recipe.name, p->n_tensors, p->n_files, p->n_files == 1 ? "" : "s", p->files[0].header.size,
+                  p->total, size_text(p->total, a));
+    if (p->options.parts > 1)
+        buffer_printf(&b, "part %d of %d: files %zu to %zu, %s\n", p->options.part, p->options.parts, p->file_from + 1,
+                      p->file_to, size_text(p->part_bytes, a));
     buffer_printf(&b, "memory at most %s with %d thread%s; disk needed %s", size_text(p->peak_memory, a), p->threads,
-                  p->threads == 1 ? "" : "s", size_text(p->total, c));
-    buffer_printf(&b, ", free %s%s\n", size_text(space, a), space < p->total ? ": TOO LITTLE" : "");
+                  p->threads == 1 ? "" : "s", size_text(p->disk_peak, c));
+    buffer_printf(&b, ", free %s%s\n", size_text(space, a), space < p->disk_peak ? ": TOO LITTLE" : "");
     return print_buffer(&b, e);
 }
 
@@ -66,9 +81,12 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
         return -1;
     }
     json_add_string(root, "recipe", p->options.recipe.name);
-    json_add_u64(root, "header_bytes", p->header.size);
+    json_add_u64(root, "header_bytes", p->files[0].header.size);
     json_add_u64(root, "total_bytes", p->total);
     json_add_u64(root, "peak_memory", p->peak_memory);
+    json_add_u64(root, "disk_peak", p->disk_peak);
+    json_add_u64(root, "units", p->n_units);
+    json_add_u64(root, "files", p->n_files);
     json_add_u64(root, "threads", (uint64_t)p->threads);
     json_add_u64(root, "disk_free", space);
     list = json_add_array(root, "tensors");
@@ -81,6 +99,7 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
         shape = json_add_array(j, "shape");
         for (uint32_t d = 0; d < t->out.n_dims; d++)
             json_add_u64(shape, NULL, t->out.dims[d]);
+        json_add_u64(j, "file", t->out.file);
         json_add_u64(j, "bytes", t->out.bytes);
         json_add_u64(j, "offset", t->out.offset);
         json_add_string(j, "source", weight_source_name(p->model, &t->weight, 0, name));

@@ -2,6 +2,7 @@
  * Options that plan and convert share: from the command line to a plan. */
 #include "cli/plan_options.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,19 @@ static int read_recipe(const struct options *o, const struct target *t, struct r
     return 0;
 }
 
+static int read_part(const struct options *o, struct plan_options *p, struct error *e)
+{
+    const char *text = options_get(o, "part");
+    char end;
+    if (!text)
+        return 0;
+    if (sscanf(text, "%d/%d%c", &p->part, &p->parts, &end) != 2 || p->part < 1 || p->parts > 4096 || p->part > p->parts)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--part '%s' is no I/N with I in 1..N and N at most 4096", text);
+    if (!p->split_max)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--part divides output files: it needs --split-max-size");
+    return 0;
+}
+
 static int read_template(const struct options *o, struct planned *p, struct error *e)
 {
     const char *path = options_get(o, "chat-template-file");
@@ -54,11 +68,14 @@ int make_plan(const struct options *o, struct planned *p, struct error *e)
     const char *to = options_get(o, "to");
     const struct target *t = target_find(to ? to : targets[0].name);
     struct plan_options po = {.no_vocab = options_get(o, "no-vocab") != NULL, .model_name = options_get(o, "name"),
-                              .memory = 2000000000};
+                              .memory = 2000000000, .part = 1, .parts = 1, .sync_every = 1 << 30,
+                              .consume = options_get(o, "consume") != NULL};
     *p = (struct planned){.plan = NULL};
     if (!t)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--to: unknown target '%s' (gguf)", to);
     if (read_words(o, &po, e) || read_recipe(o, t, &po.recipe, e) || options_size(o, "memory", &po.memory, e) ||
+        options_size(o, "split-max-size", &po.split_max, e) || options_size(o, "sync-every", &po.sync_every, e) ||
+        read_part(o, &po, e) ||
         threads_option(o, &po.threads, e) || read_template(o, p, e) || open_model(o->operands[0], &p->in, e))
         return -1;
     po.chat_template = p->chat_template;

@@ -10,11 +10,14 @@
     {'t', "to", "TARGET", "target layout: gguf (default)"},                                                            \
         {'r', "recipe", "R", "type of everything that can take it:\nF32, F16, BF16, Q8_0 (default), Q4_0"},            \
         {0, "type", "ROLE=TYPE", "another type for a role (GGUF names: output,\nffn_down_exps, ...); repeatable"},     \
-        {0, "mtp", "drop|keep", "the MTP layer (default: as llama.cpp's converter:\nkeep for V3.2, drop for others)"}, \
-        {0, "dialect", "NAME", "llama.cpp (default) or ik, where files differ"},                                       \
-        {0, "name", "TEXT", "general.name (default: from the folder's name)"},                                         \
-        {0, "chat-template-file", "F", "use this chat template"},                                                      \
-        {0, "no-vocab", NULL, "write a GGUF without a vocabulary"},                                                    \
+        {0, "mtp", "drop|keep", "the MTP layer (default: as llama.cpp's converter:\nkeep for V3.2, drop for others)", 1}, \
+        {0, "dialect", "NAME", "llama.cpp (default) or ik, where files differ", 1},                                       \
+        {0, "name", "TEXT", "general.name (default: from the folder's name)", 1},                                         \
+        {0, "chat-template-file", "F", "use this chat template", 1},                                                      \
+        {0, "no-vocab", NULL, "write a GGUF without a vocabulary", 1},                                                    \
+        {0, "split-max-size", "SIZE", "split the output: OUT-00001-of-0000N.gguf, ..."},                               \
+        {0, "part", "I/N", "only the I-th N-th of the output files\n('pare merge' joins the manifests)", 1},               \
+        {0, "consume", NULL, "remove each source shard when it is used up"},                                           \
         {0, "memory", "SIZE", "bound on memory (default 2G)"}, OPTION_THREADS
 
 /* A plan and what it stands on. */

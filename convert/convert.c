@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Conversion: checks, stream, finish, manifest. */
+ * Conversion: checks, journal, stream, finish.
+ *
+ * Order is what makes it safe. Journal header durable, then partial files; units durable, then their records; all units
+ * recorded, then the old manifest removed, files renamed, manifest written, journal removed. A run that ends anywhere in
+ * between finds enough to go on. */
 #include "convert/convert.h"
 
 #include <inttypes.h>
@@ -9,7 +13,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "formats/manifest.h"
+#include "base/hash.h"
+#include "convert/consume.h"
+#include "convert/identity.h"
+#include "convert/provenance.h"
+
+struct run {
+    const struct plan *plan;
+    const struct convert_options *options;
+    const struct stream_hooks *hooks;
+    struct convert_result *result;
+    struct identity identity;
+    struct journal journal;
+    struct outputs outputs;
+    struct keeper keeper;
+    struct consumer consumer;
+    struct stream_state state;
+    uint64_t bytes_done, units_done; /* durable when the run began */
+    int keep;                        /* what lies there is an earlier run's, not ours to remove */
+};
 
 static int refuse(const char *path, enum error_code code, const char *what, struct error *e)
 {
@@ -17,110 +39,315 @@ static int refuse(const char *path, enum error_code code, const char *what, stru
     return error_at_file(e, path);
 }
 
-/* Bytes that a killed run's partial file holds; it will be replaced, so they come back first. */
+/* Bytes of the disk that a partial file holds already: it will be gone on with or replaced. */
 static uint64_t held_by_partial(const char *path)
 {
     struct stat st;
-    size_t room = strlen(path) + sizeof ".partial";
-    char *partial = malloc(room);
-    uint64_t held = 0;
-    if (partial) {
-        snprintf(partial, room, "%s.partial", path);
-        if (!stat(partial, &st))
-            held = (uint64_t)st.st_blocks * 512;
-    }
+    char *partial = io_append(path, ".partial");
+    uint64_t held = partial && !stat(partial, &st) ? (uint64_t)st.st_blocks * 512 : 0;
     free(partial);
     return held;
 }
 
-int convert_check_output(const struct plan *p, const char *path, int force, struct error *e)
+static int check_file(const struct source *s, const char *path, int force, struct error *e)
 {
-    const struct source *s = p->model->source;
     struct stat st;
-    uint64_t space;
-    char a[SIZE_TEXT], b[SIZE_TEXT];
-    if (!stat(path, &st)) {
-        for (size_t i = 0; i < s->n_files; i++)
-            if (s->files[i].dev == (uint64_t)st.st_dev && s->files[i].ino == (uint64_t)st.st_ino)
-                return refuse(path, ERR_USAGE, "the output is one of the source's files", e);
-        if (!S_ISREG(st.st_mode))
-            return refuse(path, ERR_USAGE, "the output exists and is no regular file", e);
-        if (!force)
-            return refuse(path, ERR_USAGE, "the output exists (--force replaces it)", e);
-    }
-    if (io_free_space(path, &space, e))
-        return -1;
-    if (space + held_by_partial(path) >= p->total)
+    if (stat(path, &st))
         return 0;
-    error_set(e, ERR_IO, ERROR_NO_OFFSET, "too little disk: %s are needed, %s are free", size_text(p->total, a),
-              size_text(space, b));
-    return error_at_file(e, path);
+    for (size_t i = 0; i < s->n_files; i++)
+        if (s->files[i].dev == (uint64_t)st.st_dev && s->files[i].ino == (uint64_t)st.st_ino)
+            return refuse(path, ERR_USAGE, "the output is one of the source's files", e);
+    if (!S_ISREG(st.st_mode))
+        return refuse(path, ERR_USAGE, "the output exists and is no regular file", e);
+    return force ? 0 : refuse(path, ERR_USAGE, "the output exists (--force replaces it)", e);
 }
 
-static struct manifest *make_manifest(const struct plan *p, const char *path, const char *tool,
-                                      char (*hashes)[HASH_TEXT])
+static char *journal_path(const struct plan *p, const char *path)
 {
-    struct manifest *m = manifest_new(1, p->n_tensors);
-    struct hash *h = hash_new();
-    if (!m || !h) {
-        manifest_free(m);
-        hash_free(h);
-        return NULL;
-    }
-    m->tool = tool;
-    m->recipe = p->options.recipe.name;
-    m->source = io_base_name(p->model->source->path);
-    m->files[0] = (struct manifest_file){.name = io_base_name(path), .bytes = p->total, .header_bytes = p->header.size};
-    hash_add(h, p->header.data, p->header.size);
-    hash_finish(h, m->files[0].header_hash);
-    m->n_files = 1;
-    for (size_t i = 0; i < p->n_tensors; i++) {
-        const struct tensor *t = &p->tensors[i].out;
-        struct manifest_tensor *mt = &m->tensors[m->n_tensors++];
-        *mt = (struct manifest_tensor){.name = t->name, .type = t->type->name, .offset = t->offset, .bytes = t->bytes,
-                                       .n_dims = t->n_dims};
-        memcpy(mt->dims, t->dims, sizeof mt->dims);
-        memcpy(mt->hash, hashes[i], HASH_TEXT);
-    }
-    return m;
+    char *run = plan_run_name(p, path), *name = run ? io_append(run, ".journal") : NULL;
+    free(run);
+    return name;
 }
 
-static int save_manifest(const struct plan *p, const char *path, const char *tool, char (*hashes)[HASH_TEXT],
-                         struct error *e)
+/* A finish that was stopped between its renaming and the journal's removal left a final file of our own. */
+static int is_unfinished_finish(const char *file, const char *journal)
 {
-    struct manifest *m = make_manifest(p, path, tool, hashes);
-    char *where = manifest_path(path, 0);
-    int rc = m && where ? manifest_save(m, where, e)
-                        : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");
-    free(where);
-    manifest_free(m);
+    char *partial = io_append(file, ".partial");
+    int ours = partial && !io_kind(partial) && io_kind(journal) == 1;
+    free(partial);
+    return ours;
+}
+
+static int check_files(const struct plan *p, const struct convert_options *o, uint64_t *held, struct error *e)
+{
+    char *journal = journal_path(p, o->path);
+    int rc = journal ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    *held = 0;
+    for (size_t i = p->file_from; !rc && i < p->file_to; i++) {
+        char *file = plan_file_name(p, o->path, i);
+        rc = file ? check_file(p->model->source, file, o->force || is_unfinished_finish(file, journal), e)
+                  : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+        *held += file ? held_by_partial(file) : 0;
+        free(file);
+    }
+    free(journal);
+    /* a split output has no file of the plain name, but its manifest would stand beside one */
+    return rc || (p->n_files > 1 && check_file(p->model->source, o->path, o->force, e)) ? -1 : 0;
+}
+
+int convert_check_output(const struct plan *p, const struct convert_options *o, struct error *e)
+{
+    uint64_t space, held;
+    char a[SIZE_TEXT], b[SIZE_TEXT];
+    if (check_files(p, o, &held, e) || io_free_space(o->path, &space, e))
+        return -1;
+    /* shards that an interrupted run consumed are counted in the peak and gone already */
+    if (space + held >= p->disk_peak || (p->options.consume && p->model->source->n_consumed))
+        return 0;
+    error_set(e, ERR_IO, ERROR_NO_OFFSET, "too little disk: %s are needed, %s are free", size_text(p->disk_peak, a),
+              size_text(space + held, b));
+    return error_at_file(e, o->path);
+}
+
+static int state_init(struct run *r, struct error *e)
+{
+    const struct plan *p = r->plan;
+    const struct source *s = p->model->source;
+    struct stream_state *st = &r->state;
+    chains_init(&st->output);
+    chains_init(&st->source);
+    st->done = calloc(p->n_units + 1, 1);
+    st->unit_hash = calloc(p->n_units + 1, sizeof *st->unit_hash);
+    st->output.list = calloc(p->n_tensors + 1, sizeof *st->output.list);
+    st->source.list = calloc(s->n_tensors + 1, sizeof *st->source.list);
+    if (!st->done || !st->unit_hash || !st->output.list || !st->source.list)
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    for (size_t i = 0; i < p->n_tensors; i++)
+        st->output.list[i].bytes = p->tensors[i].out.bytes;
+    for (size_t i = 0; i < s->n_tensors; i++)
+        st->source.list[i].bytes = s->tensors[i].bytes;
+    if (r->options->rehash && !(st->expected = calloc(s->n_tensors + 1, HASH_TEXT)))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    return 0;
+}
+
+static void state_clear(struct run *r)
+{
+    struct stream_state *st = &r->state;
+    chains_clear(&st->output, r->plan->n_tensors);
+    chains_clear(&st->source, r->plan->model->source->n_tensors);
+    free(st->done);
+    free(st->unit_hash);
+    free(st->output.list);
+    free(st->source.list);
+    free(st->expected);
+}
+
+static void take_hash(struct chain *list, size_t n, const struct journal_record *j)
+{
+    if (j->a < n)
+        list[j->a] = (struct chain){.done = 1, .bytes = list[j->a].bytes, .fed = list[j->a].bytes, .high = j->b, .low = j->c};
+}
+
+/* One record of an earlier run. */
+static void take_record(void *context, const struct journal_record *j)
+{
+    struct run *r = context;
+    const struct plan *p = r->plan;
+    if (j->kind == JOURNAL_UNIT && j->a < p->n_units) {
+        r->bytes_done += r->state.done[j->a] ? 0 : j->b;
+        r->units_done += !r->state.done[j->a];
+        r->state.done[j->a] = 1;
+        r->state.unit_hash[j->a] = j->c;
+    } else if (j->kind == JOURNAL_OUTPUT && !r->options->rehash) {
+        take_hash(r->state.output.list, p->n_tensors, j);
+    } else if (j->kind == JOURNAL_SOURCE && !r->options->rehash) {
+        take_hash(r->state.source.list, p->model->source->n_tensors, j);
+    } else if (j->kind == JOURNAL_SOURCE && j->a < p->model->source->n_tensors) {
+        hash_text(j->b, j->c, r->state.expected[j->a]);
+    }
+}
+
+static int begin_anew(struct run *r, struct error *e)
+{
+    char *text = identity_text(&r->identity);
+    int rc = text ? journal_begin(&r->journal, text, r->plan->unit_to - r->plan->unit_from, r->plan->part_bytes, e)
+                  : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    free(text);
+    if (rc)
+        return -1;
+    r->keep = 0;
+    return outputs_create(&r->outputs, e);
+}
+
+static int differs(struct run *r, struct error *e)
+{
+    struct error why;
+    if (!identity_compare(&r->identity, r->journal.identity, &why))
+        return 0;
+    why.text[sizeof why.text - 100] = '\0'; /* room for the frame */
+    error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "an interrupted run lies here that differs: %s (--restart throws it away)",
+              why.text);
+    return error_at_file(e, r->journal.path);
+}
+
+/* 1: an earlier run is gone on with; 0: nothing of use lies here; -1. The journal is open and locked but for -1 with a
+ * journal of another process. */
+static int open_journal(struct run *r, struct error *e)
+{
+    char *path = journal_path(r->plan, r->options->path);
+    int found = path ? journal_open(&r->journal, path, e) : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    free(path);
+    r->keep = found != 0;
+    if (found < 0 && r->journal.fd >= 0 && e->code == ERR_FORMAT) {
+        /* its header is durable before any partial file exists: without one nothing can be lost */
+        if (r->options->restart || !outputs_any(&r->outputs))
+            return 0;
+        snprintf(e->text + strlen(e->text), sizeof e->text - strlen(e->text), " (--restart throws the run away)");
+    }
+    if (found <= 0)
+        return found;
+    return r->options->restart ? 0 : differs(r, e) ? -1 : 1;
+}
+
+/* Whether final names already hold what the partial files were: then all units were durable. */
+static int all_units_done(const struct run *r)
+{
+    for (uint64_t i = r->plan->unit_from; i < r->plan->unit_to; i++)
+        if (!r->state.done[i])
+            return 0;
+    return 1;
+}
+
+static int find_earlier(struct run *r, struct error *e)
+{
+    int found = open_journal(r, e);
+    if (found > 0)
+        found = journal_each(&r->journal, take_record, r, e) ? -1 : 1;
+    if (found > 0 && !all_units_done(r)) {
+        found = outputs_present(&r->outputs, e);
+        if (!found && r->units_done) {
+            /* the partial files were removed by hand; with shards gone that cannot be repeated */
+            memset(r->state.done, 0, r->plan->n_units);
+            r->bytes_done = r->units_done = 0;
+            for (size_t i = 0; i < r->plan->n_tensors; i++)
+                r->state.output.list[i] = (struct chain){.bytes = r->state.output.list[i].bytes};
+        }
+    }
+    if (found >= 0 && r->plan->model->source->n_consumed && !(found && r->units_done))
+        return refuse(r->plan->model->source->path, ERR_USAGE,
+                      "shards of the source were consumed by another conversion: their weights are gone", e);
+    return found;
+}
+
+static int start(struct run *r, struct error *e)
+{
+    struct journal_record record = journal_start_record();
+    int found = find_earlier(r, e);
+    if (found < 0)
+        return -1;
+    r->result->resumed = found && r->units_done;
+    r->result->records_damaged = r->journal.damaged;
+    if (!found && begin_anew(r, e))
+        return -1;
+    if (journal_append(&r->journal, &record, 1, e))
+        return -1;
+    if (r->plan->options.consume && consumer_init(&r->consumer, r->plan, r->state.done, e))
+        return -1;
+    r->keeper = (struct keeper){.outputs = &r->outputs, .journal = &r->journal, .every = r->plan->options.sync_every,
+                                .bytes = r->bytes_done, .units = r->units_done};
+    if (r->plan->options.consume) {
+        r->keeper.durable = consumer_durable;
+        r->keeper.context = &r->consumer;
+    }
+    return 0;
+}
+
+static int sources_unchanged(const struct plan *p, struct error *e)
+{
+    for (size_t i = 0; i < p->model->source->n_files; i++) {
+        const struct io_file *f = &p->model->source->files[i];
+        if (f->readable == f->size && (!p->options.consume || io_kind(f->path)) && io_unchanged(f, e))
+            return -1;
+    }
+    return 0;
+}
+
+static int work(struct run *r, struct error *e)
+{
+    struct error why = {0}, later;
+    if (keeper_start(&r->keeper, e))
+        return -1;
+    int rc = stream_run(r->plan, &r->outputs, &r->keeper, &r->state, r->hooks, &why);
+    if (!rc)
+        rc = sources_unchanged(r->plan, &why);
+    /* of bad input nothing more is kept; any other end keeps what is done */
+    int keep = !rc || (why.code != ERR_FORMAT && why.code != ERR_UNSUPPORTED);
+    if (keeper_stop(&r->keeper, keep, &later) && !rc) {
+        why = later;
+        rc = -1;
+    }
+    if (rc && e)
+        *e = why;
     return rc;
 }
 
-int convert_run(const struct plan *p, const char *path, const char *tool, const struct stream_hooks *hooks,
-                struct error *e)
+/* From all units durable to the final names. */
+static int finish(struct run *r, struct error *e)
 {
-    struct io_out out;
-    char(*hashes)[HASH_TEXT] = calloc(p->n_tensors + 1, HASH_TEXT);
-    char *old_manifest = manifest_path(path, 0);
-    int rc = -1;
-    if (!hashes || !old_manifest) {
-        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-        goto done;
+    char *manifest = provenance_path(r->plan, r->options->path);
+    int rc = manifest ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (!rc && io_kind(manifest) == 1) {
+        unlink(manifest); /* never an old manifest beside a new file */
+        rc = io_sync_folder(manifest, e);
     }
-    if (io_out_create(&out, path, p->total, e))
-        goto done;
-    if (stream_run(p, &out, hooks, hashes, e)) {
-        io_out_abandon(&out);
-        goto done;
-    }
-    /* never an old manifest beside a new file */
-    unlink(old_manifest);
-    if (io_out_finish(&out, e))
-        goto done;
-    rc = save_manifest(p, path, tool, hashes, e);
-done:
-    free(old_manifest);
-    free(hashes);
+    free(manifest);
+    if (rc || outputs_finish(&r->outputs, e) ||
+        provenance_save(r->plan, r->options, &r->outputs, &r->state, e) ||
+        (r->plan->options.consume && consumer_finish(&r->consumer, e)))
+        return -1;
+    return journal_remove(&r->journal, e);
+}
+
+/* After a failure: a new run of which nothing is durable leaves nothing. */
+static void leave(struct run *r)
+{
+    struct error ignored;
+    if (r->journal.fd < 0)
+        return; /* another process's, or none */
+    r->result->bytes_durable = r->keeper.bytes;
+    r->result->resumable = r->keep || r->keeper.units > 0;
+    if (r->result->resumable)
+        return;
+    outputs_abandon(&r->outputs);
+    journal_remove(&r->journal, &ignored);
+}
+
+int convert_run(const struct plan *p, const struct convert_options *o, const struct stream_hooks *hooks,
+                struct convert_result *result, struct error *e)
+{
+    struct run r = {.plan = p, .options = o, .hooks = hooks, .result = result, .journal = {.fd = -1}};
+    struct error why = {0};
+    *result = (struct convert_result){.units = p->unit_to - p->unit_from};
+    int rc = state_init(&r, &why);
+    if (!rc)
+        rc = identity_make(&r.identity, p, o->tool, &why) || outputs_init(&r.outputs, p, o->path, &why) ||
+                     provenance_expect(p, &r.state, &why) || start(&r, &why) || work(&r, &why) || finish(&r, &why)
+                 ? -1
+                 : 0;
+    result->units_reused = r.state.units_reused;
+    result->units_redone = r.state.units_redone;
+    result->shards_removed = r.consumer.removed;
+    result->bytes_freed = r.consumer.freed;
+    if (rc && r.outputs.files)
+        leave(&r);
+    journal_close(&r.journal);
+    if (r.outputs.files)
+        outputs_clear(&r.outputs);
+    consumer_clear(&r.consumer);
+    identity_clear(&r.identity);
+    state_clear(&r);
+    if (rc && e)
+        *e = why;
     return rc;
 }

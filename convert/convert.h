@@ -1,18 +1,38 @@
 /* SPDX-License-Identifier: MIT
- * Conversion: a plan becomes a file and its manifest. */
+ * Conversion: a plan becomes files and their manifest. A run that ends early, by whatever cause, is gone on with by calling
+ * convert_run again with the same plan. */
 #ifndef PARE_CONVERT_CONVERT_H
 #define PARE_CONVERT_CONVERT_H
 
 #include "convert/plan.h"
 #include "convert/stream.h"
 
+struct convert_options {
+    const char *path;  /* the output */
+    const char *tool;  /* program and version, for identity and manifest */
+    int force;         /* an existing output is replaced */
+    int restart;       /* what an interrupted run left is thrown away */
+    int rehash;        /* everything that an interrupted run left is read again and held against its hashes, source and output */
+    int with_paths;    /* the manifest names the source's and the output's folders */
+};
+
+struct convert_result {
+    uint64_t units, units_reused, units_redone; /* of this part; kept from an earlier run, or found damaged and made again */
+    uint64_t records_damaged;  /* of the journal */
+    uint64_t bytes_durable;    /* of output, when the run ended early: what the next run need not do */
+    int resumed, resumable;    /* an earlier run's work was found; work is kept for a later one */
+    uint64_t shards_removed, bytes_freed;
+};
+
 /* Refuses what must not be started: an output that is one of the source's files or lies where a folder is, an existing
  * output without `force`, too little free disk. Touches nothing. */
-int convert_check_output(const struct plan *p, const char *path, int force, struct error *e);
+int convert_check_output(const struct plan *p, const struct convert_options *o, struct error *e);
 
-/* Writes PATH (by PATH.partial) and PATH.manifest.json. On any error there is no PATH, or the old one. `tool` is the
- * program's name and version for the manifest. */
-int convert_run(const struct plan *p, const char *path, const char *tool, const struct stream_hooks *hooks,
-                struct error *e);
+/* Writes the files (each by its .partial) and PATH.manifest.json, going on with an interrupted run's work when there is some
+ * of the same plan and source; ERR_USAGE says what differs. On any error there is no PATH, or the old one. After bad input
+ * nothing is left behind unless something was durable already; after any other failure the work done is kept. *r is filled in
+ * either case. */
+int convert_run(const struct plan *p, const struct convert_options *o, const struct stream_hooks *hooks,
+                struct convert_result *r, struct error *e);
 
 #endif

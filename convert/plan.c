@@ -3,13 +3,20 @@
 #include "convert/plan.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/memory.h"
+#include "convert/consume.h"
+#include "convert/unit.h"
 #include "formats/gguf.h"
 
-enum { UNIT_FLOATS = 1 << 20, MIN_UNIT_FLOATS = 1 << 12 };
+/* Weights of a unit, unless the rows of one FP8 tile are more. Part of the plan's identity: see unit.h. */
+enum { UNIT_FLOATS = 1 << 20 };
+/* Of a thread: its stack and the allocator's slack. Of the run: the keeper, its records, the manifest's text. */
+enum { THREAD_BYTES = 256 << 10, FIXED_BYTES = 4 << 20 };
 
 const struct target *target_find(const char *name)
 {
@@ -44,55 +51,104 @@ struct plan_tensor *plan_add(struct plan *p, const struct weight *w, const struc
     return t;
 }
 
-/* Rows of a unit under a bound of floats. A K half is transposed from whole heads of kv_b: smaller units would read the
- * same source rows again. Units of whole FP8 tile rows read each scale once. */
-static uint64_t unit_rows(const struct plan *p, const struct plan_tensor *t, uint64_t floats)
+struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct error *e)
+{
+    struct plan_file *files = realloc(p->files, (p->n_files + 1) * sizeof *files);
+    if (!files) {
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+        return NULL;
+    }
+    p->files = files;
+    p->files[p->n_files] = (struct plan_file){.first = first, .n = n};
+    return &p->files[p->n_files++];
+}
+
+char *plan_file_name(const struct plan *p, const char *path, size_t i)
+{
+    return p->n_files == 1 ? strdup(path) : p->target->file_name(path, i, p->n_files);
+}
+
+char *plan_run_name(const struct plan *p, const char *path)
+{
+    char suffix[64];
+    if (p->options.parts <= 1)
+        return strdup(path);
+    snprintf(suffix, sizeof suffix, ".part-%d-of-%d", p->options.part, p->options.parts);
+    return io_append(path, suffix);
+}
+
+/* Rows of a unit: whole FP8 tile rows, so that each scale is read once. Of the halves of kv_b a head is a unit. */
+static uint64_t unit_rows(const struct plan *p, const struct plan_tensor *t)
 {
     const struct weight *w = &t->weight;
-    uint64_t rows = floats / w->cols, tile = p->model->params.tile_rows;
-    if (w->from_kv_b && w->role == ROLE_ATTN_K_B)
+    uint64_t rows = UNIT_FLOATS / w->cols, tile = p->model->params.tile_rows;
+    if (t->units != UNITS_OWN || (w->from_kv_b && w->role == ROLE_ATTN_K_B))
         return w->rows;
-    if (rows > tile && tile)
-        rows -= rows % tile;
+    if (tile)
+        rows = rows < tile ? tile : rows - rows % tile;
     return rows < 1 ? 1 : rows > w->rows ? w->rows : rows;
 }
 
-static uint64_t unit_bytes(const struct plan *p, const struct plan_tensor *t)
+static void number_units(struct plan *p)
 {
-    uint64_t floats = t->unit_rows * t->weight.cols;
-    return 4 * floats + floats / t->type->block_len * t->type->block_bytes +
-           weight_scratch(p->model, &t->weight, t->unit_rows) + 256;
-}
-
-static uint64_t plan_units(struct plan *p, uint64_t floats)
-{
-    uint64_t most = 0;
     for (size_t i = 0; i < p->n_tensors; i++) {
         struct plan_tensor *t = &p->tensors[i];
-        t->unit_rows = unit_rows(p, t, floats);
-        uint64_t bytes = unit_bytes(p, t);
-        most = bytes > most ? bytes : most;
+        t->unit_rows = unit_rows(p, t);
+        t->first_unit = p->n_units;
+        p->n_units += unit_count(t);
     }
-    return most;
 }
 
-/* Chooses units, then threads, so that everything fits the bound. */
+/* The files of this part: every file belongs to the part in whose share of the bytes its middle lies. */
+static int choose_part(struct plan *p, struct error *e)
+{
+    uint64_t at = 0;
+    int part = p->options.part - 1, parts = p->options.parts;
+    if (parts > 1 && p->n_files < (size_t)parts)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET,
+                         "%d parts of %zu output file%s: --split-max-size must give as many files as parts", parts, p->n_files,
+                         p->n_files == 1 ? "" : "s");
+    p->file_from = p->n_files;
+    for (size_t i = 0; i < p->n_files; i++) {
+        int owner = (int)((double)(at + p->files[i].bytes / 2) / (double)p->total * parts);
+        /* as many files as parts: one each, however unequal */
+        if (p->n_files == (size_t)parts)
+            owner = (int)i;
+        at += p->files[i].bytes;
+        if (owner != part)
+            continue;
+        p->file_from = i < p->file_from ? i : p->file_from;
+        p->file_to = i + 1;
+        p->part_bytes += p->files[i].bytes;
+    }
+    if (p->file_to <= p->file_from)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "part %d of %d has no file: the files are too unequal", part + 1, parts);
+    const struct plan_file *last = &p->files[p->file_to - 1];
+    size_t end = last->first + last->n;
+    p->unit_from = p->files[p->file_from].n ? p->tensors[p->files[p->file_from].first].first_unit : 0;
+    p->unit_to = end < p->n_tensors ? p->tensors[end].first_unit : p->n_units;
+    return 0;
+}
+
+/* Chooses threads so that everything fits the bound. */
 static int fit_memory(struct plan *p, struct error *e)
 {
-    uint64_t peak, now, floats = UNIT_FLOATS, bound = p->options.memory;
+    uint64_t peak, now, bound = p->options.memory;
+    struct unit_room room = unit_room(p);
     process_memory(&peak, &now);
+    p->worker_bytes = sizeof(float) * (room.floats + room.turned) + room.encoded + room.scratch + THREAD_BYTES;
+    /* what the run itself keeps: hashes of source and output tensors, units done and their hashes */
+    now += p->model->source->n_tensors * 128 + p->n_tensors * 128 + p->n_units * 9 + FIXED_BYTES;
     p->threads = p->options.threads;
-    p->worker_bytes = plan_units(p, floats);
-    while (floats > MIN_UNIT_FLOATS && now + p->worker_bytes * (uint64_t)p->threads > bound)
-        p->worker_bytes = plan_units(p, floats /= 2);
     while (p->threads > 1 && now + p->worker_bytes * (uint64_t)p->threads > bound)
         p->threads--;
     uint64_t need = now + p->worker_bytes * (uint64_t)p->threads;
     p->peak_memory = need > peak ? need : peak;
-    if (need > bound)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--memory %" PRIu64 " is too little: %" PRIu64 " bytes are needed",
-                         bound, need);
-    return 0;
+    if (need <= bound)
+        return 0;
+    char a[SIZE_TEXT], b[SIZE_TEXT];
+    return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--memory %s is too little: %s are needed with one thread",
+                     size_text(bound, a), size_text(need, b));
 }
 
 struct plan *plan_new(const struct model *m, const struct target *t, const struct plan_options *o, struct error *e)
@@ -103,6 +159,7 @@ struct plan *plan_new(const struct model *m, const struct target *t, const struc
         return NULL;
     }
     p->model = m;
+    p->target = t;
     p->options = *o;
     for (size_t i = 0; i < m->n_notes; i++)
         p->notes[p->n_notes++] = m->notes[i];
@@ -111,7 +168,12 @@ struct plan *plan_new(const struct model *m, const struct target *t, const struc
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
         goto fail;
     }
-    if (t->build(p, e) || fit_memory(p, e))
+    if (t->build(p, e))
+        goto fail;
+    number_units(p);
+    for (size_t i = 0; i < p->n_files; i++)
+        p->total += p->files[i].bytes;
+    if (choose_part(p, e) || fit_memory(p, e) || consume_plan(p, e))
         goto fail;
     return p;
 fail:
@@ -123,7 +185,9 @@ void plan_free(struct plan *p)
 {
     if (!p)
         return;
-    buffer_clear(&p->header);
+    for (size_t i = 0; i < p->n_files; i++)
+        buffer_clear(&p->files[i].header);
+    free(p->files);
     arena_clear(&p->arena);
     free(p);
 }

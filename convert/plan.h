@@ -26,6 +26,17 @@ struct plan_options {
     const char *chat_template; /* replaces the source's; NULL: keep */
     int threads;
     uint64_t memory;        /* bound on the whole process, bytes */
+    uint64_t split_max;     /* bytes that an output file may have, if one tensor does not exceed them; 0: one file */
+    int part, parts;        /* which part of the output files this run writes, 1 .. parts; 1 of 1: all */
+    uint64_t sync_every;    /* bytes of output that are made durable together */
+    int consume;            /* source shards are removed as they are used up */
+};
+
+/* What makes the units of a tensor. The halves of kv_b are cut from the same source rows, which are read once. */
+enum unit_maker {
+    UNITS_OWN,        /* its own */
+    UNITS_WITH_NEXT,  /* its own, which make the next tensor too: a head's K half and V half */
+    UNITS_OF_PREVIOUS /* the previous tensor's */
 };
 
 struct plan_tensor {
@@ -33,17 +44,32 @@ struct plan_tensor {
     const struct quant_type *type; /* what is written */
     struct tensor out;             /* name, storage, dims, offset and bytes in the output */
     const char *note;              /* why the type is not the recipe's, or NULL */
+    enum unit_maker units;
     uint64_t unit_rows;            /* rows of a slab that one unit takes; the last of a slab may be shorter */
+    uint64_t first_unit;           /* number of its first unit; units are counted over the whole plan */
+};
+
+struct plan_file { /* one file of the output */
+    size_t first, n;      /* its tensors */
+    struct buffer header; /* bytes before the tensor data */
+    uint64_t bytes;       /* all of them */
 };
 
 struct plan {
     const struct model *model; /* borrowed */
     struct plan_options options;
     struct arena arena;
-    struct plan_tensor *tensors; /* in file order */
+    const struct target *target;
+    struct plan_tensor *tensors; /* in file order; out.file is an index into files */
     size_t n_tensors;
-    struct buffer header;   /* bytes before the tensor data */
-    uint64_t total;         /* size of the output file */
+    struct plan_file *files; /* owned */
+    size_t n_files;
+    uint64_t total;          /* bytes of all files */
+    uint64_t n_units;
+    /* what this part writes: files and units from .. to, to excluded, and their bytes */
+    size_t file_from, file_to;
+    uint64_t unit_from, unit_to, part_bytes;
+    uint64_t disk_peak;     /* the most that the run takes from the free disk at any time */
     uint64_t worker_bytes;  /* buffers of one worker */
     int threads;            /* as many as the memory allows, at most options.threads */
     uint64_t peak_memory;   /* predicted for the whole process */
@@ -54,8 +80,10 @@ struct plan {
 /* A target layout: one const row in targets.c. */
 struct target {
     const char *name, *suffix, *summary, *default_recipe;
-    /* fills tensors (weight, type, out but for the offset, note), header, total and offsets */
+    /* fills tensors (weight, type, out but for file and offset, note, units) and files with headers, and places the tensors */
     int (*build)(struct plan *p, struct error *e);
+    /* malloc'd name of file i of n (n > 1) when the output is `path` */
+    char *(*file_name)(const char *path, size_t i, size_t n);
 };
 extern const struct target targets[]; /* ends with a row whose name is NULL */
 const struct target *target_find(const char *name);
@@ -68,5 +96,12 @@ void plan_free(struct plan *p); /* NULL is allowed */
  * have it ([slabs][rows][cols], [rows][cols] or [cols]). Returns it for further changes, or NULL. */
 struct plan_tensor *plan_add(struct plan *p, const struct weight *w, const struct quant_type *type, const char *name,
                              struct error *e);
+/* For targets: appends a file that holds tensors [first, first + n), with an empty header. Returns it, or NULL. */
+struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct error *e);
+
+/* malloc'd name of file i when the output is `path`, or NULL: `path` itself when there is one file. */
+char *plan_file_name(const struct plan *p, const char *path, size_t i);
+/* malloc'd `path`, or of a part "path.part-2-of-8": what journal and manifest of this run are named after. */
+char *plan_run_name(const struct plan *p, const char *path);
 
 #endif

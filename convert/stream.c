@@ -1,125 +1,249 @@
 /* SPDX-License-Identifier: MIT
- * Stream: units over threads. Order matters for one thing only, the running hash of each output tensor: a worker that has
- * encoded its unit waits for its turn to hash it. Units are handed out in order, so the wait is short and the earliest unit
- * never waits. */
+ * Stream: units over threads. */
 #include "convert/stream.h"
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cpu.h"
+#include "base/thread.h"
+#include "convert/unit.h"
 
-struct unit {
-    size_t tensor;
-    uint64_t slab, row0, rows;
-    uint64_t index; /* within its tensor */
-};
+/* Source bytes that are asked of the disk ahead of the workers. */
+enum { READ_AHEAD = 32 << 20 };
 
 struct stream {
     const struct plan *plan;
-    const struct io_out *out;
+    struct outputs *out;
+    struct keeper *keeper;
+    struct stream_state *state;
     const struct stream_hooks *hooks;
-    char (*hashes)[HASH_TEXT];
+    struct unit_room room;
     unsigned cpu;
 
     pthread_mutex_t lock; /* guards all below */
-    pthread_cond_t turn;  /* a unit was hashed, or the run failed */
-    struct unit next;
-    struct hash **running; /* per tensor; NULL before its first unit and after its last */
-    uint64_t *hashed;      /* per tensor: units hashed */
-    uint64_t done;         /* output bytes */
+    uint64_t next;        /* unit */
+    uint64_t ahead;       /* unit up to which the disk has been told */
+    uint64_t ahead_bytes; /* of the units next .. ahead */
+    uint64_t done;        /* output bytes */
     int failed;
     struct error error;
 };
 
-struct worker { /* buffers of one thread */
-    float *floats;
-    void *encoded, *scratch;
+struct worker { /* one thread and its buffers */
+    struct stream *stream;
+    pthread_t thread;
+    float *floats, *turned;
+    uint8_t *encoded;
+    void *scratch;
 };
 
-/* 1 and a unit, or 0 when none is left or the run failed. */
-static int take_unit(struct stream *s, struct unit *u)
+static uint64_t source_bytes(const struct weight_range *r, int n)
 {
+    return n == 2 ? r[0].n + r[1].n : n == 1 ? r[0].n : 0;
+}
+
+static int ranges_of(const struct stream *s, const struct unit *u, struct weight_range r[2])
+{
+    return weight_ranges(s->plan->model, &u->source, u->source_slab, u->source_row0, u->source_rows, r);
+}
+
+/* Unit numbers, to excluded. */
+struct span {
+    uint64_t from, to;
+};
+
+/* 1 and a unit, or 0 when none is left or the run failed. *ahead are units whose source should be fetched now: few at a time, so
+ * that a worker soon gets to its own. */
+static int take_unit(struct stream *s, struct unit *u, struct span *ahead)
+{
+    struct weight_range r[2];
+    *ahead = (struct span){0, 0};
     pthread_mutex_lock(&s->lock);
-    int more = !s->failed && s->next.tensor < s->plan->n_tensors;
+    int more = !s->failed && s->next < s->plan->unit_to;
     if (more) {
-        const struct plan_tensor *t = &s->plan->tensors[s->next.tensor];
-        *u = s->next;
-        u->rows = t->weight.rows - u->row0 < t->unit_rows ? t->weight.rows - u->row0 : t->unit_rows;
-        s->next.index++;
-        s->next.row0 += u->rows;
-        if (s->next.row0 == t->weight.rows) {
-            s->next.row0 = 0;
-            if (++s->next.slab == t->weight.slabs)
-                s->next = (struct unit){.tensor = u->tensor + 1};
+        *u = unit_at(s->plan, s->next++);
+        uint64_t bytes = source_bytes(r, ranges_of(s, u, r));
+        s->ahead_bytes -= s->ahead_bytes < bytes ? s->ahead_bytes : bytes;
+        s->ahead = s->ahead < s->next ? s->next : s->ahead;
+        ahead->from = s->ahead;
+        while (s->ahead < s->plan->unit_to && s->ahead_bytes < READ_AHEAD && s->ahead - ahead->from < 4) {
+            struct unit v = unit_at(s->plan, s->ahead++);
+            s->ahead_bytes += source_bytes(r, ranges_of(s, &v, r));
         }
+        ahead->to = s->ahead;
     }
     pthread_mutex_unlock(&s->lock);
     return more;
 }
 
-static int is_last(const struct plan_tensor *t, const struct unit *u)
+static void read_ahead(const struct stream *s, const struct span *span)
 {
-    return u->slab + 1 == t->weight.slabs && u->row0 + u->rows == t->weight.rows;
-}
-
-static uint64_t row_bytes(const struct plan_tensor *t)
-{
-    return t->weight.cols / t->type->block_len * t->type->block_bytes;
-}
-
-/* Waits for the unit's turn. 0, or -1 when the run failed meanwhile. Holds the lock on return. */
-static int await_turn(struct stream *s, const struct unit *u)
-{
-    pthread_mutex_lock(&s->lock);
-    while (!s->failed && s->hashed[u->tensor] != u->index)
-        pthread_cond_wait(&s->turn, &s->lock);
-    return s->failed ? -1 : 0;
-}
-
-static int hash_unit(struct stream *s, const struct unit *u, const void *bytes, uint64_t n, struct error *e)
-{
-    const struct plan_tensor *t = &s->plan->tensors[u->tensor];
-    int rc = await_turn(s, u);
-    if (!rc && u->index == 0 && !(s->running[u->tensor] = hash_new()))
-        rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    pthread_mutex_unlock(&s->lock);
-    if (rc)
-        return rc;
-    /* nobody else may touch this tensor's hash until `hashed` moves on */
-    hash_add(s->running[u->tensor], bytes, (size_t)n);
-    pthread_mutex_lock(&s->lock);
-    if (is_last(t, u)) {
-        hash_finish(s->running[u->tensor], s->hashes[u->tensor]);
-        s->running[u->tensor] = NULL;
+    struct weight_range r[2];
+    for (uint64_t number = span->from; number < span->to; number++) {
+        struct unit u = unit_at(s->plan, number);
+        for (int i = 0, n = ranges_of(s, &u, r); i < n && !s->state->done[number]; i++)
+            io_will_need(&s->plan->model->source->files[r[i].tensor->file], r[i].tensor->offset + r[i].at, r[i].n);
     }
-    s->hashed[u->tensor]++;
-    s->done += n;
-    if (s->hooks->progress)
-        s->hooks->progress(s->hooks->context, s->done, s->plan->total - s->plan->header.size);
-    pthread_cond_broadcast(&s->turn);
-    pthread_mutex_unlock(&s->lock);
+}
+
+static int read_source(const struct stream *s, const struct worker *w, const struct unit *u, struct weight_seen *seen,
+                       struct error *e)
+{
+    return weight_read(s->plan->model, &u->source, u->source_slab, u->source_row0, u->source_rows, w->floats, w->scratch,
+                       seen, e);
+}
+
+/* Encodes what was read; the outputs lie behind one another in w->encoded. */
+static int encode(const struct stream *s, const struct worker *w, const struct unit *u, float amax, struct error *e)
+{
+    struct unit_output out[2];
+    const float *x = w->floats;
+    uint8_t *to = w->encoded;
+    int n = unit_outputs(s->plan, u, out);
+    for (int i = 0; i < n; i++) {
+        const struct plan_tensor *t = &s->plan->tensors[out[i].tensor];
+        if (amax > t->type->max_abs) {
+            error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "a weight of magnitude %g does not fit %s", (double)amax, t->type->name);
+            return error_at_tensor(e, t->out.name);
+        }
+        if (n == 2 && i == 0) { /* a head of kv_b: the K half, turned, then the V half */
+            weight_turn_k_half(w->floats, t->weight.cols, u->source.cols, 0, t->weight.rows, w->turned);
+            x = w->turned;
+        } else if (n == 2) {
+            x = w->floats + s->plan->tensors[out[0].tensor].weight.cols * u->source.cols;
+        }
+        quant_kernels_for(t->type, s->cpu).encode(x, to, (size_t)(out[i].bytes / t->type->block_bytes));
+        to += out[i].bytes;
+    }
     return 0;
 }
 
-static int run_unit(struct stream *s, const struct worker *w, const struct unit *u, struct error *e)
+/* Moves a unit's encoded bytes to or from the output files. */
+static int transfer(const struct stream *s, const struct worker *w, const struct unit *u,
+                    int (*move)(struct outputs *, size_t, uint64_t, uint8_t *, size_t, struct error *), struct error *e)
 {
-    const struct plan *p = s->plan;
-    const struct plan_tensor *t = &p->tensors[u->tensor];
-    uint64_t bytes = u->rows * row_bytes(t);
-    uint64_t at = t->out.offset + (u->slab * t->weight.rows + u->row0) * row_bytes(t);
-    float amax;
-    if (weight_read(p->model, &t->weight, u->slab, u->row0, u->rows, w->floats, w->scratch, &amax, e))
-        return -1;
-    if (amax > t->type->max_abs) {
-        error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "a weight of magnitude %g does not fit %s", (double)amax, t->type->name);
-        return error_at_tensor(e, t->out.name);
+    struct unit_output out[2];
+    uint8_t *bytes = w->encoded;
+    int n = unit_outputs(s->plan, u, out), rc = 0;
+    for (int i = 0; !rc && i < n; i++) {
+        rc = move(s->out, out[i].tensor, out[i].at, bytes, (size_t)out[i].bytes, e);
+        bytes += out[i].bytes;
     }
-    struct quant_kernels k = quant_kernels_for(t->type, s->cpu);
-    k.encode(w->floats, w->encoded, (size_t)(u->rows * t->weight.cols / t->type->block_len));
-    if (io_out_write(s->out, at, w->encoded, (size_t)bytes, e))
+    return rc;
+}
+
+static int write_bytes(struct outputs *o, size_t tensor, uint64_t at, uint8_t *bytes, size_t n, struct error *e)
+{
+    return outputs_write(o, tensor, at, bytes, n, e);
+}
+
+static int read_bytes(struct outputs *o, size_t tensor, uint64_t at, uint8_t *bytes, size_t n, struct error *e)
+{
+    return outputs_read(o, tensor, at, bytes, n, e);
+}
+
+static size_t source_index(const struct stream *s, const struct tensor *t)
+{
+    return (size_t)(t - s->plan->model->source->tensors);
+}
+
+static int check_expected(const struct stream *s, size_t source, struct error *e)
+{
+    const struct chain *c = &s->state->source.list[source];
+    const struct tensor *t = &s->plan->model->source->tensors[source];
+    char is[HASH_TEXT];
+    if (!s->state->expected || !s->state->expected[source][0])
+        return 0;
+    hash_text(c->high, c->low, is);
+    if (!strcmp(is, s->state->expected[source]))
+        return 0;
+    error_set(e, ERR_FORMAT, t->offset, "the tensor's bytes are not those of its hash, which the source's manifest or an earlier run recorded");
+    error_at_file(e, s->plan->model->source->files[t->file].path);
+    return error_at_tensor(e, t->name);
+}
+
+/* Records of hashes that this unit completed, added behind r[n]. Returns the new count, or -1. */
+static int feed_hashes(const struct stream *s, const struct worker *w, const struct unit *u, const struct weight_seen *seen,
+                       struct journal_record *r, int n, struct error *e)
+{
+    struct unit_output out[2];
+    const uint8_t *bytes = w->encoded;
+    int outputs = unit_outputs(s->plan, u, out), rc;
+    for (int i = 0; i < outputs; i++) {
+        const struct chain *c = &s->state->output.list[out[i].tensor];
+        if ((rc = chain_feed(&s->state->output, out[i].tensor, out[i].at, bytes, out[i].bytes, e)) < 0)
+            return -1;
+        if (rc)
+            r[n++] = (struct journal_record){JOURNAL_OUTPUT, out[i].tensor, c->high, c->low, 0};
+        bytes += out[i].bytes;
+    }
+    for (int i = 0; i < seen->n; i++) {
+        const struct weight_range *g = &seen->ranges[i];
+        size_t source = source_index(s, g->tensor);
+        const struct chain *c = &s->state->source.list[source];
+        if ((rc = chain_feed(&s->state->source, source, g->at, g->bytes, g->n, e)) < 0 ||
+            (rc && check_expected(s, source, e)))
+            return -1;
+        if (rc)
+            r[n++] = (struct journal_record){JOURNAL_SOURCE, source, c->high, c->low, 0};
+    }
+    return n;
+}
+
+/* Whether any hash still lacks this unit's bytes. */
+static int hashes_want(const struct stream *s, const struct unit *u, int *want_source)
+{
+    struct unit_output out[2];
+    struct weight_range r[2];
+    int want = 0;
+    *want_source = 0;
+    for (int i = 0, n = unit_outputs(s->plan, u, out); i < n; i++)
+        want |= !s->state->output.list[out[i].tensor].done;
+    for (int i = 0, n = ranges_of(s, u, r); i < n; i++)
+        *want_source |= !s->state->source.list[source_index(s, r[i].tensor)].done;
+    return want | *want_source;
+}
+
+/* A unit that is on the disk already: 1 when its bytes are there (now in w->encoded) and 0 when they are not what the
+ * journal says. */
+static int read_back(const struct stream *s, const struct worker *w, const struct unit *u, uint64_t bytes, struct error *e)
+{
+    if (transfer(s, w, u, read_bytes, e))
         return -1;
-    return hash_unit(s, u, w->encoded, bytes, e);
+    return hash_64(w->encoded, (size_t)bytes, 0) == s->state->unit_hash[u->number];
+}
+
+static uint64_t output_bytes(const struct stream *s, const struct unit *u)
+{
+    struct unit_output out[2];
+    int n = unit_outputs(s->plan, u, out);
+    return out[0].bytes + (n == 2 ? out[1].bytes : 0);
+}
+
+/* *kept: the unit was on the disk already and is good. */
+static int run_unit(struct stream *s, const struct worker *w, const struct unit *u, int *kept, struct error *e)
+{
+    struct journal_record r[5];
+    struct weight_seen seen = {.n = 0};
+    uint64_t bytes = output_bytes(s, u);
+    int want_source, n = 0, want = hashes_want(s, u, &want_source);
+    *kept = s->state->done[u->number];
+    if (*kept && !want)
+        return 0;
+    if (*kept && (*kept = read_back(s, w, u, bytes, e)) < 0)
+        return -1;
+    if ((!*kept || want_source) && read_source(s, w, u, &seen, e))
+        return -1;
+    if (!*kept) {
+        if (encode(s, w, u, seen.amax, e) || transfer(s, w, u, write_bytes, e))
+            return -1;
+        r[n++] = (struct journal_record){JOURNAL_UNIT, u->number, bytes, hash_64(w->encoded, (size_t)bytes, 0), 0};
+    }
+    if ((n = feed_hashes(s, w, u, &seen, r, n, e)) < 0)
+        return -1;
+    return n ? keeper_add(s->keeper, r, (size_t)n, e) : 0;
 }
 
 static void fail(struct stream *s, const struct error *e)
@@ -129,8 +253,9 @@ static void fail(struct stream *s, const struct error *e)
         s->failed = 1;
         s->error = *e;
     }
-    pthread_cond_broadcast(&s->turn);
     pthread_mutex_unlock(&s->lock);
+    chains_stop(&s->state->output);
+    chains_stop(&s->state->source);
 }
 
 static int stopped(const struct stream *s, struct error *e)
@@ -140,71 +265,93 @@ static int stopped(const struct stream *s, struct error *e)
     return error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted");
 }
 
-/* The largest of each buffer over all tensors. */
-static int worker_init(struct worker *w, const struct plan *p)
+static void count(struct stream *s, const struct unit *u, int kept)
 {
-    size_t floats = 0, encoded = 0, scratch = 0;
-    for (size_t i = 0; i < p->n_tensors; i++) {
-        const struct plan_tensor *t = &p->tensors[i];
-        size_t f = (size_t)(t->unit_rows * t->weight.cols), b = (size_t)(t->unit_rows * row_bytes(t));
-        size_t x = weight_scratch(p->model, &t->weight, t->unit_rows);
-        floats = f > floats ? f : floats;
-        encoded = b > encoded ? b : encoded;
-        scratch = x > scratch ? x : scratch;
-    }
-    w->floats = malloc(floats * sizeof *w->floats + 64);
-    w->encoded = malloc(encoded + 64);
-    w->scratch = malloc(scratch + 64);
-    return w->floats && w->encoded && w->scratch ? 0 : -1;
+    pthread_mutex_lock(&s->lock);
+    s->done += output_bytes(s, u);
+    s->state->units_reused += (uint64_t)kept;
+    s->state->units_redone += s->state->done[u->number] && !kept;
+    if (s->hooks->progress)
+        s->hooks->progress(s->hooks->context, s->done, s->plan->part_bytes);
+    pthread_mutex_unlock(&s->lock);
 }
 
 static void worker_clear(struct worker *w)
 {
     free(w->floats);
+    free(w->turned);
     free(w->encoded);
     free(w->scratch);
 }
 
-static void work(struct stream *s)
+static int worker_init(struct worker *w, struct stream *s)
 {
-    struct worker w = {0};
+    const struct unit_room *room = &s->room;
+    *w = (struct worker){.stream = s};
+    w->floats = malloc(room->floats * sizeof *w->floats + 64);
+    w->turned = malloc(room->turned * sizeof *w->turned + 64);
+    w->encoded = malloc(room->encoded + 64);
+    w->scratch = malloc(room->scratch + 64);
+    if (w->floats && w->turned && w->encoded && w->scratch)
+        return 0;
+    worker_clear(w);
+    return -1;
+}
+
+static void *work(void *worker)
+{
+    const struct worker *w = worker;
+    struct stream *s = w->stream;
     struct error e = {0};
     struct unit u;
-    if (worker_init(&w, s->plan)) {
-        error_set(&e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for a worker's buffers");
-        fail(s, &e);
-    }
-    while (take_unit(s, &u))
-        if (stopped(s, &e) || run_unit(s, &w, &u, &e)) {
+    struct span ahead;
+    int kept;
+    while (take_unit(s, &u, &ahead)) {
+        read_ahead(s, &ahead);
+        if (stopped(s, &e) || run_unit(s, w, &u, &kept, &e)) {
             fail(s, &e);
             break;
         }
-    worker_clear(&w);
+        count(s, &u, kept);
+    }
+    return NULL;
 }
 
-int stream_run(const struct plan *p, const struct io_out *out, const struct stream_hooks *hooks,
-               char (*hashes)[HASH_TEXT], struct error *e)
+/* This thread is the first worker. When the system gives less than was wished for, those that it gives work. */
+static int run_workers(struct stream *s, struct error *e)
 {
-    struct stream s = {.plan = p, .out = out, .hooks = hooks, .hashes = hashes, .cpu = cpu_features()};
-    pthread_mutex_init(&s.lock, NULL);
-    pthread_cond_init(&s.turn, NULL);
-    s.running = calloc(p->n_tensors + 1, sizeof *s.running);
-    s.hashed = calloc(p->n_tensors + 1, sizeof *s.hashed);
-    if (!s.running || !s.hashed) {
-        s.failed = error_set(&s.error, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    } else if (io_out_write(out, 0, p->header.data, p->header.size, &s.error)) {
-        s.failed = 1;
-    } else {
-#pragma omp parallel num_threads(p->threads)
-        work(&s);
+    struct worker *workers = calloc((size_t)s->plan->threads, sizeof *workers);
+    int n = 0;
+    while (workers && n < s->plan->threads && !worker_init(&workers[n], s)) {
+        if (n && thread_start(&workers[n].thread, work, &workers[n])) {
+            worker_clear(&workers[n]);
+            break;
+        }
+        n++;
     }
-    for (size_t i = 0; s.running && i < p->n_tensors; i++)
-        hash_free(s.running[i]);
-    free(s.running);
-    free(s.hashed);
+    if (!n)
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for a worker's buffers");
+    else
+        work(&workers[0]);
+    for (int i = 1; i < n; i++)
+        pthread_join(workers[i].thread, NULL);
+    for (int i = 0; i < n; i++)
+        worker_clear(&workers[i]);
+    free(workers);
+    return n ? 0 : -1;
+}
+
+int stream_run(const struct plan *p, struct outputs *out, struct keeper *keeper, struct stream_state *state,
+               const struct stream_hooks *hooks, struct error *e)
+{
+    struct stream s = {.plan = p, .out = out, .keeper = keeper, .state = state, .hooks = hooks, .room = unit_room(p),
+                       .cpu = cpu_features(), .next = p->unit_from, .ahead = p->unit_from};
+    for (size_t i = p->file_from; i < p->file_to; i++)
+        s.done += p->files[i].header.size;
+    pthread_mutex_init(&s.lock, NULL);
+    int rc = run_workers(&s, e);
     pthread_mutex_destroy(&s.lock);
-    pthread_cond_destroy(&s.turn);
     if (s.failed && e)
         *e = s.error;
-    return s.failed ? -1 : 0;
+    return s.failed ? -1 : rc;
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Stream: carries out a plan. A unit is a row range of one output tensor; workers take units in file order, read, decode,
- * encode and write them at the offsets that the plan fixed. */
+ * Stream: carries out a plan. Workers take units in order, read, decode, encode and write them at the offsets that the plan
+ * fixed; hashes of source and output tensors run along. What an earlier run left on the disk is read back only as far as
+ * hashes need it. */
 #ifndef PARE_CONVERT_STREAM_H
 #define PARE_CONVERT_STREAM_H
 
 #include "base/error.h"
-#include "base/hash.h"
-#include "base/io.h"
+#include "convert/chain.h"
+#include "convert/keeper.h"
+#include "convert/outputs.h"
 #include "convert/plan.h"
 
 /* Called by the workers, one at a time; all may be NULL. */
@@ -16,9 +18,18 @@ struct stream_hooks {
     void *context;
 };
 
-/* Writes header and tensors into `out` (created with plan->total bytes) and fills hashes[i] with the XXH3-128 of output
- * tensor i. The bytes do not depend on threads. Returns 0, or -1 with the first error; `out` is then incomplete. */
-int stream_run(const struct plan *p, const struct io_out *out, const struct stream_hooks *hooks,
-               char (*hashes)[HASH_TEXT], struct error *e);
+/* What is known before and after a run; owned by the caller of stream_run. */
+struct stream_state {
+    unsigned char *done;     /* [n_units of the plan] durable already */
+    uint64_t *unit_hash;     /* [n_units] XXH3-64 of a durable unit's bytes */
+    struct chains output;    /* one per output tensor */
+    struct chains source;    /* one per source tensor */
+    char (*expected)[HASH_TEXT]; /* per source tensor, from its manifest or an earlier run; "" where unknown; or NULL */
+    uint64_t units_reused, units_redone; /* of the durable ones: kept, or found damaged and made again */
+};
+
+/* Does the units of p that this part has, handing finished ones to the keeper. Returns 0, or -1 with the first error. */
+int stream_run(const struct plan *p, struct outputs *out, struct keeper *keeper, struct stream_state *state,
+               const struct stream_hooks *hooks, struct error *e);
 
 #endif

@@ -2,6 +2,7 @@
  * Target gguf: which tensors the file has, and their types. */
 #include "convert/target_gguf.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,23 +57,97 @@ static int add_layer(struct plan *p, const struct gguf_choices *c, int layer, st
         if (!t)
             return -1;
         t->note = note;
+        if (w.from_kv_b && role == ROLE_ATTN_V_B) {
+            t[-1].units = UNITS_WITH_NEXT;
+            t->units = UNITS_OF_PREVIOUS;
+        }
     }
     return 0;
 }
 
-/* Hands the tensors to the container's layout and takes the offsets back. */
-static int lay_out(struct plan *p, const struct gguf_meta *meta, struct error *e)
+/* The pairs that every part of a split file has. */
+static void add_split_keys(struct gguf_meta *meta, size_t no, size_t count, size_t tensors)
 {
-    struct tensor *list = malloc((p->n_tensors + 1) * sizeof *list);
+    gguf_add_u16(meta, "split.no", (uint16_t)no);
+    gguf_add_u16(meta, "split.count", (uint16_t)count);
+    gguf_add_i32(meta, "split.tensors.count", (int32_t)tensors);
+}
+
+/* Bytes that a file begins with, without its tensors' infos. */
+static uint64_t meta_bytes(const struct gguf_meta *meta)
+{
+    uint64_t n = 4096;
+    for (size_t i = 0; i < meta->n; i++)
+        n += strlen(meta->kvs[i].key) + meta->kvs[i].size + 12;
+    return n;
+}
+
+/* Cuts the list of tensors into files of at most split_max bytes. The halves of kv_b stay together: they are made together. */
+static int choose_files(struct plan *p, const struct gguf_meta *meta, struct error *e)
+{
+    uint64_t size = meta_bytes(meta), max = p->options.split_max;
+    size_t first = 0;
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        const struct plan_tensor *t = &p->tensors[i];
+        uint64_t bytes = t->out.bytes + 256 + (t->units == UNITS_WITH_NEXT ? t[1].out.bytes + 256 : 0);
+        if (max && i > first && t->units != UNITS_OF_PREVIOUS && size + bytes > max) {
+            if (!plan_add_file(p, first, i - first, e))
+                return -1;
+            first = i;
+            size = 4096;
+        }
+        size += t->out.bytes + 256;
+    }
+    return plan_add_file(p, first, p->n_tensors - first, e) ? 0 : -1;
+}
+
+/* Hands the tensors of one file to the container's layout and takes the offsets back. */
+static int lay_out(struct plan *p, size_t file, const struct gguf_meta *meta, struct error *e)
+{
+    struct plan_file *f = &p->files[file];
+    struct tensor *list = malloc((f->n + 1) * sizeof *list);
     if (!list)
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    for (size_t i = 0; i < p->n_tensors; i++)
-        list[i] = p->tensors[i].out;
-    int rc = gguf_layout(meta, list, p->n_tensors, &p->header, &p->total, e);
-    for (size_t i = 0; !rc && i < p->n_tensors; i++)
-        p->tensors[i].out = list[i];
+    for (size_t i = 0; i < f->n; i++)
+        list[i] = p->tensors[f->first + i].out;
+    int rc = gguf_layout(meta, list, f->n, &f->header, &f->bytes, e);
+    for (size_t i = 0; !rc && i < f->n; i++) {
+        p->tensors[f->first + i].out = list[i];
+        p->tensors[f->first + i].out.file = (uint32_t)file;
+    }
     free(list);
     return rc;
+}
+
+/* All files: the first has the model's pairs, the others those of the split only. */
+static int lay_out_all(struct plan *p, struct gguf_meta *meta, struct error *e)
+{
+    if (choose_files(p, meta, e))
+        return -1;
+    if (p->n_files > UINT16_MAX)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--split-max-size gives %zu files, GGUF allows %d", p->n_files,
+                         UINT16_MAX);
+    int rc = 0;
+    for (size_t i = 0; !rc && i < p->n_files; i++) {
+        struct gguf_meta *more = i ? calloc(1, sizeof *more) : meta;
+        if (more && p->n_files > 1)
+            add_split_keys(more, i, p->n_files, p->n_tensors);
+        rc = more ? lay_out(p, i, more, e) : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+        if (i)
+            gguf_meta_free(more);
+    }
+    return rc;
+}
+
+char *target_gguf_file_name(const char *path, size_t i, size_t n)
+{
+    size_t len = strlen(path), room = len + 64;
+    char *name = malloc(room);
+    if (len > 5 && !strcmp(path + len - 5, ".gguf"))
+        len -= 5;
+    if (name)
+        snprintf(name, room, "%.*s-%05zu-of-%05zu.gguf", (int)len, path, i + 1, n);
+    return name;
 }
 
 int target_gguf_build(struct plan *p, struct error *e)
@@ -88,7 +163,7 @@ int target_gguf_build(struct plan *p, struct error *e)
     struct gguf_meta *meta = calloc(1, sizeof *meta);
     int rc = meta ? gguf_keys_add(p, &c, meta, e) : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     if (!rc)
-        rc = lay_out(p, meta, e);
+        rc = lay_out_all(p, meta, e);
     gguf_meta_free(meta);
     return rc;
 }

@@ -9,6 +9,8 @@
 #include "formats/gguf_meta.h"
 
 int target_gguf_build(struct plan *p, struct error *e);
+/* "m.gguf" -> "m-00001-of-00003.gguf", as gguf-split names them. */
+char *target_gguf_file_name(const char *path, size_t i, size_t n);
 
 /* What the file will hold, beside the model's own parameters. */
 struct gguf_choices {

@@ -5,6 +5,6 @@
 #include "convert/target_gguf.h"
 
 const struct target targets[] = {
-    {"gguf", ".gguf", "one GGUF file for llama.cpp and its relatives", "Q8_0", target_gguf_build},
+    {"gguf", ".gguf", "GGUF for llama.cpp and its relatives", "Q8_0", target_gguf_build, target_gguf_file_name},
     {0},
 };

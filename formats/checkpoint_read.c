@@ -27,6 +27,14 @@ static int is_there(const char *folder, const char *name)
     return kind != 0;
 }
 
+static int shard_is_there(const char *folder, const char *name)
+{
+    char *consumed = io_append(name, SOURCE_CONSUMED);
+    int there = is_there(folder, name) || (consumed && is_there(folder, consumed));
+    free(consumed);
+    return there;
+}
+
 static int by_tensor(const void *a, const void *b)
 {
     return strcmp(((const struct entry *)a)->tensor, ((const struct entry *)b)->tensor);
@@ -74,7 +82,7 @@ static int open_shards(struct source *s, const struct entry *map, size_t n, stru
             error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "more than %d shards", MAX_SHARDS);
             goto out;
         }
-        if (!is_there(s->path, names[i])) {
+        if (!shard_is_there(s->path, names[i])) {
             error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the index names a shard that is missing");
             error_at_file(e, names[i]);
             goto out;
@@ -174,7 +182,7 @@ static int probe(const char *path, int is_folder, const uint8_t *head, size_t n)
 {
     (void)head;
     (void)n;
-    return is_folder && (is_there(path, index_name) || is_there(path, single_name)) ? 100 : 0;
+    return is_folder && (is_there(path, index_name) || shard_is_there(path, single_name)) ? 100 : 0;
 }
 
 static int open_folder(struct source *s, struct error *e)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/json.h"
 
 enum { VERSION = 1, MAX_MANIFEST = 512 << 20 };
@@ -25,6 +26,13 @@ struct manifest *manifest_new(size_t files, size_t tensors)
     return m;
 }
 
+int manifest_add_source(struct manifest *m, size_t files, size_t tensors)
+{
+    m->source_files = arena_array(&m->arena, files + 1, sizeof *m->source_files);
+    m->source_tensors = arena_array(&m->arena, tensors + 1, sizeof *m->source_tensors);
+    return m->source_files && m->source_tensors ? 0 : -1;
+}
+
 void manifest_free(struct manifest *m)
 {
     if (!m)
@@ -33,18 +41,19 @@ void manifest_free(struct manifest *m)
     free(m);
 }
 
-static void save_file(struct json *list, const struct manifest_file *f)
+static struct json *file_json(const struct manifest_file *f)
 {
-    struct json *o = json_add_object(list, NULL);
+    struct json *o = json_new_object();
     json_add_string(o, "name", f->name);
     json_add_u64(o, "bytes", f->bytes);
     json_add_u64(o, "header_bytes", f->header_bytes);
     json_add_string(o, "header_xxh3_128", f->header_hash);
+    return o;
 }
 
-static void save_tensor(struct json *list, const struct manifest_tensor *t)
+static struct json *tensor_json(const struct manifest_tensor *t)
 {
-    struct json *o = json_add_object(list, NULL), *shape;
+    struct json *o = json_new_object(), *shape;
     json_add_string(o, "name", t->name);
     json_add_u64(o, "file", t->file);
     json_add_string(o, "type", t->type);
@@ -54,33 +63,77 @@ static void save_tensor(struct json *list, const struct manifest_tensor *t)
     json_add_u64(o, "offset", t->offset);
     json_add_u64(o, "bytes", t->bytes);
     json_add_string(o, "xxh3_128", t->hash);
+    return o;
+}
+
+/* One line of a list. A tree of the whole would take a dozen times the text: 90,000 source tensors are too many for that. */
+static void add_line(struct buffer *b, struct json *o, int first)
+{
+    char *text = o ? json_print_line(o) : NULL;
+    if (text)
+        buffer_printf(b, "%s\n\t\t%s", first ? "" : ",", text);
+    else
+        b->failed = 1;
+    free(text);
+    json_free(o);
+}
+
+static void add_lists(struct buffer *b, const char *prefix, const struct manifest_file *files, size_t n_files,
+                      const struct manifest_tensor *tensors, size_t n_tensors)
+{
+    buffer_printf(b, ",\n\t\"%sfiles\":\t[", prefix);
+    for (size_t i = 0; i < n_files; i++)
+        add_line(b, file_json(&files[i]), i == 0);
+    buffer_printf(b, "\n\t],\n\t\"%stensors\":\t[", prefix);
+    for (size_t i = 0; i < n_tensors; i++)
+        add_line(b, tensor_json(&tensors[i]), i == 0);
+    buffer_text(b, "\n\t]");
+}
+
+static void add_text(struct json *o, const char *key, const char *value)
+{
+    if (value)
+        json_add_string(o, key, value);
+}
+
+/* What stands before the lists, without the closing brace. */
+static void add_head(struct buffer *b, const struct manifest *m)
+{
+    struct json *root = json_new_object();
+    json_add_string(root, "format", format_name);
+    json_add_u64(root, "version", VERSION);
+    json_add_string(root, "tool", m->tool);
+    add_text(root, "source", m->source);
+    add_text(root, "source_folder", m->source_folder);
+    add_text(root, "output", m->output);
+    add_text(root, "output_folder", m->output_folder);
+    add_text(root, "target", m->target);
+    add_text(root, "recipe", m->recipe);
+    if (m->parts > 1) {
+        json_add_u64(root, "part", m->part);
+        json_add_u64(root, "parts", m->parts);
+        json_add_u64(root, "all_files", m->all_files);
+    }
+    char *text = root ? json_print(root) : NULL, *end = text ? strrchr(text, '}') : NULL;
+    if (end)
+        buffer_add(b, text, (size_t)(end - text) - 1);
+    else
+        b->failed = 1;
+    free(text);
+    json_free(root);
 }
 
 int manifest_save(const struct manifest *m, const char *path, struct error *e)
 {
-    struct json *root = json_new_object(), *list;
-    char *text;
-    int rc = -1;
-    json_add_string(root, "format", format_name);
-    json_add_u64(root, "version", VERSION);
-    json_add_string(root, "tool", m->tool);
-    if (m->source)
-        json_add_string(root, "source", m->source);
-    if (m->recipe)
-        json_add_string(root, "recipe", m->recipe);
-    list = json_add_array(root, "files");
-    for (size_t i = 0; i < m->n_files; i++)
-        save_file(list, &m->files[i]);
-    list = json_add_array(root, "tensors");
-    for (size_t i = 0; i < m->n_tensors; i++)
-        save_tensor(list, &m->tensors[i]);
-    text = list ? json_print(root) : NULL;
-    if (text)
-        rc = io_write_all(path, text, strlen(text), e);
-    else
-        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");
-    free(text);
-    json_free(root);
+    struct buffer b = {0};
+    add_head(&b, m);
+    add_lists(&b, "", m->files, m->n_files, m->tensors, m->n_tensors);
+    if (m->source_files)
+        add_lists(&b, "source_", m->source_files, m->n_source_files, m->source_tensors, m->n_source_tensors);
+    buffer_text(&b, "\n}\n");
+    int rc = b.failed ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest")
+                      : io_write_all(path, b.data, b.size, e);
+    buffer_clear(&b);
     return rc;
 }
 
@@ -104,9 +157,8 @@ static const char *load_text(struct manifest *m, const struct json *v)
     return s ? arena_copy(&m->arena, s, strlen(s)) : NULL;
 }
 
-static int load_file(struct manifest *m, const struct json *v, struct error *e)
+static int load_file(struct manifest *m, const struct json *v, struct manifest_file *f, struct error *e)
 {
-    struct manifest_file *f = &m->files[m->n_files++];
     f->name = load_text(m, json_get(v, "name"));
     if (!f->name || !io_name_is_plain(f->name))
         return bad(e, "a file of the manifest has no plain name");
@@ -116,12 +168,11 @@ static int load_file(struct manifest *m, const struct json *v, struct error *e)
     return 0;
 }
 
-static int load_tensor(struct manifest *m, const struct json *v, struct error *e)
+static int load_tensor(struct manifest *m, const struct json *v, struct manifest_tensor *t, size_t n_files, struct error *e)
 {
-    struct manifest_tensor *t = &m->tensors[m->n_tensors++];
     t->name = load_text(m, json_get(v, "name"));
     t->type = load_text(m, json_get(v, "type"));
-    if (!t->name || !t->type || json_u64(json_get(v, "file"), &t->file) || t->file >= m->n_files ||
+    if (!t->name || !t->type || json_u64(json_get(v, "file"), &t->file) || t->file >= n_files ||
         json_u64(json_get(v, "offset"), &t->offset) || json_u64(json_get(v, "bytes"), &t->bytes) ||
         load_hash(json_get(v, "xxh3_128"), t->hash))
         return bad(e, "a tensor of the manifest lacks name, type, place or hash");
@@ -131,10 +182,42 @@ static int load_tensor(struct manifest *m, const struct json *v, struct error *e
     return 0;
 }
 
+static int load_lists(struct manifest *m, const struct json *root, struct error *e)
+{
+    for (const struct json *v = json_child(json_get(root, "files")); v; v = json_next(v))
+        if (load_file(m, v, &m->files[m->n_files++], e))
+            return -1;
+    for (const struct json *v = json_child(json_get(root, "tensors")); v; v = json_next(v))
+        if (load_tensor(m, v, &m->tensors[m->n_tensors++], m->n_files, e))
+            return -1;
+    const struct json *files = json_get(root, "source_files"), *tensors = json_get(root, "source_tensors");
+    if (!files)
+        return 0;
+    if (manifest_add_source(m, json_count(files), json_count(tensors)))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    for (const struct json *v = json_child(files); v; v = json_next(v))
+        if (load_file(m, v, &m->source_files[m->n_source_files++], e))
+            return -1;
+    for (const struct json *v = json_child(tensors); v; v = json_next(v))
+        if (load_tensor(m, v, &m->source_tensors[m->n_source_tensors++], m->n_source_files, e))
+            return -1;
+    return 0;
+}
+
+static int load_part(struct manifest *m, const struct json *root, struct error *e)
+{
+    m->part = m->parts = 1;
+    if (!json_get(root, "parts"))
+        return 0;
+    if (json_u64(json_get(root, "part"), &m->part) || json_u64(json_get(root, "parts"), &m->parts) ||
+        json_u64(json_get(root, "all_files"), &m->all_files) || m->part < 1 || m->part > m->parts)
+        return bad(e, "the manifest of a part does not say which part it is");
+    return 0;
+}
+
 static struct manifest *load(const struct json *root, struct error *e)
 {
     const char *format = json_string(json_get(root, "format"));
-    const struct json *files = json_get(root, "files"), *tensors = json_get(root, "tensors");
     uint64_t version;
     if (!format || strcmp(format, format_name) || json_u64(json_get(root, "version"), &version)) {
         bad(e, "this is no manifest of pare");
@@ -144,22 +227,20 @@ static struct manifest *load(const struct json *root, struct error *e)
         error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "a manifest of a version that is not known");
         return NULL;
     }
-    struct manifest *m = manifest_new(json_count(files), json_count(tensors));
+    struct manifest *m = manifest_new(json_count(json_get(root, "files")), json_count(json_get(root, "tensors")));
     if (!m) {
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
         return NULL;
     }
     m->tool = load_text(m, json_get(root, "tool"));
     m->recipe = load_text(m, json_get(root, "recipe"));
+    m->target = load_text(m, json_get(root, "target"));
     m->source = load_text(m, json_get(root, "source"));
-    for (const struct json *v = json_child(files); v; v = json_next(v))
-        if (load_file(m, v, e))
-            goto fail;
-    for (const struct json *v = json_child(tensors); v; v = json_next(v))
-        if (load_tensor(m, v, e))
-            goto fail;
-    return m;
-fail:
+    m->output = load_text(m, json_get(root, "output"));
+    m->source_folder = load_text(m, json_get(root, "source_folder"));
+    m->output_folder = load_text(m, json_get(root, "output_folder"));
+    if (!load_part(m, root, e) && !load_lists(m, root, e))
+        return m;
     manifest_free(m);
     return NULL;
 }
@@ -176,11 +257,38 @@ struct manifest *manifest_load(const char *path, struct error *e)
 
 char *manifest_path(const char *path, int is_folder)
 {
-    if (is_folder)
-        return io_join(path, "pare.manifest.json");
-    size_t room = strlen(path) + sizeof ".manifest.json";
-    char *p = malloc(room);
-    if (p)
-        snprintf(p, room, "%s.manifest.json", path);
-    return p;
+    return is_folder ? io_join(path, "pare.manifest.json") : io_append(path, ".manifest.json");
+}
+
+/* malloc'd "m.gguf" of "m-00001-of-00003.gguf", or NULL when the name is not of that form. */
+static char *whole_of_split(const char *path)
+{
+    static const char form[] = "-ddddd-of-ddddd.gguf";
+    size_t n = strlen(path), tail = sizeof form - 1;
+    if (n <= tail)
+        return NULL;
+    for (size_t i = 0; i < tail; i++) {
+        char is = path[n - tail + i];
+        if (form[i] == 'd' ? is < '0' || is > '9' : is != form[i])
+            return NULL;
+    }
+    char *whole = strndup(path, n - tail + sizeof ".gguf" - 1);
+    if (whole)
+        memcpy(whole + n - tail, ".gguf", sizeof ".gguf" - 1);
+    return whole;
+}
+
+char *manifest_find(const char *path, int is_folder)
+{
+    char *found = manifest_path(path, is_folder), *whole;
+    if (found && io_kind(found))
+        return found;
+    free(found);
+    whole = is_folder ? NULL : whole_of_split(path);
+    found = whole ? manifest_path(whole, 0) : NULL;
+    free(whole);
+    if (found && io_kind(found))
+        return found;
+    free(found);
+    return NULL;
 }

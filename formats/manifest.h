@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Manifest: the hashes of a model's files, as JSON beside them (OUT.manifest.json; schemas/manifest.json).
+ * Manifest: the hashes of a model's files, as JSON beside them (OUT.manifest.json; schemas/manifest.json), and of a conversion
+ * also of what it was made from.
  *
  * Every byte of a file is covered: its header (everything before the tensor data; of a side file the whole file) by one
  * hash, each tensor by one, and padding between tensors is zeros. Hashes are XXH3-128: they find accidents, they do not stop
@@ -33,8 +34,16 @@ struct manifest_tensor {
 struct manifest {
     struct arena arena;
     const char *tool;   /* "pare 0.1.0" */
-    const char *recipe; /* NULL for a manifest of something that was not converted here */
-    const char *source; /* name of the source, without its path; NULL likewise */
+    /* of a conversion; NULL or 0 for a manifest of something that was not converted here */
+    const char *recipe, *target;
+    const char *source, *output;               /* names without their paths */
+    const char *source_folder, *output_folder; /* NULL unless asked for */
+    uint64_t part, parts, all_files;           /* 1 of 1: the whole; files of all parts */
+    struct manifest_file *source_files;
+    size_t n_source_files;
+    struct manifest_tensor *source_tensors; /* those that were read */
+    size_t n_source_tensors;
+
     struct manifest_file *files;
     size_t n_files;
     struct manifest_tensor *tensors;
@@ -43,6 +52,8 @@ struct manifest {
 
 /* An empty manifest with room for so many entries (arrays in its arena, n_* still 0), or NULL. */
 struct manifest *manifest_new(size_t files, size_t tensors);
+/* Room for so many source entries. 0, or -1 when out of memory. */
+int manifest_add_source(struct manifest *m, size_t files, size_t tensors);
 void manifest_free(struct manifest *m); /* NULL is allowed */
 
 /* Writes it by a temporary name. */
@@ -52,5 +63,8 @@ struct manifest *manifest_load(const char *path, struct error *e);
 
 /* malloc'd path of the manifest of `path`: PATH.manifest.json beside a file, PATH/pare.manifest.json in a folder. */
 char *manifest_path(const char *path, int is_folder);
+/* malloc'd path of an existing manifest of `path`, or NULL: that of manifest_path, or for "m-00001-of-00003.gguf" that of
+ * "m.gguf", or the same for a folder's shards. */
+char *manifest_find(const char *path, int is_folder);
 
 #endif

@@ -14,6 +14,26 @@ static int out_of_memory(struct error *e)
     return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
 }
 
+/* Opens the stand-in of a shard that a conversion has consumed; messages keep calling it by the shard's name. */
+static int open_consumed(struct source *s, struct io_file *f, const char *path, struct error *e)
+{
+    char *stand_in = io_append(path, SOURCE_CONSUMED);
+    int rc = !stand_in ? out_of_memory(e) : io_open(f, stand_in, e);
+    f->path = path;
+    free(stand_in);
+    if (!rc)
+        s->note = "shards of this checkpoint were consumed by a conversion: their weights are gone";
+    return rc;
+}
+
+static int is_consumed(const char *path)
+{
+    char *stand_in = io_kind(path) ? NULL : io_append(path, SOURCE_CONSUMED);
+    int there = stand_in && io_kind(stand_in) == 1;
+    free(stand_in);
+    return there;
+}
+
 int source_add_file(struct source *s, const char *path, struct error *e)
 {
     if ((s->n_files & (s->n_files - 1)) == 0) {
@@ -26,9 +46,19 @@ int source_add_file(struct source *s, const char *path, struct error *e)
     char *copy = arena_copy(&s->arena, path, strlen(path));
     if (!copy)
         return out_of_memory(e);
-    if (io_open(&s->files[s->n_files], copy, e))
+    if (is_consumed(copy) ? open_consumed(s, &s->files[s->n_files], copy, e) : io_open(&s->files[s->n_files], copy, e))
         return -1;
     return (int)s->n_files++;
+}
+
+/* Of a stand-in nothing but the header may be read. */
+static void limit_consumed(struct source *s)
+{
+    for (size_t i = 0; i < s->n_files; i++)
+        if (!io_kind(s->files[i].path)) {
+            s->files[i].readable = source_header_size(s, i);
+            s->n_consumed++;
+        }
 }
 
 int source_add_tensor(struct source *s, const struct tensor *t, struct error *e)
@@ -103,7 +133,7 @@ static const struct format *probe(const char *path, struct error *e)
     size_t n = 0;
     int kind = io_kind(path), best = 0;
     const struct format *found = NULL;
-    struct io_file f = {.fd = -1};
+    struct io_file f = {.handle = NULL};
 
     if (kind != 2) { /* let io_open say what is wrong with a missing or special file */
         if (io_open(&f, path, e))
@@ -147,6 +177,7 @@ struct source *source_open(const char *path, struct error *e)
     }
     if (format->open(s, e) || sort_tensors(s, e))
         goto fail;
+    limit_consumed(s);
     return s;
 fail:
     source_close(s);
@@ -191,6 +222,15 @@ int source_side_file(const struct source *s, const char *name, uint64_t max, cha
     int rc = io_kind(path) == 0 ? 0 : io_read_all(path, max, text, size, e) ? -1 : 1;
     free(path);
     return rc;
+}
+
+uint64_t source_header_size(const struct source *s, size_t file)
+{
+    uint64_t end = s->files[file].size;
+    for (size_t i = 0; i < s->n_tensors; i++)
+        if (s->tensors[i].file == file && s->tensors[i].offset < end)
+            end = s->tensors[i].offset;
+    return end;
 }
 
 const char *shape_text(const uint64_t *dims, uint32_t n, char out[SHAPE_TEXT])

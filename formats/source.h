@@ -13,6 +13,10 @@
 
 enum { TENSOR_MAX_DIMS = 8 };
 
+/* SHARD.consumed stands for a shard that a conversion has used up and removed (convert/consume.h): header, size and time of
+ * the shard, no data. Sources with such shards open, so that the conversion can go on; reading their data is an error. */
+#define SOURCE_CONSUMED ".consumed"
+
 /* How elements are stored: blocks of `block_len` elements in `block_bytes` bytes, along the fastest dimension.
  * Names are the field's ("F8_E4M3", "BF16", "Q4_K") and equal those of quant/types.c where a codec exists. */
 struct storage {
@@ -41,7 +45,7 @@ struct source {
     char *path;              /* as the user gave it */
     struct arena arena;      /* names, tensors, paths */
     struct io_file *files;   /* one per shard, open */
-    size_t n_files;
+    size_t n_files, n_consumed;
     struct tensor *tensors;  /* sorted by name (bytes), names are unique */
     size_t n_tensors, tensor_room;
     uint64_t tensor_bytes;   /* sum over tensors */
@@ -72,6 +76,9 @@ const struct tensor *source_find(const struct source *s, const char *name);
 /* Reads n bytes at `at` of the tensor's data; at + n <= t->bytes is the caller's duty. Errors name file and tensor. */
 int source_read(const struct source *s, const struct tensor *t, uint64_t at, void *buf, size_t n,
                 struct error *e);
+
+/* Bytes of a file before its first tensor's data. */
+uint64_t source_header_size(const struct source *s, size_t file);
 
 /* A side file of a checkpoint folder: 1 and malloc'd text (caller frees), 0 when there is none, -1 on error. */
 int source_side_file(const struct source *s, const char *name, uint64_t max, char **text, size_t *size,

@@ -60,12 +60,32 @@ int model_weight(const struct model *m, enum tensor_role role, int layer, struct
 /* Scratch bytes that weight_read needs for n_rows rows. */
 size_t weight_scratch(const struct model *m, const struct weight *w, uint64_t n_rows);
 
+/* Stored bytes behind rows of a weight. */
+struct weight_range {
+    const struct tensor *tensor;
+    uint64_t at, n;    /* bytes within the tensor's data */
+    const void *bytes; /* set by weight_read: in its scratch, valid until that is used again */
+};
+
+/* Where rows [row0, row0 + n_rows) of one slab are stored: out[0] the weights, out[1] the scales of the FP8 tiles that they
+ * touch. Returns how many there are, 0 when no decoder exists. Reads nothing. */
+int weight_ranges(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows,
+                  struct weight_range out[2]);
+
+struct weight_seen { /* what came to light in reading */
+    float amax;      /* a bound on the magnitudes: the largest of the stored rows that were read */
+    int n;
+    struct weight_range ranges[2];
+};
+
 /* Reads rows [row0, row0 + n_rows) of one slab as F32 [n_rows][cols]. `scratch` is the caller's, of weight_scratch bytes,
  * aligned for float. All values are finite: NaN, infinity, FP8 NaN codes and scales that are negative or not finite are
- * ERR_FORMAT with tensor, row and column. *amax, unless NULL, gets a bound on the magnitudes (the largest of the stored
- * rows that were read). Thread-safe. */
+ * ERR_FORMAT with tensor, row and column. `seen` may be NULL. Thread-safe. */
 int weight_read(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows, float *out,
-                void *scratch, float *amax, struct error *e);
+                void *scratch, struct weight_seen *seen, struct error *e);
+
+/* Columns [first, first + n) of a head's K half [rows][cols] become rows: out [n][rows]. */
+void weight_turn_k_half(const float *half, uint64_t rows, uint64_t cols, uint64_t first, uint64_t n, float *out);
 
 /* Name of a matrix in the source's own terms, for messages and lists: of a checkpoint tensor per expert, of a GGUF stack
  * the stack's name. */

@@ -52,6 +52,19 @@ static int value_error(const struct rows *r, uint64_t index, const char *what, s
     return error_at_tensor(e, r->s->tensor->name);
 }
 
+/* The stored bytes of these rows, and the scales of all tile rows that they touch. */
+static int ranges_of(const struct model *m, const struct rows *r, struct weight_range out[2])
+{
+    uint64_t bytes = row_bytes(r->s, r->cols);
+    out[0] = (struct weight_range){.tensor = r->s->tensor, .at = r->row0 * bytes, .n = r->n * bytes};
+    if (!r->s->scale)
+        return 1;
+    uint64_t row = tiles_across(m, r->cols) * r->s->scale->type->block_bytes;
+    uint64_t first = r->row0 / m->params.tile_rows, last = (r->row0 + r->n - 1) / m->params.tile_rows;
+    out[1] = (struct weight_range){.tensor = r->s->scale, .at = first * row, .n = (last - first + 1) * row};
+    return 2;
+}
+
 /* Reads the scales of the tile rows that r touches into F32. */
 static int read_scales(const struct model *m, const struct rows *r, float *scales, uint8_t *raw, struct error *e)
 {
@@ -76,20 +89,23 @@ static int read_scales(const struct model *m, const struct rows *r, float *scale
 }
 
 /* Rows of one stored tensor, decoded and proven finite. */
-static int read_stored(const struct model *m, const struct rows *r, float *out, void *scratch, float *amax,
+static int read_stored(const struct model *m, const struct rows *r, float *out, void *scratch, struct weight_seen *seen,
                        struct error *e)
 {
     const struct stored *s = r->s;
     uint64_t bytes = r->n * row_bytes(s, r->cols), count = r->n * r->cols, bad;
     uint8_t *raw = scratch;
     float *scales = NULL;
+    seen->n = ranges_of(m, r, seen->ranges);
     if (s->scale) {
         uint64_t room = align16(4 * max_tile_rows(m, r->n) * tiles_across(m, r->cols));
         scales = scratch;
         if (read_scales(m, r, scales, raw + room, e))
             return -1;
+        seen->ranges[1].bytes = raw + room;
         raw += 2 * room;
     }
+    seen->ranges[0].bytes = raw;
     if (source_read(m->source, s->tensor, r->row0 * row_bytes(s, r->cols), raw, (size_t)bytes, e))
         return -1;
     if (s->scale) {
@@ -102,7 +118,7 @@ static int read_stored(const struct model *m, const struct rows *r, float *out, 
         struct quant_kernels k = quant_kernels_for(s->type, m->cpu);
         k.decode(raw, out, (size_t)(count / s->type->block_len));
     }
-    if ((bad = scan_finite(out, (size_t)count, amax)) < count)
+    if ((bad = scan_finite(out, (size_t)count, &seen->amax)) < count)
         return value_error(r, bad, "a value that is NaN or infinite", e);
     return 0;
 }
@@ -140,40 +156,56 @@ size_t weight_scratch(const struct model *m, const struct weight *w, uint64_t n_
     return (size_t)bytes;
 }
 
-/* k_b rows [row0, row0 + n) of a head are columns of kv_b's K half. */
-static int read_k_half(const struct model *m, struct rows half, uint64_t row0, uint64_t n, float *out, void *scratch,
-                       float *amax, struct error *e)
+void weight_turn_k_half(const float *half, uint64_t rows, uint64_t cols, uint64_t first, uint64_t n, float *out)
 {
-    float *f = scratch;
-    uint64_t room = align16(4 * half.n * half.cols);
-    if (read_stored(m, &half, f, (uint8_t *)scratch + room, amax, e))
-        return -1;
     for (uint64_t c = 0; c < n; c++)
-        for (uint64_t d = 0; d < half.n; d++)
-            out[c * half.n + d] = f[d * half.cols + row0 + c];
+        for (uint64_t d = 0; d < rows; d++)
+            out[c * rows + d] = half[d * cols + first + c];
+}
+
+static int read_k_half(const struct model *m, const struct rows *half, uint64_t row0, uint64_t n, float *out, void *scratch,
+                       struct weight_seen *seen, struct error *e)
+{
+    uint64_t room = align16(4 * half->n * half->cols);
+    if (read_stored(m, half, scratch, (uint8_t *)scratch + room, seen, e))
+        return -1;
+    weight_turn_k_half(scratch, half->n, half->cols, row0, n, out);
     return 0;
 }
 
-int weight_read(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows, float *out,
-                void *scratch, float *amax, struct error *e)
+/* The stored rows behind rows of a weight: of a K half always the whole half, since rows become columns. */
+static struct rows rows_behind(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n)
 {
-    float ignored;
-    struct rows r = w->from_kv_b ? locate_half(m, w, slab) : locate(m, w, slab, row0, n_rows);
+    struct rows r = w->from_kv_b ? locate_half(m, w, slab) : locate(m, w, slab, row0, n);
+    if (w->from_kv_b && w->role == ROLE_ATTN_V_B) {
+        r.row0 += row0;
+        r.n = n;
+    }
+    return r;
+}
+
+int weight_ranges(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows,
+                  struct weight_range out[2])
+{
+    struct rows r = rows_behind(m, w, slab, row0, n_rows);
+    return r.s->type ? ranges_of(m, &r, out) : 0;
+}
+
+int weight_read(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows, float *out,
+                void *scratch, struct weight_seen *seen, struct error *e)
+{
+    struct weight_seen ignored;
+    struct rows r = rows_behind(m, w, slab, row0, n_rows);
     const struct tensor *t = r.s->tensor;
     int rc;
-    amax = amax ? amax : &ignored;
+    seen = seen ? seen : &ignored;
     if (!r.s->type) {
         error_set(e, ERR_UNSUPPORTED, t->offset, "no decoder for type %s", t->type->name);
-        error_at_tensor(e, t->name);
-        rc = -1;
+        rc = error_at_tensor(e, t->name);
     } else if (w->from_kv_b && w->role == ROLE_ATTN_K_B) {
-        rc = read_k_half(m, r, row0, n_rows, out, scratch, amax, e);
+        rc = read_k_half(m, &r, row0, n_rows, out, scratch, seen, e);
     } else {
-        if (w->from_kv_b) {
-            r.row0 += row0;
-            r.n = n_rows;
-        }
-        rc = read_stored(m, &r, out, scratch, amax, e);
+        rc = read_stored(m, &r, out, scratch, seen, e);
     }
     return rc ? error_at_file(e, m->source->files[t->file].path) : 0;
 }

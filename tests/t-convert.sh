@@ -55,21 +55,6 @@ fails 2 "a folder cannot be the output" "$PARE" convert "$nano" -o "$tmp" -f
 fails 4 "a folder that does not exist cannot hold the output" "$PARE" convert "$nano" -o "$tmp/no/x.gguf"
 is "$(find "$tmp" -name '*.partial' | wc -l)" 0 "no partial file is left anywhere"
 
-# interruption
-ok "a sparse checkpoint with real widths is made" "$TOOLS/mkcheckpoint" --family v3 --out "$tmp/wide" --sparse \
-    --hidden 7168 --experts 32 --moe-inter 2048 --layers 3
-cp "$nano/tokenizer.json" "$nano/tokenizer_config.json" "$tmp/wide"
-"$PARE" convert "$tmp/wide" -o "$tmp/wide.gguf" -r F32 -q >"$tmp/stdout" 2>"$tmp/stderr" &
-pid=$!
-i=0
-while [ ! -e "$tmp/wide.gguf.partial" ] && [ $i -lt 100 ]; do sleep 0.05; i=$((i + 1)); done
-fails 4 "a second run on the same output is refused" "$PARE" convert "$tmp/wide" -o "$tmp/wide.gguf" -r F32 -q
-has "$tmp/stderr" "another run is writing" "and says why"
-kill -INT $pid 2>/dev/null || kill -TERM $pid
-wait $pid
-is $? 130 "an interrupted conversion exits 130"
-is "$(ls "$tmp" | grep -c '^wide.gguf')" 0 "and leaves nothing behind"
-
 # hashes
 cp "$tmp/Q4_0.gguf" "$tmp/flip.gguf"
 sed 's/Q4_0.gguf/flip.gguf/' "$tmp/Q4_0.gguf.manifest.json" >"$tmp/flip.gguf.manifest.json"

@@ -45,20 +45,20 @@ static void opening(void)
     struct error e = {0};
     const char *path = tmp_path("ten"), *fifo = tmp_path("fifo"), *link = tmp_path("link");
     write_file(path, "0123456789", 10);
-    ok(!io_open(&f, path, &e) && f.size == 10 && f.fd >= 0, "a regular file opens and has 10 bytes");
+    ok(!io_open(&f, path, &e) && f.size == 10 && f.handle, "a regular file opens and has 10 bytes");
     uint64_t ino = f.ino;
     io_close(&f);
-    ok(f.fd == -1, "a closed file has the descriptor -1");
+    ok(!f.handle, "a closed file has no handle");
     io_close(&f);
     ok(!symlink("ten", link) && !io_open(&f, link, &e) && f.ino == ino, "a link to it opens as the same file");
     io_close(&f);
-    ok(io_open(&f, tmp_folder(), &e) && e.code == ERR_FORMAT && strstr(e.text, "not a regular file") && f.fd == -1,
+    ok(io_open(&f, tmp_folder(), &e) && e.code == ERR_FORMAT && strstr(e.text, "not a regular file") && !f.handle,
        "a folder is no regular file");
     ok(!mkfifo(fifo, 0666) && io_open(&f, fifo, &e) && e.code == ERR_FORMAT,
        "a FIFO is refused without waiting for a writer");
     ok(io_open(&f, "/dev/zero", &e) && e.code == ERR_FORMAT && !strcmp(e.file, "/dev/zero"),
        "/dev/zero is refused by name");
-    ok(io_open(&f, tmp_path("none"), &e) && e.code == ERR_IO && f.fd == -1 && strstr(e.text, strerror(ENOENT)),
+    ok(io_open(&f, tmp_path("none"), &e) && e.code == ERR_IO && !f.handle && strstr(e.text, strerror(ENOENT)),
        "a missing file is an I/O error with the system's words");
     ok(io_open(&f, "", NULL), "an empty path fails, a NULL error is allowed");
     ok(io_kind(path) == 1 && io_kind(tmp_folder()) == 2 && io_kind(fifo) == 3 && io_kind(tmp_path("none")) == 0,
@@ -180,8 +180,10 @@ static void output_refused(void)
        "a folder at out.partial is refused and stays");
     rmdir(partial);
     ok(!mkdir(path, 0777) && !io_out_create(&o, path, 1, &e) && io_out_finish(&o, &e) && e.code == ERR_IO &&
-           !is_there(partial),
-       "a folder under the final name: finish fails, out.partial is gone");
+           is_there(partial),
+       "a folder under the final name: finish fails and keeps out.partial");
+    io_out_abandon(&o);
+    ok(!is_there(partial), "abandoned then, it is gone");
     rmdir(path);
     ok(io_free_space(tmp_path("no/such/folder"), &(uint64_t){0}, &e) && e.code == ERR_IO, "no folder, no free space");
 }

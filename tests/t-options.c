@@ -170,7 +170,7 @@ static void help(void)
 {
     struct buffer b = {0};
     size_t lines = 0, widest = 0;
-    options_help(&table, &b);
+    options_help(&table, 0, &b);
     for (const char *p = b.data, *end; *p; p = end + 1, lines++) {
         end = strchr(p, '\n');
         widest = (size_t)(end - p) > widest ? (size_t)(end - p) : widest;

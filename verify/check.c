@@ -81,13 +81,16 @@ static int has_failed(const struct run *r)
     return f;
 }
 
-/* What an error about data says, as a finding. Anything else stops the check. */
-static int verdict(struct job *j, const struct error *e)
+/* A finding that is lost for want of memory must not read as "no problem". */
+static int say(struct job *j, const char *text, struct error *e)
 {
-    if (e->code != ERR_FORMAT)
-        return -1;
-    j->verdict = strdup(e->text);
-    return 0;
+    return (j->verdict = strdup(text)) ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+}
+
+/* What an error about data says, as a finding. Anything else stops the check. */
+static int verdict(struct job *j, struct error *e)
+{
+    return e->code == ERR_FORMAT && !say(j, e->text, e) ? 0 : -1;
 }
 
 /* Scales of an FP8 tensor that decode to nothing useful. */
@@ -107,7 +110,7 @@ static int check_scales(const struct run *r, struct job *j, const struct stored 
     if (!rc && zeros) {
         char text[96];
         snprintf(text, sizeof text, "%" PRIu64 " of %" PRIu64 " tile scales are zero or subnormal", zeros, n);
-        j->verdict = strdup(text);
+        rc = say(j, text, e);
     }
     return rc;
 }
@@ -125,14 +128,14 @@ static int check_matrix(const struct run *r, struct job *j, struct error *e)
         rc = check_scales(r, j, s, e);
     for (uint64_t at = 0; !rc && at < w->rows; at += rows) {
         uint64_t n = w->rows - at < rows ? w->rows - at : rows;
-        float amax;
-        rc = weight_read(r->model, w, j->slab, at, n, x, scratch, &amax, e);
-        largest = amax > largest ? amax : largest;
+        struct weight_seen seen = {.amax = 0};
+        rc = weight_read(r->model, w, j->slab, at, n, x, scratch, &seen, e);
+        largest = seen.amax > largest ? seen.amax : largest;
     }
     free(x);
     free(scratch);
     if (!rc && largest == 0 && !j->verdict && !(roles[w->role].flags & ROLE_VECTOR))
-        j->verdict = strdup("all values are zero");
+        rc = say(j, "all values are zero", e);
     return rc && verdict(j, e) ? -1 : 0;
 }
 
@@ -142,14 +145,14 @@ static int check_range(const struct run *r, struct job *j, struct error *e)
     int header = j->tensor == SIZE_MAX;
     char got[HASH_TEXT];
     const struct manifest_tensor *t = header ? NULL : &r->manifest->tensors[j->tensor];
-    if (r->files[j->file].fd < 0)
+    if (!r->files[j->file].handle)
         return 0; /* its own finding already */
     if (hash_range(&r->files[j->file], header ? 0 : t->offset, header ? f->header_bytes : t->bytes, got, e))
         return verdict(j, e);
-    if (strcmp(got, header ? f->header_hash : t->hash))
-        j->verdict = strdup(header ? "the header's bytes differ from the manifest's hash"
-                                   : "the tensor's bytes differ from the manifest's hash");
-    return 0;
+    if (!strcmp(got, header ? f->header_hash : t->hash))
+        return 0;
+    return say(j, header ? "the header's bytes differ from the manifest's hash"
+                         : "the tensor's bytes differ from the manifest's hash", e);
 }
 
 static int run_jobs(struct run *r, int threads, int (*one)(const struct run *, struct job *, struct error *))
@@ -292,7 +295,7 @@ int check_hashes(const struct manifest *m, const char *folder, int threads, cons
     int rc = -1;
     r.files = calloc(m->n_files + 1, sizeof *r.files);
     for (size_t i = 0; r.files && i < m->n_files; i++)
-        r.files[i].fd = -1;
+        r.files[i].handle = NULL;
     if (!paths || !r.files)
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     else if (!open_files(&r, folder, paths, report, e) && !add_hash_jobs(&r, e)) {

@@ -1,48 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * Hashing ranges of files, in parallel over tensors. */
+ * Hashing whole sources, in parallel over tensors. */
 #include "verify/hashing.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { CHUNK = 1 << 22 };
 
 static const char *const side_files[] = {
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
     "model.safetensors.index.json",
 };
 enum { N_SIDE = sizeof side_files / sizeof *side_files };
-
-int hash_range(const struct io_file *f, uint64_t at, uint64_t n, char out[HASH_TEXT], struct error *e)
-{
-    struct hash *h = hash_new();
-    void *buf = malloc(n < CHUNK ? (size_t)n + 1 : CHUNK);
-    int rc = h && buf ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    while (!rc && n) {
-        size_t part = n < CHUNK ? (size_t)n : CHUNK;
-        rc = io_read(f, at, buf, part, e);
-        if (!rc)
-            hash_add(h, buf, part);
-        at += part;
-        n -= part;
-    }
-    free(buf);
-    if (rc)
-        hash_free(h);
-    else
-        hash_finish(h, out);
-    return rc;
-}
-
-/* The header of a shard ends where its first tensor begins. */
-static uint64_t header_size(const struct source *s, size_t file)
-{
-    uint64_t end = s->files[file].size;
-    for (size_t i = 0; i < s->n_tensors; i++)
-        if (s->tensors[i].file == file && s->tensors[i].offset < end)
-            end = s->tensors[i].offset;
-    return end;
-}
 
 static int add_file(struct manifest *m, const struct io_file *f, const char *name, uint64_t header, struct error *e)
 {
@@ -60,7 +27,7 @@ static int add_side_files(struct manifest *m, const struct source *s, struct err
     int rc = 0;
     for (int i = 0; i < N_SIDE && !rc && s->is_folder; i++) {
         char *path = io_join(s->path, side_files[i]);
-        struct io_file f = {.fd = -1};
+        struct io_file f = {.handle = NULL};
         if (!path)
             rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
         else if (io_kind(path))
@@ -114,7 +81,7 @@ struct manifest *manifest_of_source(const struct source *s, const char *tool, in
     if (m)
         m->tool = tool;
     for (size_t i = 0; !rc && i < s->n_files; i++)
-        rc = add_file(m, &s->files[i], io_base_name(s->files[i].path), header_size(s, i), e);
+        rc = add_file(m, &s->files[i], io_base_name(s->files[i].path), source_header_size(s, i), e);
     if (rc || add_side_files(m, s, e) || add_tensors(m, s, threads, hooks, e)) {
         manifest_free(m);
         return NULL;

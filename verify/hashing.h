@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Hashing what exists: ranges of files, and whole sources into a manifest. */
+ * Hashing what exists: a whole source into a manifest. */
 #ifndef PARE_VERIFY_HASHING_H
 #define PARE_VERIFY_HASHING_H
 
@@ -9,9 +9,6 @@
 #include "formats/manifest.h"
 #include "formats/source.h"
 #include "verify/check.h"
-
-/* XXH3-128 of n bytes at `at`. Thread-safe. */
-int hash_range(const struct io_file *f, uint64_t at, uint64_t n, char out[HASH_TEXT], struct error *e);
 
 /* Hashes every tensor and header of a source and, of a checkpoint folder, its side files. NULL on error. `tool` must
  * outlive the manifest. */
