@@ -19,8 +19,9 @@ s=$(sample 1)
 # each CLASS ERRNO EXPECTATION TITLE: on all jobs
 each()
 {
-    for job in new old split consume; do
-        holds "$job: %d $4" drive $job faults -c "$1" -d "$2" -e "$3" -s "$s"
+    holds "new: %d $4" drive new faults -c "$1" -d "$2" -e "$3" -s "$s"
+    for job in old split consume; do
+        holds "$job: %d $4" drive $job faults -c "$1" -d "$2" -e "$3" -s "$(sample 3)"
     done
 }
 
@@ -41,8 +42,8 @@ done
 holds "%d opens find no descriptor left" drive new faults -c open -d EMFILE
 holds "the disk is full from %d writes on" drive new faults -c write -d full -t 0 -s "$s" -e fail
 holds "every sync fails from %d of them on" drive new faults -c sync -d EIO -t 0 -e fail
-for job in new old split consume; do
-    holds "$job: every call fails from %d of them on" drive $job faults -c any -d EIO -t 0 -s "$s"
+for job in new old split consume; do # in all classes, hence a sample
+    holds "$job: every call fails from %d of them on" drive $job faults -c any -d EIO -t 0 -s "$(sample 2)"
 done
 holds "%d calls fail with EIO, and an old output stays without --force" drive new faults -b "$old" -c any -d EIO -e keep
 
@@ -55,10 +56,10 @@ for class in read write open sync truncate lock rename unlink; do
     holds "%d calls of $class are interrupted three times" drive consume faults -c $class -d EINTR -t 3 -s "$s" -e pass
 done
 
-holds "%d allocations fail" drive new faults -c alloc -d ENOMEM -s "$(sample 7)"
-holds "all allocations fail from %d of them on" drive old faults -c alloc -d ENOMEM -t 0 -s "$(sample 11)"
-holds "split: %d allocations fail" drive split faults -c alloc -d ENOMEM -s "$(sample 23)"
-holds "consume: %d allocations fail" drive consume faults -c alloc -d ENOMEM -s "$(sample 23)"
+holds "%d allocations fail" drive new faults -c alloc -d ENOMEM -s "$(sample 13)"
+holds "all allocations fail from %d of them on" drive old faults -c alloc -d ENOMEM -t 0 -s "$(sample 17)"
+holds "split: %d allocations fail" drive split faults -c alloc -d ENOMEM -s "$(sample 41)"
+holds "consume: %d allocations fail" drive consume faults -c alloc -d ENOMEM -s "$(sample 41)"
 threads=2
 holds "%d threads cannot be started" drive new faults -c thread -d EAGAIN
 holds "%d writes and syncs of two threads fail" drive new faults -c write,sync -d EIO -s "$s" -e fail
