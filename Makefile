@@ -16,8 +16,8 @@ SCRIPTS := $(wildcard tests/t-*.sh)
 TOOLS   := $(O)/tests/tools/mkcheckpoint
 FAULTS  := $(addprefix $(O)/tests/faults/,drive powercut $(if $(SAN),pare,inject.so))
 WRAPPED  = open open64 openat openat64 read pread pread64 write pwrite pwrite64 fsync fdatasync sync_file_range ftruncate \
-           ftruncate64 fallocate fallocate64 rename unlink close stat stat64 lstat lstat64 fstat fstat64 flock malloc calloc \
-           realloc posix_memalign aligned_alloc strdup strndup pthread_create main
+           ftruncate64 fallocate fallocate64 posix_fadvise posix_fadvise64 rename unlink close stat stat64 lstat lstat64 \
+           fstat fstat64 flock malloc calloc realloc posix_memalign aligned_alloc strdup strndup pthread_create main
 FLAGS    = -std=c11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Wall -Wextra -Wno-missing-field-initializers \
            -Wshadow -Wstrict-prototypes \
            -ffp-contract=off -fopenmp $(if $(DEBUG),-Og -g3 -Werror,-O2 -g) \

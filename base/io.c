@@ -281,8 +281,8 @@ int io_look(const char *path, int *kind, struct error *e)
     struct stat st;
     if (!stat(path, &st))
         *kind = S_ISREG(st.st_mode) ? 1 : S_ISDIR(st.st_mode) ? 2 : 3;
-    else if (errno == ENOENT || errno == ENOTDIR)
-        *kind = 0;
+    else if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == ENAMETOOLONG)
+        *kind = 0; /* nothing can be there */
     else
         return io_error(e, "look at", path, ERROR_NO_OFFSET);
     return 0;

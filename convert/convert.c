@@ -333,10 +333,10 @@ static int finish(struct run *r, struct error *e)
     }
     free(manifest);
     if (rc || outputs_finish(&r->outputs, e) ||
-        provenance_save(r->plan, r->options, &r->outputs, &r->state, e) ||
-        (r->plan->options.consume && consumer_finish(&r->consumer, e)))
+        provenance_save(r->plan, r->options, &r->outputs, &r->state, e) || journal_remove(&r->journal, e))
         return -1;
-    return journal_remove(&r->journal, e);
+    /* last: without the stand-ins the source cannot be opened, so no journal may be left that asks for it */
+    return r->plan->options.consume ? consumer_finish(&r->consumer, e) : 0;
 }
 
 /* After a failure: a new run of which nothing is durable leaves nothing. */

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # System calls and allocations that fail: each ends in one line with the errno's words and exit 4, or is retried; nothing
 # half-written has the final name, an old output keeps every byte, and the same command then makes the undisturbed run's bytes.
-# FAULTS=all strikes every allocation too; without it they are sampled, and under sanitizers the other calls as well.
+# FAULTS=all strikes every call and allocation; without it allocations are sampled, and under sanitizers the other calls too.
 . "$(dirname "$0")/faults/job.sh"
 
 # sample EVERY: the step between the calls that are struck. Sanitizers make a run ten times as long.
@@ -11,60 +11,56 @@ sample()
     if [ "$long" ]; then
         echo 1
     else
-        echo $(($1 * (san + 0 ? 4 : 1)))
+        echo $(($1 * (san + 0 ? 7 : 1)))
     fi
 }
+s=$(sample 1)
 
-# hard CLASSES ERRNO STEP TITLE
-hard()
+# each CLASS ERRNO EXPECTATION TITLE: on all jobs
+each()
 {
-    holds "$4" drive faults -c "$1" -d "$2" -s "$3" -e fail
-    holds "$4, over an old output" drive_old faults -c "$1" -d "$2" -s "$3" -e fail
+    holds "new: %d $4" drive new faults -c "$1" -d "$2" -e "$3" -s "$s"
+    for job in old split consume; do
+        holds "$job: %d $4" drive $job faults -c "$1" -d "$2" -e "$3" -s "$(sample 3)"
+    done
 }
 
-s=$(sample 1)
-hard read EIO "$s" "%d reads fail with EIO"
-hard write EIO "$s" "%d writes fail with EIO"
-hard write ENOSPC "$s" "%d writes fail with ENOSPC"
-hard write EDQUOT "$s" "%d writes fail with EDQUOT"
-for code in EIO ENOSPC EDQUOT; do
-    hard sync $code 1 "%d syncs fail with $code"
+each read EIO fail "reads fail with EIO"
+each write EIO fail "writes fail with EIO"
+each write ENOSPC fail "writes fail with ENOSPC"
+each sync EIO fail "syncs fail with EIO"
+each truncate ENOSPC fail "reservations of space fail with ENOSPC"
+each rename EIO fail "renames fail with EIO"
+each open EIO fail "opens fail with EIO"
+each stat EIO any "stats fail with EIO"
+each unlink EIO any "unlinks fail with EIO"
+each close EIO pass "closes fail with EIO, after all syncs, and do no harm"
+each hint EIO pass "hints to the kernel fail and do no harm"
+for pair in write,EDQUOT sync,ENOSPC sync,EDQUOT truncate,EIO rename,EACCES rename,ENOSPC open,EACCES open,ENOSPC lock,ENOLCK; do
+    holds "%d calls of ${pair%,*} fail with ${pair#*,}" drive new faults -c ${pair%,*} -d ${pair#*,} -s "$s" -e fail
 done
-hard truncate EIO 1 "%d reservations of space fail with EIO"
-hard truncate ENOSPC 1 "%d reservations of space fail with ENOSPC"
-for code in EIO EACCES ENOSPC; do
-    hard rename $code 1 "%d renames fail with $code"
+holds "%d opens find no descriptor left" drive new faults -c open -d EMFILE
+holds "the disk is full from %d writes on" drive new faults -c write -d full -t 0 -s "$s" -e fail
+holds "every sync fails from %d of them on" drive new faults -c sync -d EIO -t 0 -e fail
+for job in new old split consume; do # in all classes, hence a sample
+    holds "$job: every call fails from %d of them on" drive $job faults -c any -d EIO -t 0 -s "$(sample 2)"
 done
-for code in EIO EACCES ENFILE ENOSPC; do
-    hard open $code 1 "%d opens fail with $code"
-done
-holds "the disk is full from %d writes on" drive faults -c write -d full -t 0 -s "$s" -e fail
-holds "every sync fails from %d of them on" drive faults -c sync -d EIO -t 0 -e fail
-holds "%d opens fail with EMFILE, and succeed when another file was closed" drive faults -c open -d EMFILE
-holds "%d flushes fail with EIO, and harm nothing: the sync behind them tells" drive faults -c flush -d EIO -e pass
-for class in unlink close; do
-    holds "%d calls of $class fail with EIO, and harm nothing" drive faults -c $class -d EIO
-    holds "%d calls of $class fail with EIO, and harm no old output" drive_old faults -c $class -d EIO
-done
+holds "%d calls fail with EIO, and an old output stays without --force" drive new faults -b "$old" -c any -d EIO -e keep
 
 for class in read write; do
-    holds "%d calls of $class stop short once" drive faults -c $class -d short -s "$s" -e pass
-    holds "all calls of $class stop short from %d of them on" drive faults -c $class -d short -t 0 -s "$s" -e pass
+    holds "%d calls of $class stop short once" drive new faults -c $class -d short -s "$s" -e pass
+    holds "all calls of $class stop short from %d of them on" drive new faults -c $class -d short -t 0 -s "$s" -e pass
 done
-for class in read write ${journal:+open sync truncate lock}; do
-    holds "%d calls of $class are interrupted by a signal and repeated" drive faults -c $class -d EINTR -s "$s" -e pass
-    holds "%d calls of $class are interrupted three times" drive faults -c $class -d EINTR -t 3 -s "$s" -e pass
+for class in read write open sync truncate lock rename unlink; do
+    holds "%d calls of $class are interrupted by a signal and repeated" drive consume faults -c $class -d EINTR -s "$s" -e pass
+    holds "%d calls of $class are interrupted three times" drive consume faults -c $class -d EINTR -t 3 -s "$s" -e pass
 done
-if [ "$journal" ]; then
-    hard lock ENOLCK 1 "%d locks fail with ENOLCK"
-    holds "%d stats fail with EIO" drive faults -c stat -d EIO
-    holds "%d stats fail with EIO, over an old output" drive_old faults -c stat -d EIO
-    holds "%d calls fail with EIO, and an old output stays without --force" drive faults -b "$old" -c any -d EIO -e keep
-    holds "every call fails from %d of them on" drive faults -c any -d EIO -t 0 -s "$s"
-    holds "every call fails from %d of them on, over an old output" drive_old faults -c any -d EIO -t 0 -s "$s"
-    holds "%d threads cannot be started" drive faults -c thread -d EAGAIN
-fi
 
-holds "%d allocations fail" drive faults -c alloc -d ENOMEM -s "$(sample 7)"
-holds "all allocations fail from %d of them on" drive faults -c alloc -d ENOMEM -t 0 -s "$(sample 11)"
+holds "%d allocations fail" drive new faults -c alloc -d ENOMEM -s "$(sample 13)"
+holds "all allocations fail from %d of them on" drive old faults -c alloc -d ENOMEM -t 0 -s "$(sample 17)"
+holds "split: %d allocations fail" drive split faults -c alloc -d ENOMEM -s "$(sample 41)"
+holds "consume: %d allocations fail" drive consume faults -c alloc -d ENOMEM -s "$(sample 41)"
+threads=2
+holds "%d threads cannot be started" drive new faults -c thread -d EAGAIN
+holds "%d writes and syncs of two threads fail" drive new faults -c write,sync -d EIO -s "$s" -e fail
 done_testing

@@ -65,11 +65,13 @@ is $torn 1 "a write may arrive in parts of 512 bytes"
 
 states=60
 [ -z "$long" ] || states=500
-holds "%d power cuts" drive states -n $states -2
-[ -z "$journal" ] || holds "%d power cuts with an old output in place" drive_old states -n $states -2
+for job in new old split consume; do
+    holds "$job: %d power cuts" drive $job states -n $states -2
+done
 threads=2
 FAULT_SYNC_DELAY=2
 export FAULT_SYNC_DELAY
-holds "%d power cuts of two threads on a disk whose syncs take 2 ms" drive states -n $states -x 5000
-[ -z "$journal" ] || holds "%d of them with an old output" drive_old states -n $states -x 6000
+for job in new old split consume; do
+    holds "$job: %d power cuts of two threads on a disk whose syncs take 2 ms" drive $job states -n $states -x 5000
+done
 done_testing

@@ -4,7 +4,8 @@
  *
  * In the job's words '@' is the case's own folder. What a job may leave is judged by two folders: the reference, what an
  * undisturbed run makes, and the base, what lay there before (a finished output that --force may replace). At all times:
- *   - a file of the reference is missing, or whole and new, or whole and old; and not one new while another is old;
+ *   - a file of the reference is missing, or whole and new, or whole and old; and not one new while another is old (unless -M
+ *     says that the base is the job's source, which it uses up);
  *   - run again without a fault, the job ends with 0 and leaves the reference, byte for byte, and nothing else.
  * Prints a line per broken rule, and a summary. Exit: 0 all held, 1 not, 2 usage or a broken environment. */
 #include <dirent.h>
@@ -43,8 +44,8 @@ static struct {
     const char *classes, *action, *times;
     enum expectation expect;
     unsigned long first, step, cases, seed, workers;
-    int journal;  /* the program resumes: partial files and journals may stay after a fault */
-    int twice;    /* strike the second run too */
+    int mixed; /* new and old files may lie side by side */
+    int twice; /* strike the second run too */
     char **job;
 } opt = {.work = "", .times = "1", .first = 1, .step = 1, .cases = ULONG_MAX, .seed = 1, .workers = 1};
 
@@ -52,7 +53,7 @@ static struct folder reference, base;
 
 /* one worker's */
 static char home[PATH], case_name[256], counts_path[PATH + 16], output_path[PATH + 16], errors_path[PATH + 16];
-static unsigned long n_run, n_struck, n_bad, n_reused, n_journaled;
+static unsigned long n_run, n_struck, n_bad, n_reused, n_journaled, n_ended;
 
 static void give_up(const char *what)
 {
@@ -119,11 +120,21 @@ static void empty_folder(const char *path)
         unlink(path_of(path, f.files[i].name));
 }
 
+/* A journal holds its source's files to their times: those of a folder that is made here are all the same. */
+static void set_time(const char *path)
+{
+    const struct timespec times[2] = {{.tv_sec = 1600000000}, {.tv_sec = 1600000000}};
+    if (utimensat(AT_FDCWD, path, times, 0))
+        give_up(path);
+}
+
 static void fill_folder(const char *path, const struct folder *f)
 {
     empty_folder(path);
-    for (size_t i = 0; i < f->n; i++)
+    for (size_t i = 0; i < f->n; i++) {
         write_file(path_of(path, f->files[i].name), f->files[i].bytes, f->files[i].size);
+        set_time(path_of(path, f->files[i].name));
+    }
 }
 
 static int same_bytes(const char *path, const struct file *want)
@@ -248,8 +259,8 @@ static long struck(void)
 
 static unsigned long calls_of(const char *classes)
 {
-    static const char *const names[] = {"open",   "read",  "write", "sync", "flush", "truncate", "rename",
-                                        "unlink", "close", "stat",  "lock", "alloc", "thread"};
+    static const char *const names[] = {"open",  "read", "write", "sync", "truncate", "rename", "unlink",
+                                        "close", "stat", "lock",  "hint", "alloc",    "thread"};
     unsigned long n = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *at = strstr(classes, names[i]);
@@ -276,7 +287,7 @@ static int judge_names(const char *when)
         if (!is_new && !is_old)
             broken("%s: '%s' is neither old nor new", when, name);
     }
-    if (n_new && n_old)
+    if (n_new && n_old && !opt.mixed)
         broken("%s: new files beside old ones", when);
     return n_new == reference.n;
 }
@@ -304,15 +315,22 @@ static void first_line(char *line, size_t size)
     free(text);
 }
 
-/* The same command without a fault must end the job. A program without a journal has forgotten what a finished output is
- * made of: there --force stands for it. */
+/* Whether the job is done, to the last unlink. Of a source that was used up a kill may leave stand-ins, not after the end. */
+static int is_over(const char *when)
+{
+    char names[1024];
+    if (!judge_names(when))
+        return 0;
+    return !strangers(names, sizeof names) || (opt.mixed && !strstr(names, ".journal") && !strstr(names, ".partial"));
+}
+
+/* The same command without a fault must end the job. */
 static void settle(const char *when)
 {
     char names[1024], line[512];
-    int complete = judge_names(when);
-    if (complete && !strangers(names, sizeof names))
+    if (is_over(when))
         return;
-    int rc = run(NULL, opt.journal || base.n ? NULL : "--force");
+    int rc = run(NULL, NULL);
     first_line(line, sizeof line);
     if (rc)
         broken("%s: run again without a fault it ends with %d: %s", when, rc, line);
@@ -335,6 +353,13 @@ static const char *code_text(void)
     return "";
 }
 
+/* The ways to say ENOMEM; of a thread's memory the system says EAGAIN. */
+static int is_memory(const char *text)
+{
+    return !strcmp(opt.action, "ENOMEM") &&
+           (strstr(text, "out of memory") || (strstr(text, "thread") && strstr(text, strerror(EAGAIN))));
+}
+
 /* One line on stderr that names the errno. */
 static void judge_message(void)
 {
@@ -344,7 +369,7 @@ static void judge_message(void)
         lines += text[i] == '\n';
     if (lines != 1)
         broken("%zu lines on stderr: %.200s", lines, text ? text : "");
-    else if (text[n - 1] = '\0', !strstr(text, code_text()) && !(!strcmp(opt.action, "ENOMEM") && strstr(text, "out of memory")))
+    else if (text[n - 1] = '\0', !strstr(text, code_text()) && !is_memory(text))
         broken("no '%s' in: %.200s", code_text(), text);
     free(text);
 }
@@ -364,11 +389,6 @@ static void kept_case(int rc)
         broken("leaves%s", names);
 }
 
-/* A partial file can stay when the program may not remove it. */
-static int may_leave(int rc)
-{
-    return rc && (opt.journal || strstr(opt.classes, "unlink") || strstr(opt.classes, "any"));
-}
 
 static void fault_case(unsigned long n)
 {
@@ -396,7 +416,7 @@ static void fault_case(unsigned long n)
     int complete = judge_names("after the fault");
     if (rc == 0 && !complete)
         broken("ends with 0, but its files differ from the reference");
-    if (strangers(names, sizeof names) && !may_leave(rc))
+    if (rc == 0 && strangers(names, sizeof names))
         broken("leaves%s", names);
     settle("after the fault");
 }
@@ -434,12 +454,8 @@ static long status_number(const char *key)
 /* Resumes by the same command and holds what it reused against what was journaled. */
 static void resume(void)
 {
-    char names[1024];
-    int complete = judge_names("after the kill");
-    if (!opt.journal || (complete && !strangers(names, sizeof names))) {
-        settle("after the kill");
+    if (is_over("after the kill"))
         return;
-    }
     long journaled = status_number("units_done");
     int rc = run(NULL, "--json");
     long reused = number_in(output_path, "\"units_reused\"", ": ");
@@ -454,6 +470,15 @@ static void resume(void)
     settle("after the resume");
 }
 
+static void kill_again(unsigned long n)
+{
+    uint64_t state = opt.seed ^ n << 20;
+    struct fault f = {opt.classes, opt.action, "1", NULL, rng_next(&state) % 64 + 1};
+    int rc = run(&f, NULL);
+    if (rc && rc != 1000 + SIGKILL)
+        broken("the second run ends with %d", rc);
+}
+
 static void kill_case(unsigned long n)
 {
     struct fault f = {opt.classes, opt.action, "1", NULL, n};
@@ -465,17 +490,8 @@ static void kill_case(unsigned long n)
     n_struck++;
     if (rc != 1000 + SIGKILL)
         broken("ends with %d instead of by SIGKILL", rc);
-    int complete = judge_names("after the kill");
-    if (opt.twice) {
-        char names[1024];
-        int whole = complete && !strangers(names, sizeof names); /* killed behind its last deed: the output exists */
-        uint64_t state = opt.seed ^ n << 20;
-        f.at = rng_next(&state) % 16 + 1;
-        rc = run(&f, opt.journal || base.n ? NULL : "--force");
-        if (rc && rc != 1000 + SIGKILL && !(whole && rc == 2))
-            broken("the second run ends with %d", rc);
-        judge_names("after the second kill");
-    }
+    if (opt.twice && !is_over("after the kill"))
+        kill_again(n);
     resume();
 }
 
@@ -494,6 +510,15 @@ static void wait_for(double s)
     nanosleep(&t, NULL);
 }
 
+/* After a kill, `journaled` units were durable before it. Returns how many are now. */
+static long judge_progress(long journaled)
+{
+    long now = status_number("units_done");
+    if (now >= 0 && now < journaled)
+        broken("%ld units were journaled, now %ld are", journaled, now);
+    return now > journaled ? now : journaled;
+}
+
 /* A chain of kills: run, kill, run again, kill, until the job has ended; then from the beginning. What was journaled may
  * never become less. */
 static void random_kills(void)
@@ -504,26 +529,21 @@ static void random_kills(void)
     if (run(NULL, NULL))
         give_up("the job fails undisturbed");
     double whole = seconds() - begin;
-    long journaled = 0;
     fill_folder(home, &base);
-    while (n_struck < opt.cases) {
+    for (long journaled = 0; n_struck < opt.cases; n_run++) {
         snprintf(case_name, sizeof case_name, "kill %lu", n_struck + 1);
-        pid_t pid = start(NULL, opt.journal || base.n || n_run == 0 ? NULL : "--force");
-        wait_for(whole * rng_uniform(&state) * (opt.journal ? 0.4 : 1.3));
+        pid_t pid = start(NULL, NULL);
+        wait_for(whole * rng_uniform(&state) * 0.5);
         kill(pid, SIGKILL);
         int rc = finish(pid);
-        n_run++;
         n_struck += rc == 1000 + SIGKILL;
         if (rc && rc != 1000 + SIGKILL)
             broken("ends with %d", rc);
-        int complete = judge_names("after the kill");
-        long now = opt.journal && rc ? status_number("units_done") : -1;
-        if (now >= 0 && now < journaled && !complete)
-            broken("%ld units were journaled, now %ld are", journaled, now);
-        journaled = now >= 0 ? now : journaled;
-        if (rc)
+        if (!is_over("after the kill")) {
+            journaled = judge_progress(journaled);
             continue;
-        settle("at the end");
+        }
+        n_ended++;
         fill_folder(home, &base);
         journaled = 0;
     }
@@ -551,14 +571,17 @@ static void build_state(enum cut cut, const char *log, const char *from, unsigne
     }
     if (finish(pid))
         give_up("powercut");
+    struct folder f;
+    read_folder(home, &f, 0);
+    for (size_t i = 0; i < f.n; i++)
+        set_time(path_of(home, f.files[i].name));
 }
 
 /* What a job that ended with 0 has made survives any power cut after it. */
 static void judge_end(const char *log)
 {
-    char names[1024];
     build_state(AT_END, log, opt.base ? opt.base : "-", 0);
-    if (!judge_names("after a power cut at the end") || strangers(names, sizeof names))
+    if (!is_over("after a power cut at the end"))
         broken("a power cut after the end undoes the job");
 }
 
@@ -574,7 +597,7 @@ static void cut_again(unsigned long seed)
     fill_folder(before, &state);
     for (size_t i = 0; i < state.n; i++)
         free(state.files[i].bytes);
-    if (run(&f, opt.journal || base.n ? NULL : "--force"))
+    if (run(&f, NULL))
         broken("the recorded run after the power cut fails");
     build_state(ANYWHERE, log, before, seed + 1000000);
     judge_names("after the second power cut");
@@ -588,7 +611,7 @@ static void state_case(unsigned long n)
     n_run++;
     n_struck++;
     judge_names("after the power cut");
-    if (opt.twice && n % 3 == 0)
+    if (opt.twice && n % 3 == 0 && !is_over("after the power cut"))
         cut_again(opt.seed + n);
     settle("after the power cut");
 }
@@ -597,7 +620,10 @@ static void state_case(unsigned long n)
 
 static void enter(unsigned long worker)
 {
-    if (snprintf(home, sizeof home, "%s/%lu", opt.work, worker) >= (int)sizeof home - 32)
+    snprintf(home, sizeof home, "%s/%lu", opt.work, worker);
+    mkdir(home, 0777);
+    /* the same name for all workers: the job may tell it in its output */
+    if (snprintf(home, sizeof home, "%s/%lu/job", opt.work, worker) >= (int)sizeof home - 32)
         give_up(opt.work);
     snprintf(counts_path, sizeof counts_path, "%s.counts", home);
     snprintf(output_path, sizeof output_path, "%s.stdout", home);
@@ -632,6 +658,7 @@ static unsigned long measure(void)
 static void work(unsigned long worker, unsigned long calls)
 {
     unsigned long i = 0;
+    n_bad = 0; /* the parent's */
     enter(worker);
     for (unsigned long n = opt.first; n <= calls && i < opt.cases; n += opt.step, i++) {
         if (i % opt.workers != worker)
@@ -680,7 +707,7 @@ static int usage(void)
           "  -c CLASSES -d ACTION -t TIMES                  what strikes (tests/faults/README.md)\n"
           "  -e fail|pass|any|keep                          how the run must end; keep: it refuses to replace the base\n"
           "  -f FIRST -s STEP -n CASES -x SEED -j WORKERS   which cases\n"
-          "  -J  the program journals and resumes           -2  strike the second run too\n", stderr);
+          "  -M  new and old files may lie side by side     -2  strike the second run too\n", stderr);
     return 2;
 }
 
@@ -689,7 +716,7 @@ static int read_options(int argc, char **argv)
     int c;
     opt.mode = argc > 1 ? argv[1] : "";
     optind = 2;
-    while ((c = getopt(argc, argv, "w:r:b:S:p:P:c:d:t:e:f:s:n:x:j:J2")) != -1)
+    while ((c = getopt(argc, argv, "w:r:b:S:p:P:c:d:t:e:f:s:n:x:j:M2")) != -1)
         switch (c) {
         case 'w': opt.work = optarg; break;
         case 'r': opt.reference = optarg; break;
@@ -706,7 +733,7 @@ static int read_options(int argc, char **argv)
         case 'n': opt.cases = strtoul(optarg, NULL, 10); break;
         case 'x': opt.seed = strtoul(optarg, NULL, 10); break;
         case 'j': opt.workers = strtoul(optarg, NULL, 10); break;
-        case 'J': opt.journal = 1; break;
+        case 'M': opt.mixed = 1; break;
         case '2': opt.twice = 1; break;
         default: return -1;
         }
@@ -732,7 +759,9 @@ int main(int argc, char **argv)
         rc = in_workers(calls);
     }
     printf("%lu calls, %lu runs, %lu struck, %lu rules broken", calls, n_run, n_struck, n_bad);
-    if (opt.journal && n_journaled)
+    if (n_ended)
+        printf("; the job ended %lu times", n_ended);
+    if (n_journaled)
         printf("; %lu of %lu journaled units reused", n_reused, n_journaled);
     printf("\n");
     if (rc || !n_struck)

@@ -33,9 +33,9 @@
 #define REAL(f) __libc_##f /* glibc's own names of its allocator */
 #endif
 
-enum call { OPEN, READ, WRITE, SYNC, FLUSH, TRUNCATE, RENAME, UNLINK, CLOSE, STAT, LOCK, ALLOC, THREAD, N_CALLS };
-static const char *const call_names[N_CALLS] = {"open",  "read", "write", "sync",  "flush", "truncate", "rename", "unlink",
-                                                "close", "stat", "lock",  "alloc", "thread"};
+enum call { OPEN, READ, WRITE, SYNC, TRUNCATE, RENAME, UNLINK, CLOSE, STAT, LOCK, HINT, ALLOC, THREAD, N_CALLS };
+static const char *const call_names[N_CALLS] = {"open",  "read", "write", "sync", "truncate", "rename", "unlink",
+                                                "close", "stat", "lock",  "hint", "alloc",    "thread"};
 enum action { PASS, FAIL, SHORT, FULL, TORN, KILL, KILL_AFTER };
 static const struct {
     const char *name;
@@ -44,7 +44,7 @@ static const struct {
 } actions[] = {
     {"EIO", FAIL, EIO},       {"ENOSPC", FAIL, ENOSPC}, {"EDQUOT", FAIL, EDQUOT}, {"EINTR", FAIL, EINTR},
     {"ENOMEM", FAIL, ENOMEM}, {"EAGAIN", FAIL, EAGAIN}, {"ENOLCK", FAIL, ENOLCK}, {"EACCES", FAIL, EACCES},
-    {"EMFILE", FAIL, EMFILE}, {"ENFILE", FAIL, ENFILE}, {"short", SHORT, 0},      {"full", FULL, ENOSPC},   {"torn", TORN, 0},
+    {"EMFILE", FAIL, EMFILE}, {"short", SHORT, 0},      {"full", FULL, ENOSPC},   {"torn", TORN, 0},
     {"kill", KILL, 0},        {"kill-after", KILL_AFTER, 0},
 };
 
@@ -357,16 +357,27 @@ int NAME(fsync)(int fd) { return do_sync(fd, SYS_fsync); }
 int NAME(fdatasync)(int fd) { return do_sync(fd, SYS_fdatasync); }
 
 /* Promises nothing about a power cut (its manual page says so), hence never in the log. */
-static int do_sync_range(int fd, off_t at, off_t n, unsigned flags)
+int NAME(sync_file_range)(int fd, off_t at, off_t n, unsigned flags)
 {
-    enum action a = fd_flags(fd) ? judge(FLUSH) : PASS;
+    enum action a = fd_flags(fd) ? judge(HINT) : PASS;
     if (refused(a))
         return -1;
     int rc = (int)syscall(SYS_sync_file_range, fd, at, n, flags);
     after(a);
     return rc;
 }
-int NAME(sync_file_range)(int fd, off_t at, off_t n, unsigned flags) { return do_sync_range(fd, at, n, flags); }
+
+static int do_advise(int fd, off_t at, off_t n, int advice)
+{
+    enum action a = fd_flags(fd) ? judge(HINT) : PASS;
+    if (refused(a))
+        return strike_code;
+    int rc = syscall(SYS_fadvise64, fd, at, n, advice) ? errno : 0;
+    after(a);
+    return rc;
+}
+int NAME(posix_fadvise)(int fd, off_t at, off_t n, int advice) { return do_advise(fd, at, n, advice); }
+int NAME(posix_fadvise64)(int fd, off_t at, off_t n, int advice) { return do_advise(fd, at, n, advice); }
 
 static int do_truncate(int fd, off_t size)
 {
