@@ -109,6 +109,7 @@ static void add_head(struct buffer *b, const struct manifest *m)
     add_text(root, "output_folder", m->output_folder);
     add_text(root, "target", m->target);
     add_text(root, "recipe", m->recipe);
+    add_text(root, "plan_xxh3_128", m->plan_hash[0] ? m->plan_hash : NULL);
     if (m->parts > 1) {
         json_add_u64(root, "part", m->part);
         json_add_u64(root, "parts", m->parts);
@@ -245,7 +246,10 @@ static struct manifest *load(const struct json *root, struct error *e)
     m->output = load_text(m, json_get(root, "output"));
     m->source_folder = load_text(m, json_get(root, "source_folder"));
     m->output_folder = load_text(m, json_get(root, "output_folder"));
-    if (!m->tool)
+    const struct json *plan = json_get(root, "plan_xxh3_128");
+    if (plan && load_hash(plan, m->plan_hash))
+        bad(e, "the manifest's hash of the plan is none");
+    else if (!m->tool)
         bad(e, "the manifest does not name the tool that made it");
     else if (!load_part(m, root, e) && !load_lists(m, root, e))
         return m;
@@ -261,6 +265,17 @@ struct manifest *manifest_load(const char *path, struct error *e)
         error_at_file(e, path);
     json_free(root);
     return m;
+}
+
+int manifest_probe(const char *path)
+{
+    char head[256] = "";
+    struct io_file f;
+    if (io_open(&f, path, NULL))
+        return 0;
+    int is = !io_read(&f, 0, head, f.size < sizeof head - 1 ? (size_t)f.size : sizeof head - 1, NULL) && strstr(head, "\"pare manifest\"");
+    io_close(&f);
+    return is;
 }
 
 char *manifest_path(const char *path, int is_folder)

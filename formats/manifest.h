@@ -38,6 +38,7 @@ struct manifest {
     const char *recipe, *target;
     const char *source, *output;               /* names without their paths */
     const char *source_folder, *output_folder; /* NULL unless asked for */
+    char plan_hash[HASH_TEXT];                 /* of the whole conversion's layout: headers, places, units */
     uint64_t part, parts, all_files;           /* 1 of 1: the whole; files of all parts */
     struct manifest_file *source_files;
     size_t n_source_files;
@@ -60,6 +61,9 @@ void manifest_free(struct manifest *m); /* NULL is allowed */
 int manifest_save(const struct manifest *m, const char *path, struct error *e);
 /* Reads and validates one. NULL with ERR_FORMAT or ERR_IO. */
 struct manifest *manifest_load(const char *path, struct error *e);
+
+/* Whether a file says of itself that it is a manifest; whether it is a good one is manifest_load's business. */
+int manifest_probe(const char *path);
 
 /* malloc'd path of the manifest of `path`: PATH.manifest.json beside a file, PATH/pare.manifest.json in a folder. */
 char *manifest_path(const char *path, int is_folder);

@@ -26,7 +26,7 @@ def valid(command, text, title):
 with common.workdir() as tmp:
     out = Path(tmp, "x.gguf")
     for argv in (["inspect", NANO], ["inspect", NANO, "--tensors"], ["inspect", NANO / "model-00001-of-000003.safetensors"],
-                 ["plan", NANO, "-r", "Q4_0"], ["convert", NANO, "-o", out, "-r", "Q8_0"], ["inspect", out], ["check", out],
+                 ["plan", NANO, "-r", "Q4_0"], ["convert", NANO, "-o", out, "-r", "Q8_0"], ["status", out], ["inspect", out], ["check", out],
                  ["diff", NANO, out, "--all"]):
         done = subprocess.run([common.PARE, *argv, "--json"], capture_output=True)
         words = " ".join(Path(a).name if isinstance(a, Path) else a for a in argv)
