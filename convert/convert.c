@@ -299,6 +299,7 @@ static int start(struct run *r, struct error *e)
                                 .bytes = r->bytes_done, .units = r->units_done};
     if (r->plan->options.consume) {
         r->keeper.durable = consumer_durable;
+        r->keeper.bounded = 1;
         r->keeper.context = &r->consumer;
     }
     return 0;

@@ -36,6 +36,7 @@ static void commit_pending(struct keeper *k)
     k->pending = NULL;
     k->n = k->room = 0;
     k->pending_bytes = 0;
+    pthread_cond_broadcast(&k->taken);
     pthread_mutex_unlock(&k->lock);
     int rc = n ? commit(k, r, n, &e) : 0;
     free(r);
@@ -43,6 +44,7 @@ static void commit_pending(struct keeper *k)
     if (rc && !k->failed) {
         k->failed = 1;
         k->error = e;
+        pthread_cond_broadcast(&k->taken);
     }
 }
 
@@ -54,7 +56,7 @@ static void *run(void *context)
     clock_gettime(CLOCK_MONOTONIC, &due);
     due.tv_sec += SECONDS;
     while (!k->ending && !k->failed) {
-        int timeout = pthread_cond_timedwait(&k->wake, &k->lock, &due) != 0;
+        int timeout = k->pending_bytes < k->every && pthread_cond_timedwait(&k->wake, &k->lock, &due) != 0;
         if (k->ending || (!timeout && k->pending_bytes < k->every))
             continue;
         commit_pending(k);
@@ -73,11 +75,13 @@ int keeper_start(struct keeper *k, struct error *e)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&k->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&k->taken, NULL);
     k->bytes_at_start = k->bytes;
     int rc = thread_start(&k->thread, run, k);
     if (rc) {
         pthread_mutex_destroy(&k->lock);
         pthread_cond_destroy(&k->wake);
+        pthread_cond_destroy(&k->taken);
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "cannot start a thread: %s", strerror(rc));
     }
     k->started = 1;
@@ -102,6 +106,8 @@ int keeper_add(struct keeper *k, const struct journal_record *r, size_t n, struc
 {
     int rc = 0;
     pthread_mutex_lock(&k->lock);
+    while (k->bounded && k->pending_bytes >= k->every && !k->failed)
+        pthread_cond_wait(&k->taken, &k->lock);
     if (k->failed) {
         if (e)
             *e = k->error;
@@ -140,5 +146,6 @@ int keeper_stop(struct keeper *k, int with_commit, struct error *e)
     k->started = 0;
     pthread_mutex_destroy(&k->lock);
     pthread_cond_destroy(&k->wake);
+    pthread_cond_destroy(&k->taken);
     return k->failed ? -1 : 0;
 }
