@@ -8,7 +8,7 @@
 
 #include "base/thread.h"
 
-enum { SECONDS = 10 };
+enum { SECONDS = 10, RECORDS = 8192 };
 
 /* Makes one group durable. What is written while this runs belongs to the next group. */
 static int commit(struct keeper *k, struct journal_record *r, size_t n, struct error *e)
@@ -48,6 +48,12 @@ static void commit_pending(struct keeper *k)
     }
 }
 
+/* Whether what is pending should be made durable now. */
+static int is_full(const struct keeper *k)
+{
+    return k->pending_bytes >= k->every || k->n >= RECORDS;
+}
+
 static void *run(void *context)
 {
     struct keeper *k = context;
@@ -56,8 +62,8 @@ static void *run(void *context)
     clock_gettime(CLOCK_MONOTONIC, &due);
     due.tv_sec += SECONDS;
     while (!k->ending && !k->failed) {
-        int timeout = k->pending_bytes < k->every && pthread_cond_timedwait(&k->wake, &k->lock, &due) != 0;
-        if (k->ending || (!timeout && k->pending_bytes < k->every))
+        int timeout = !is_full(k) && pthread_cond_timedwait(&k->wake, &k->lock, &due) != 0;
+        if (k->ending || (!timeout && !is_full(k)))
             continue;
         commit_pending(k);
         clock_gettime(CLOCK_MONOTONIC, &due);
@@ -106,7 +112,7 @@ int keeper_add(struct keeper *k, const struct journal_record *r, size_t n, struc
 {
     int rc = 0;
     pthread_mutex_lock(&k->lock);
-    while (k->bounded && k->pending_bytes >= k->every && !k->failed)
+    while (k->bounded && is_full(k) && !k->failed)
         pthread_cond_wait(&k->taken, &k->lock);
     if (k->failed) {
         if (e)
@@ -119,7 +125,7 @@ int keeper_add(struct keeper *k, const struct journal_record *r, size_t n, struc
         k->n += n;
         for (size_t i = 0; i < n; i++)
             k->pending_bytes += r[i].kind == JOURNAL_UNIT ? r[i].b : 0;
-        if (k->pending_bytes >= k->every)
+        if (is_full(k))
             pthread_cond_signal(&k->wake);
     }
     pthread_mutex_unlock(&k->lock);

@@ -15,7 +15,7 @@
 struct keeper {
     struct outputs *outputs;
     struct journal *journal;
-    uint64_t every;      /* bytes of output per group; 10 seconds end a group too */
+    uint64_t every;      /* bytes of output per group; 10 seconds and some thousand records end a group too */
     int bounded;         /* a group waits for the one before it, so that no more than two are ahead of the disk */
     /* called after a group is durable, in the keeper's thread; may be NULL. -1 with *e ends the run */
     int (*durable)(void *context, const struct journal_record *r, size_t n, struct error *e);
