@@ -66,7 +66,7 @@ static int check_manifest(const struct options *o, const struct source *s, int t
     if (!rc && !given)
         rc = manifest_find(s->path, s->is_folder, &path, e);
     if (!rc && path) {
-        rc = (m = manifest_load(path, e)) ? check_hashes(m, folder, threads, hooks, r, e) : -1;
+        rc = (m = manifest_load(path, e)) ? check_hashes(m, s, folder, threads, hooks, r, e) : -1;
         *hashed = 1;
     }
     manifest_free(m);

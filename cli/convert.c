@@ -17,7 +17,6 @@ static const struct option_row rows[] = {
     {'y', "yes", NULL, "do not ask before --consume removes anything", 1},
     {0, "restart", NULL, "throw an interrupted run's work away", 1},
     {0, "rehash", NULL, "before going on, read all that an interrupted run\nread and wrote, and hold it against its hashes", 1},
-    {0, "sync-every", "SIZE", "output that is made durable and recorded together\n(default 1Gi; 10 seconds do it too)", 1},
     {0, "record-paths", NULL, "name source and output folder in the manifest", 1},
     OPTION_JSON,
     OPTION_QUIET,

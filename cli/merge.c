@@ -7,6 +7,7 @@
 #include "cli/gates.h"
 #include "cli/report.h"
 #include "convert/join.h"
+#include "formats/manifest.h"
 #include "verify/part.h"
 
 static const struct option_row rows[] = {
@@ -47,7 +48,7 @@ static int merge_conversion(const struct options *o, struct error *e)
 
 static int run(const struct options *o, struct error *e)
 {
-    if (join_is_part(o->operands[0]))
+    if (manifest_probe(o->operands[0]))
         return merge_conversion(o, e);
     struct comparison c;
     struct part_info info;

@@ -14,6 +14,8 @@
 #include "convert/unit.h"
 #include "formats/source.h"
 
+enum { DISK_BLOCK = 4096 };
+
 /* The source files that a unit reads from: 0 to 2 different ones. */
 static int files_of(const struct plan *p, const struct unit *u, uint32_t out[2])
 {
@@ -37,6 +39,29 @@ static uint64_t *count_units(const struct plan *p, const unsigned char *done)
     return left;
 }
 
+/* Output that is written and not durable yet: at most two groups (the keeper is bounded), and what the threads have in hand. */
+static uint64_t undurable_bytes(const struct plan *p)
+{
+    uint64_t one = unit_room(p).encoded;
+    return 2 * p->options.sync_every + (uint64_t)(p->options.threads + 2) * one;
+}
+
+/* The stand-in of a shard takes as much as its header. */
+static uint64_t stand_ins(const struct source *s)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < s->n_files; i++)
+        n += source_header_size(s, i) + DISK_BLOCK;
+    return n;
+}
+
+/* Journal and manifest, at most. */
+static uint64_t records(const struct plan *p)
+{
+    const struct source *s = p->model->source;
+    return 128 * p->n_units + 512 * (s->n_tensors + s->n_files + p->n_tensors + p->n_files);
+}
+
 /* Output and shards as the run goes, unit by unit; shards go only after a group of units is durable. */
 static int simulate(struct plan *p, struct error *e)
 {
@@ -57,7 +82,8 @@ static int simulate(struct plan *p, struct error *e)
             freed += --left[files[k]] ? 0 : s->files[files[k]].readable;
     }
     free(left);
-    p->disk_peak = peak + p->options.sync_every;
+    uint64_t most = peak + undurable_bytes(p);
+    p->disk_peak = (most < p->total ? most : p->total) + stand_ins(s) + records(p);
     return 0;
 }
 
@@ -78,7 +104,7 @@ static int check_shard(const struct io_file *f, struct error *e)
 int consume_plan(struct plan *p, struct error *e)
 {
     const struct source *s = p->model->source;
-    p->disk_peak = p->part_bytes;
+    p->disk_peak = p->part_bytes + records(p);
     if (!p->options.consume)
         return 0;
     if (!s->is_folder)

@@ -14,8 +14,9 @@
 #include "convert/journal.h"
 #include "convert/plan.h"
 
-/* Fills p->disk_peak: without consume the output's size, with it the most by which output and remaining shards together
- * exceed what the disk holds now. ERR_USAGE when the source cannot be consumed: no folder of shards, links, a part. */
+/* Fills p->disk_peak: without consume the size of output, journal and manifest, with it the most by which these and the shards
+ * that are left exceed what the disk holds now. ERR_USAGE when the source cannot be consumed: no folder of shards, links, a
+ * part. */
 int consume_plan(struct plan *p, struct error *e);
 
 /* What consuming would lose: tensors in shards that will go of which nothing is made. *first names one, or is NULL. */

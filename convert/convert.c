@@ -113,11 +113,22 @@ static int check_files(const struct plan *p, const struct convert_options *o, ui
     return rc || (p->n_files > 1 && check_file(p->model->source, o->path, o->force, e)) ? -1 : 0;
 }
 
+/* A manifest may belong to files of other names: the split form of this output, or the single one. */
+static int check_manifest(const struct plan *p, const struct convert_options *o, struct error *e)
+{
+    char *manifest = provenance_path(p, o->path), *journal = journal_path(p, o->path);
+    int rc = !manifest || !journal ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory")
+                                   : check_file(p->model->source, manifest, o->force || io_kind(journal) == 1, e);
+    free(manifest);
+    free(journal);
+    return rc;
+}
+
 int convert_check_output(const struct plan *p, const struct convert_options *o, struct error *e)
 {
     uint64_t space, held;
     char a[SIZE_TEXT], b[SIZE_TEXT];
-    if (check_files(p, o, &held, e) || io_free_space(o->path, &space, e))
+    if (check_files(p, o, &held, e) || check_manifest(p, o, e) || io_free_space(o->path, &space, e))
         return -1;
     /* shards that an interrupted run consumed are counted in the peak and gone already */
     if (space + held >= p->disk_peak || (p->options.consume && p->model->source->n_consumed))
@@ -288,6 +299,7 @@ static int start(struct run *r, struct error *e)
                                 .bytes = r->bytes_done, .units = r->units_done};
     if (r->plan->options.consume) {
         r->keeper.durable = consumer_durable;
+        r->keeper.bounded = 1;
         r->keeper.context = &r->consumer;
     }
     return 0;

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 
 static int no_memory(struct error *e)
 {
@@ -17,7 +16,7 @@ static int no_memory(struct error *e)
 
 __attribute__((format(printf, 3, 4))) static int add(struct identity *id, const char *key, const char *format, ...)
 {
-    char text[512];
+    char text[RECIPE_TEXT];
     va_list ap;
     va_start(ap, format);
     vsnprintf(text, sizeof text, format, ap);
@@ -30,13 +29,10 @@ __attribute__((format(printf, 3, 4))) static int add(struct identity *id, const 
     return pair->key && pair->value ? 0 : -1;
 }
 
-/* "Q4_0 output=Q8_0" */
-static void recipe_text(const struct recipe *r, char *out, size_t size)
+static void hash_headers(const struct plan *p, struct hash *h)
 {
-    size_t n = (size_t)snprintf(out, size, "%s", r->name);
-    for (int role = 0; role < ROLE_COUNT && n < size; role++)
-        if (r->by_role[role])
-            n += (size_t)snprintf(out + n, size - n, " %s=%s", roles[role].name, r->by_role[role]->name);
+    for (size_t i = 0; i < p->n_files; i++)
+        hash_add(h, p->files[i].header.data, p->files[i].header.size);
 }
 
 /* What the headers do not say: where each tensor's units begin and end. */
@@ -63,12 +59,22 @@ static int add_layout(struct identity *id, const struct plan *p)
         hash_free(u);
         return -1;
     }
-    for (size_t i = 0; i < p->n_files; i++)
-        hash_add(h, p->files[i].header.data, p->files[i].header.size);
+    hash_headers(p, h);
     hash_units(p, u);
     hash_finish(h, header);
     hash_finish(u, units);
     return add(id, "headers (names, template, vocabulary, shapes)", "%s", header) || add(id, "units", "%s", units);
+}
+
+int identity_plan_hash(const struct plan *p, char out[HASH_TEXT])
+{
+    struct hash *h = hash_new();
+    if (!h)
+        return -1;
+    hash_headers(p, h);
+    hash_units(p, h);
+    hash_finish(h, out);
+    return 0;
 }
 
 static int add_file(struct identity *id, const struct source *s, size_t i, struct error *e)
@@ -87,12 +93,11 @@ static int add_file(struct identity *id, const struct source *s, size_t i, struc
 int identity_make(struct identity *id, const struct plan *p, const char *tool, struct error *e)
 {
     const struct source *s = p->model->source;
-    char recipe[400];
+    char recipe[RECIPE_TEXT];
     id->room = s->n_files + 8;
     if (!(id->pairs = arena_array(&id->arena, id->room, sizeof *id->pairs)))
         return no_memory(e);
-    recipe_text(&p->options.recipe, recipe, sizeof recipe);
-    if (add(id, "tool", "%s", tool) || add(id, "target", "%s", p->target->name) || add(id, "recipe", "%s", recipe) ||
+    if (add(id, "tool", "%s", tool) || add(id, "target", "%s", p->target->name) || add(id, "recipe", "%s", recipe_text(&p->options.recipe, recipe)) ||
         add(id, "output", "%zu files, %" PRIu64 " bytes", p->n_files, p->total) ||
         add(id, "part", "%d of %d", p->options.part, p->options.parts) || add_layout(id, p))
         return no_memory(e);

@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "convert/plan.h"
 
@@ -22,6 +23,9 @@ struct identity {
 /* Fills a zeroed *id. Reads the headers of all source files. Holds no path. Clear it in either case. */
 int identity_make(struct identity *id, const struct plan *p, const char *tool, struct error *e);
 void identity_clear(struct identity *id);
+
+/* One hash of all headers, tensors' places and units: parts of one conversion have it in common. -1 when out of memory. */
+int identity_plan_hash(const struct plan *p, char out[HASH_TEXT]);
 
 /* malloc'd JSON object of the pairs, or NULL when out of memory. */
 char *identity_text(const struct identity *id);

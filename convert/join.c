@@ -8,15 +8,6 @@
 
 #include "formats/manifest.h"
 
-int join_is_part(const char *path)
-{
-    struct error ignored;
-    struct manifest *m = manifest_load(path, &ignored);
-    int is = m && m->parts > 1;
-    manifest_free(m);
-    return is;
-}
-
 static int bad(struct error *e, const char *path, const char *what)
 {
     error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "%s", what);
@@ -38,11 +29,11 @@ static int same_file(const struct manifest_file *a, const struct manifest_file *
 static int check_pair(const struct manifest *a, const struct manifest *b, const char *path, struct error *e)
 {
     int equal = same(a->tool, b->tool) && same(a->recipe, b->recipe) && same(a->target, b->target) &&
-                same(a->source, b->source) && same(a->output, b->output) && a->parts == b->parts &&
+                same(a->source, b->source) && !strcmp(a->plan_hash, b->plan_hash) && same(a->output, b->output) && a->parts == b->parts &&
                 a->all_files == b->all_files && a->n_source_files == b->n_source_files;
     for (size_t i = 0; equal && i < a->n_source_files; i++)
         equal = same_file(&a->source_files[i], &b->source_files[i]);
-    return equal ? 0 : bad(e, path, "this part is of another conversion than the first: tool, recipe, source or output differ");
+    return equal ? 0 : bad(e, path, "this part is of another conversion than the first: tool, recipe, plan, source or output differ");
 }
 
 /* Puts the parts in their order; each once. */
@@ -118,6 +109,7 @@ static struct manifest *join(struct manifest *const *parts, size_t n, struct err
         manifest_free(m);
         return NULL;
     }
+    memcpy(m->plan_hash, parts[0]->plan_hash, sizeof m->plan_hash);
     m->tool = parts[0]->tool;
     m->recipe = parts[0]->recipe;
     m->target = parts[0]->target;
@@ -173,7 +165,7 @@ int join_manifests(const char *const *paths, size_t n, struct join_result *r, st
     for (size_t i = 0; !rc && i < n; i++) {
         if (!(list[i] = manifest_load(paths[i], e)))
             rc = -1;
-        else if (!list[i]->output || !io_name_is_plain(list[i]->output) || !list[i]->source_files)
+        else if (list[i]->parts < 2 || !list[i]->output || !io_name_is_plain(list[i]->output) || !list[i]->source_files)
             rc = bad(e, paths[i], "this is no manifest of a conversion's part");
     }
     if (!rc)

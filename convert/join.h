@@ -13,9 +13,6 @@ struct join_result {
     uint64_t bytes;
 };
 
-/* Whether a file is the manifest of a part. A file that cannot be read is none. */
-int join_is_part(const char *path);
-
 /* Checks that the n manifests are all parts of one conversion, each once, with the same tool, recipe and source, that every
  * output file lies beside its manifest with its size and header, and writes OUT.manifest.json beside them. The parts' manifests
  * stay. ERR_FORMAT says what does not fit. */

@@ -8,7 +8,7 @@
 
 #include "base/thread.h"
 
-enum { SECONDS = 10 };
+enum { SECONDS = 10, RECORDS = 8192 };
 
 /* Makes one group durable. What is written while this runs belongs to the next group. */
 static int commit(struct keeper *k, struct journal_record *r, size_t n, struct error *e)
@@ -36,6 +36,7 @@ static void commit_pending(struct keeper *k)
     k->pending = NULL;
     k->n = k->room = 0;
     k->pending_bytes = 0;
+    pthread_cond_broadcast(&k->taken);
     pthread_mutex_unlock(&k->lock);
     int rc = n ? commit(k, r, n, &e) : 0;
     free(r);
@@ -43,7 +44,14 @@ static void commit_pending(struct keeper *k)
     if (rc && !k->failed) {
         k->failed = 1;
         k->error = e;
+        pthread_cond_broadcast(&k->taken);
     }
+}
+
+/* Whether what is pending should be made durable now. */
+static int is_full(const struct keeper *k)
+{
+    return k->pending_bytes >= k->every || k->n >= RECORDS;
 }
 
 static void *run(void *context)
@@ -54,8 +62,8 @@ static void *run(void *context)
     clock_gettime(CLOCK_MONOTONIC, &due);
     due.tv_sec += SECONDS;
     while (!k->ending && !k->failed) {
-        int timeout = pthread_cond_timedwait(&k->wake, &k->lock, &due) != 0;
-        if (k->ending || (!timeout && k->pending_bytes < k->every))
+        int timeout = !is_full(k) && pthread_cond_timedwait(&k->wake, &k->lock, &due) != 0;
+        if (k->ending || (!timeout && !is_full(k)))
             continue;
         commit_pending(k);
         clock_gettime(CLOCK_MONOTONIC, &due);
@@ -73,11 +81,13 @@ int keeper_start(struct keeper *k, struct error *e)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&k->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&k->taken, NULL);
     k->bytes_at_start = k->bytes;
     int rc = thread_start(&k->thread, run, k);
     if (rc) {
         pthread_mutex_destroy(&k->lock);
         pthread_cond_destroy(&k->wake);
+        pthread_cond_destroy(&k->taken);
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "cannot start a thread: %s", strerror(rc));
     }
     k->started = 1;
@@ -102,6 +112,8 @@ int keeper_add(struct keeper *k, const struct journal_record *r, size_t n, struc
 {
     int rc = 0;
     pthread_mutex_lock(&k->lock);
+    while (k->bounded && is_full(k) && !k->failed)
+        pthread_cond_wait(&k->taken, &k->lock);
     if (k->failed) {
         if (e)
             *e = k->error;
@@ -113,7 +125,7 @@ int keeper_add(struct keeper *k, const struct journal_record *r, size_t n, struc
         k->n += n;
         for (size_t i = 0; i < n; i++)
             k->pending_bytes += r[i].kind == JOURNAL_UNIT ? r[i].b : 0;
-        if (k->pending_bytes >= k->every)
+        if (is_full(k))
             pthread_cond_signal(&k->wake);
     }
     pthread_mutex_unlock(&k->lock);
@@ -140,5 +152,6 @@ int keeper_stop(struct keeper *k, int with_commit, struct error *e)
     k->started = 0;
     pthread_mutex_destroy(&k->lock);
     pthread_cond_destroy(&k->wake);
+    pthread_cond_destroy(&k->taken);
     return k->failed ? -1 : 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Keeper: makes finished units durable in groups, in a thread of its own: sync of the output files, then one append to the
- * journal. The workers never wait for the disk because of it. */
+ * journal. The workers never wait for the disk because of it,
+ * unless it is told to be bounded. */
 #ifndef PARE_CONVERT_KEEPER_H
 #define PARE_CONVERT_KEEPER_H
 
@@ -14,14 +15,15 @@
 struct keeper {
     struct outputs *outputs;
     struct journal *journal;
-    uint64_t every;      /* bytes of output per group; 10 seconds end a group too */
+    uint64_t every;      /* bytes of output per group; 10 seconds and some thousand records end a group too */
+    int bounded;         /* a group waits for the one before it, so that no more than two are ahead of the disk */
     /* called after a group is durable, in the keeper's thread; may be NULL. -1 with *e ends the run */
     int (*durable)(void *context, const struct journal_record *r, size_t n, struct error *e);
     void *context;
 
     pthread_t thread;
     pthread_mutex_t lock; /* guards all below */
-    pthread_cond_t wake;
+    pthread_cond_t wake, taken;
     struct journal_record *pending;
     size_t n, room;
     uint64_t pending_bytes;

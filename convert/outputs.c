@@ -110,17 +110,15 @@ static int close_one(struct outputs *o, struct error *e)
 }
 
 /* Opens the file if it is closed and keeps it open until release. */
-static struct output_file *acquire(struct outputs *o, size_t tensor, int writing, struct error *e)
+static struct output_file *acquire(struct outputs *o, size_t tensor, struct error *e)
 {
     struct output_file *f = &o->files[o->plan->tensors[tensor].out.file];
     int there = 1;
     pthread_mutex_lock(&o->lock);
     if (f->out.fd < 0)
         there = close_one(o, e) ? -1 : io_out_reopen(&f->out, f->path, o->plan->files[o->plan->tensors[tensor].out.file].bytes, e);
-    if (there == 1) {
+    if (there == 1)
         f->pins++;
-        f->dirty |= writing;
-    }
     pthread_mutex_unlock(&o->lock);
     if (there == 0) {
         error_set(e, ERR_IO, ERROR_NO_OFFSET, "the partial output was removed or changed by somebody else");
@@ -129,33 +127,35 @@ static struct output_file *acquire(struct outputs *o, size_t tensor, int writing
     return there == 1 ? f : NULL;
 }
 
-static void release(struct outputs *o, struct output_file *f)
+/* The mark comes after the write, never before: a sync in between would take it away and not have these bytes. */
+static void release(struct outputs *o, struct output_file *f, int written)
 {
     pthread_mutex_lock(&o->lock);
     f->pins--;
+    f->dirty |= written;
     pthread_mutex_unlock(&o->lock);
 }
 
 int outputs_write(struct outputs *o, size_t tensor, uint64_t at, const void *bytes, size_t n, struct error *e)
 {
-    struct output_file *f = acquire(o, tensor, 1, e);
+    struct output_file *f = acquire(o, tensor, e);
     if (!f)
         return -1;
     at += o->plan->tensors[tensor].out.offset;
     int rc = io_out_write(&f->out, at, bytes, n, e);
     if (!rc)
         io_out_flush(&f->out, at, n);
-    release(o, f);
+    release(o, f, 1);
     return rc;
 }
 
 int outputs_read(struct outputs *o, size_t tensor, uint64_t at, void *bytes, size_t n, struct error *e)
 {
-    struct output_file *f = acquire(o, tensor, 0, e);
+    struct output_file *f = acquire(o, tensor, e);
     if (!f)
         return -1;
     int rc = io_out_read(&f->out, o->plan->tensors[tensor].out.offset + at, bytes, n, e);
-    release(o, f);
+    release(o, f, 0);
     return rc;
 }
 

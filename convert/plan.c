@@ -12,6 +12,7 @@
 #include "convert/consume.h"
 #include "convert/unit.h"
 #include "formats/gguf.h"
+#include "formats/manifest.h"
 
 /* Weights of a unit, unless the rows of one FP8 tile are more. Part of the plan's identity: see unit.h. */
 enum { UNIT_FLOATS = 1 << 20 };
@@ -130,6 +131,20 @@ static int choose_part(struct plan *p, struct error *e)
     return 0;
 }
 
+/* What the source's own manifest takes while it is read (convert/provenance.c): text, tree and entries. */
+static uint64_t manifest_memory(const struct source *s)
+{
+    char *path = NULL;
+    struct io_file f;
+    uint64_t bytes = 0;
+    if (!manifest_find(s->path, s->is_folder, &path, NULL) && path && !io_open(&f, path, NULL)) {
+        bytes = 6 * f.size + s->n_tensors * HASH_TEXT;
+        io_close(&f);
+    }
+    free(path);
+    return bytes;
+}
+
 /* Chooses threads so that everything fits the bound. */
 static int fit_memory(struct plan *p, struct error *e)
 {
@@ -137,8 +152,9 @@ static int fit_memory(struct plan *p, struct error *e)
     struct unit_room room = unit_room(p);
     process_memory(&peak, &now);
     p->worker_bytes = sizeof(float) * (room.floats + room.turned) + room.encoded + room.scratch + THREAD_BYTES;
-    /* what the run itself keeps: hashes of source and output tensors, units done and their hashes */
-    now += p->model->source->n_tensors * 128 + p->n_tensors * 128 + p->n_units * 9 + FIXED_BYTES;
+    /* what the run itself keeps: hashes of source and output tensors, units done and their hashes; at its end the manifest */
+    now += (p->model->source->n_tensors + p->n_tensors) * (128 + sizeof(struct manifest_tensor)) + p->n_units * 9 +
+           manifest_memory(p->model->source) + FIXED_BYTES;
     p->threads = p->options.threads;
     while (p->threads > 1 && now + p->worker_bytes * (uint64_t)p->threads > bound)
         p->threads--;

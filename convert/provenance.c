@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert/identity.h"
+
 char *provenance_path(const struct plan *p, const char *path)
 {
     char *run = plan_run_name(p, path), *name = run ? manifest_path(run, 0) : NULL;
@@ -71,7 +73,10 @@ static struct manifest *make(const struct plan *p, const struct convert_options 
 {
     const struct source *s = p->model->source;
     struct manifest *m = manifest_new(p->file_to - p->file_from, p->n_tensors);
-    int rc = !m || manifest_add_source(m, s->n_files, s->n_tensors) ? -1 : 0;
+    char recipe[RECIPE_TEXT];
+    recipe_text(&p->options.recipe, recipe);
+    int rc = !m || manifest_add_source(m, s->n_files, s->n_tensors) || identity_plan_hash(p, m->plan_hash) ||
+                     !(m->recipe = arena_copy(&m->arena, recipe, strlen(recipe))) ? -1 : 0;
     if (rc)
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");
     for (size_t i = p->file_from; !rc && i < p->file_to; i++) {
@@ -89,7 +94,6 @@ static struct manifest *make(const struct plan *p, const struct convert_options 
     add_source_tensors(m, s, state->source.list);
     m->tool = o->tool;
     m->target = p->target->name;
-    m->recipe = p->options.recipe.name;
     m->source = io_base_name(s->path);
     m->output = io_base_name(o->path);
     m->part = (uint64_t)p->options.part;

@@ -28,6 +28,15 @@ int recipe_from_name(struct recipe *r, const char *name, struct error *e)
     return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown recipe '%s' (F32, F16, BF16, Q8_0, Q4_0)", name);
 }
 
+const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT])
+{
+    size_t n = (size_t)snprintf(out, RECIPE_TEXT, "%s", r->name);
+    for (int role = 0; role < ROLE_COUNT && n < RECIPE_TEXT; role++)
+        if (r->by_role[role])
+            n += (size_t)snprintf(out + n, RECIPE_TEXT - n, " %s=%s", roles[role].name, r->by_role[role]->name);
+    return out;
+}
+
 static int override_one(struct recipe *r, const char *role_text, const struct quant_type *type, struct error *e)
 {
     enum tensor_role role = role_find(role_text);

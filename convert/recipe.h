@@ -18,6 +18,9 @@ struct recipe {
 int recipe_from_name(struct recipe *r, const char *name, struct error *e);
 /* Adds an override "ROLE=TYPE" or "ROLE,ROLE=TYPE". ERR_USAGE for unknown words and for roles that are always F32. */
 int recipe_override(struct recipe *r, const char *text, struct error *e);
+/* "Q4_0 output=Q8_0": the name and all overrides. */
+enum { RECIPE_TEXT = 2048 };
+const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT]);
 /* The i-th name that recipe_from_name knows, or NULL. */
 const char *recipe_name(size_t i);
 

@@ -10,8 +10,9 @@
 #include "base/json.h"
 #include "formats/gguf_split.h"
 
-enum { VERSION = 1, MAX_MANIFEST = 512 << 20 };
+enum { VERSION = 2, MAX_MANIFEST = 512 << 20, FLUSH = 64 << 10 };
 static const char format_name[] = "pare manifest";
+static const char own_hash[] = ",\n\t\"manifest_xxh3_128\":\t\"", own_end[] = "\"\n}\n";
 
 struct manifest *manifest_new(size_t files, size_t tensors)
 {
@@ -67,28 +68,51 @@ static struct json *tensor_json(const struct manifest_tensor *t)
     return o;
 }
 
-/* One line of a list. A tree of the whole would take a dozen times the text: 90,000 source tensors are too many for that. */
-static void add_line(struct buffer *b, struct json *o, int first)
+/* The file is written as it grows: the text of 90,000 source tensors is not held in memory, let alone their tree. */
+struct writer {
+    struct io_out out;
+    struct buffer pending;
+    struct hash *hash; /* of all before its own line */
+    uint64_t at;
+    int failed;
+};
+
+static void flush(struct writer *w, struct error *e)
+{
+    struct buffer *b = &w->pending;
+    if (b->failed && !w->failed)
+        w->failed = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");
+    if (!w->failed && b->size)
+        w->failed = io_out_write(&w->out, w->at, b->data, b->size, e);
+    if (!w->failed && w->hash)
+        hash_add(w->hash, b->data, b->size);
+    w->at += b->size;
+    b->size = 0;
+}
+
+static void add_line(struct writer *w, struct json *o, int first, struct error *e)
 {
     char *text = o ? json_print_line(o) : NULL;
     if (text)
-        buffer_printf(b, "%s\n\t\t%s", first ? "" : ",", text);
+        buffer_printf(&w->pending, "%s\n\t\t%s", first ? "" : ",", text);
     else
-        b->failed = 1;
+        w->pending.failed = 1;
     free(text);
     json_free(o);
+    if (w->pending.size > FLUSH)
+        flush(w, e);
 }
 
-static void add_lists(struct buffer *b, const char *prefix, const struct manifest_file *files, size_t n_files,
-                      const struct manifest_tensor *tensors, size_t n_tensors)
+static void add_lists(struct writer *w, const char *prefix, const struct manifest_file *files, size_t n_files,
+                      const struct manifest_tensor *tensors, size_t n_tensors, struct error *e)
 {
-    buffer_printf(b, ",\n\t\"%sfiles\":\t[", prefix);
+    buffer_printf(&w->pending, ",\n\t\"%sfiles\":\t[", prefix);
     for (size_t i = 0; i < n_files; i++)
-        add_line(b, file_json(&files[i]), i == 0);
-    buffer_printf(b, "\n\t],\n\t\"%stensors\":\t[", prefix);
+        add_line(w, file_json(&files[i]), i == 0, e);
+    buffer_printf(&w->pending, "\n\t],\n\t\"%stensors\":\t[", prefix);
     for (size_t i = 0; i < n_tensors; i++)
-        add_line(b, tensor_json(&tensors[i]), i == 0);
-    buffer_text(b, "\n\t]");
+        add_line(w, tensor_json(&tensors[i]), i == 0, e);
+    buffer_text(&w->pending, "\n\t]");
 }
 
 static void add_text(struct json *o, const char *key, const char *value)
@@ -110,6 +134,7 @@ static void add_head(struct buffer *b, const struct manifest *m)
     add_text(root, "output_folder", m->output_folder);
     add_text(root, "target", m->target);
     add_text(root, "recipe", m->recipe);
+    add_text(root, "plan_xxh3_128", m->plan_hash[0] ? m->plan_hash : NULL);
     if (m->parts > 1) {
         json_add_u64(root, "part", m->part);
         json_add_u64(root, "parts", m->parts);
@@ -124,18 +149,36 @@ static void add_head(struct buffer *b, const struct manifest *m)
     json_free(root);
 }
 
+/* The last line: the hash of all bytes before it. */
+static void add_own_hash(struct writer *w, struct error *e)
+{
+    char hash[HASH_TEXT];
+    flush(w, e);
+    hash_finish(w->hash, hash);
+    w->hash = NULL;
+    buffer_printf(&w->pending, "%s%s%s", own_hash, hash, own_end);
+    flush(w, e);
+}
+
 int manifest_save(const struct manifest *m, const char *path, struct error *e)
 {
-    struct buffer b = {0};
-    add_head(&b, m);
-    add_lists(&b, "", m->files, m->n_files, m->tensors, m->n_tensors);
+    struct writer w = {.hash = hash_new()};
+    if (!w.hash)
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");
+    if (io_out_create(&w.out, path, 0, e)) {
+        hash_free(w.hash);
+        return -1;
+    }
+    add_head(&w.pending, m);
+    add_lists(&w, "", m->files, m->n_files, m->tensors, m->n_tensors, e);
     if (m->source_files)
-        add_lists(&b, "source_", m->source_files, m->n_source_files, m->source_tensors, m->n_source_tensors);
-    buffer_text(&b, "\n}\n");
-    int rc = b.failed ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest")
-                      : io_write_all(path, b.data, b.size, e);
-    buffer_clear(&b);
-    return rc;
+        add_lists(&w, "source_", m->source_files, m->n_source_files, m->source_tensors, m->n_source_tensors, e);
+    add_own_hash(&w, e);
+    buffer_clear(&w.pending);
+    if (!w.failed && !io_out_finish(&w.out, e))
+        return 0;
+    io_out_abandon(&w.out);
+    return -1;
 }
 
 static int bad(struct error *e, const char *what)
@@ -222,7 +265,7 @@ static int load_part(struct manifest *m, const struct json *root, struct error *
     return 0;
 }
 
-static struct manifest *load(const struct json *root, struct error *e)
+static struct manifest *load(const struct json *root, int whole, struct error *e)
 {
     const char *format = json_string(json_get(root, "format"));
     uint64_t version;
@@ -232,6 +275,10 @@ static struct manifest *load(const struct json *root, struct error *e)
     }
     if (version != VERSION) {
         error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "a manifest of a version that is not known");
+        return NULL;
+    }
+    if (!whole) {
+        bad(e, "the manifest was changed or cut: its bytes are not those of its own hash");
         return NULL;
     }
     struct manifest *m = manifest_new(json_count(json_get(root, "files")), json_count(json_get(root, "tensors")));
@@ -246,7 +293,10 @@ static struct manifest *load(const struct json *root, struct error *e)
     m->output = load_text(m, json_get(root, "output"));
     m->source_folder = load_text(m, json_get(root, "source_folder"));
     m->output_folder = load_text(m, json_get(root, "output_folder"));
-    if (!m->tool)
+    const struct json *plan = json_get(root, "plan_xxh3_128");
+    if (plan && load_hash(plan, m->plan_hash))
+        bad(e, "the manifest's hash of the plan is none");
+    else if (!m->tool)
         bad(e, "the manifest does not name the tool that made it");
     else if (!load_part(m, root, e) && !load_lists(m, root, e))
         return m;
@@ -254,14 +304,48 @@ static struct manifest *load(const struct json *root, struct error *e)
     return NULL;
 }
 
+/* 1 when the text ends with the hash of what comes before, 0 when not, -1 when memory is out. */
+static int is_whole(const char *text, size_t n, struct error *e)
+{
+    const size_t end = sizeof own_end - 1, line = sizeof own_hash - 1 + HASH_TEXT - 1 + end;
+    char hash[HASH_TEXT];
+    if (n <= line)
+        return 0;
+    struct hash *h = hash_new();
+    if (!h)
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    hash_add(h, text, n - line);
+    hash_finish(h, hash);
+    text += n - line;
+    return !memcmp(text, own_hash, sizeof own_hash - 1) && !memcmp(text + line - end, own_end, end) &&
+           !memcmp(text + sizeof own_hash - 1, hash, HASH_TEXT - 1);
+}
+
 struct manifest *manifest_load(const char *path, struct error *e)
 {
-    struct json *root = json_parse_file(path, MAX_MANIFEST, e);
-    struct manifest *m = root ? load(root, e) : NULL;
+    char *text;
+    size_t n;
+    if (io_read_all(path, MAX_MANIFEST, &text, &n, e))
+        return NULL;
+    int whole = is_whole(text, n, e);
+    struct json *root = whole < 0 ? NULL : json_parse(text, n, e);
+    free(text);
+    struct manifest *m = root ? load(root, whole, e) : NULL;
     if (!m)
         error_at_file(e, path);
     json_free(root);
     return m;
+}
+
+int manifest_probe(const char *path)
+{
+    char head[256] = "";
+    struct io_file f;
+    if (io_open(&f, path, NULL))
+        return 0;
+    int is = !io_read(&f, 0, head, f.size < sizeof head - 1 ? (size_t)f.size : sizeof head - 1, NULL) && strstr(head, "\"pare manifest\"");
+    io_close(&f);
+    return is;
 }
 
 char *manifest_path(const char *path, int is_folder)

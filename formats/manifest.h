@@ -3,7 +3,8 @@
  * also of what it was made from.
  *
  * Every byte of a file is covered: its header (everything before the tensor data; of a side file the whole file) by one
- * hash, each tensor by one, and padding between tensors is zeros. Hashes are XXH3-128: they find accidents, they do not stop
+ * hash, each tensor by one, and padding between tensors is zeros. The manifest's last line is the hash of its own bytes before
+ * it. Hashes are XXH3-128: they find accidents, they do not stop
  * attackers. File names are plain names in the manifest's folder, never paths. */
 #ifndef PARE_FORMATS_MANIFEST_H
 #define PARE_FORMATS_MANIFEST_H
@@ -38,6 +39,7 @@ struct manifest {
     const char *recipe, *target;
     const char *source, *output;               /* names without their paths */
     const char *source_folder, *output_folder; /* NULL unless asked for */
+    char plan_hash[HASH_TEXT];                 /* of the whole conversion's layout: headers, places, units */
     uint64_t part, parts, all_files;           /* 1 of 1: the whole; files of all parts */
     struct manifest_file *source_files;
     size_t n_source_files;
@@ -60,6 +62,9 @@ void manifest_free(struct manifest *m); /* NULL is allowed */
 int manifest_save(const struct manifest *m, const char *path, struct error *e);
 /* Reads and validates one. NULL with ERR_FORMAT or ERR_IO. */
 struct manifest *manifest_load(const char *path, struct error *e);
+
+/* Whether a file says of itself that it is a manifest; whether it is a good one is manifest_load's business. */
+int manifest_probe(const char *path);
 
 /* malloc'd path of the manifest of `path`: PATH.manifest.json beside a file, PATH/pare.manifest.json in a folder. */
 char *manifest_path(const char *path, int is_folder);

@@ -56,12 +56,12 @@ fails 4 "a folder that does not exist cannot hold the output" "$PARE" convert "$
 is "$(find "$tmp" -name '*.partial' | wc -l)" 0 "no partial file is left anywhere"
 
 # hashes
-cp "$tmp/Q4_0.gguf" "$tmp/flip.gguf"
-sed 's/Q4_0.gguf/flip.gguf/' "$tmp/Q4_0.gguf.manifest.json" >"$tmp/flip.gguf.manifest.json"
-ok "a copy passes with its manifest" "$PARE" check "$tmp/flip.gguf"
-size=$(wc -c <"$tmp/flip.gguf")
-printf '\125' | dd of="$tmp/flip.gguf" bs=1 seek=$((size - 5000)) conv=notrunc 2>/dev/null
-fails 1 "one changed byte is found" "$PARE" check "$tmp/flip.gguf"
+mkdir "$tmp/flip" && cp "$tmp/Q4_0.gguf" "$tmp/Q4_0.gguf.manifest.json" "$tmp/flip"
+flip=$tmp/flip/Q4_0.gguf
+ok "a copy passes with its manifest" "$PARE" check "$flip"
+size=$(wc -c <"$flip")
+printf '\125' | dd of="$flip" bs=1 seek=$((size - 5000)) conv=notrunc 2>/dev/null
+fails 1 "one changed byte is found" "$PARE" check "$flip"
 has "$tmp/stdout" "blk.2.ffn_down_shexp.weight: the tensor's bytes differ" "and the tensor named"
 ok "pare manifest hashes a checkpoint" sh -c "cp -r $nano $tmp/nano && '$PARE' manifest $tmp/nano"
 ok "check uses that manifest" "$PARE" check "$tmp/nano"

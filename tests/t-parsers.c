@@ -8,14 +8,39 @@
 #include "convert/recipe.h"
 #include "formats/manifest.h"
 #include "model/arch.h"
+#include "tests/seal.h"
 #include "tests/tap.h"
 #include "verify/part.h"
 
 /* Each returns 0 when it accepts the file. */
 static int try_manifest(const char *path, struct error *e)
 {
-    struct manifest *m = manifest_load(path, e);
+    size_t n;
+    char *text = read_file(path, &n), *sealed = text ? manifest_sealed(text, &n) : NULL;
+    const char *copy = tmp_path("x.manifest.json");
+    if (sealed)
+        write_file(copy, sealed, n);
+    struct manifest *m = sealed ? manifest_load(copy, e) : NULL;
     manifest_free(m);
+    free(sealed);
+    free(text);
+    return m ? 0 : -1;
+}
+
+/* As it stands: its last line is the hash of other bytes. */
+static int try_changed(const char *path, struct error *e)
+{
+    size_t n;
+    char *text = read_file(path, &n), *sealed = text ? manifest_sealed(text, &n) : NULL, *name = sealed ? strstr(sealed, "nano") : NULL;
+    const char *copy = tmp_path("x.manifest.json");
+    if (name) {
+        name[0] ^= 1;
+        write_file(copy, sealed, n);
+    }
+    struct manifest *m = name ? manifest_load(copy, e) : NULL;
+    manifest_free(m);
+    free(sealed);
+    free(text);
     return m ? 0 : -1;
 }
 
@@ -56,7 +81,10 @@ static const struct {
 } rows[] = {
     {"manifest", "one", try_manifest, 0, NULL},
     {"manifest", "large", try_manifest, 0, NULL},
-    {"manifest", "version-2", try_manifest, ERR_UNSUPPORTED, "version that is not known"},
+    {"manifest", "one", try_changed, ERR_FORMAT, "not those of its own hash"},
+    {"manifest", "plan", try_manifest, 0, NULL},
+    {"manifest", "plan-short", try_manifest, ERR_FORMAT, "hash of the plan is none"},
+    {"manifest", "version-3", try_manifest, ERR_UNSUPPORTED, "version that is not known"},
     {"manifest", "no-tool", try_manifest, ERR_FORMAT, "does not name the tool"},
     {"manifest", "beyond-file", try_manifest, ERR_FORMAT, "ends behind its file"},
     {"manifest", "bytes-2-53", try_manifest, ERR_FORMAT, "ends behind its file"},

@@ -74,4 +74,10 @@ export FAULT_SYNC_DELAY
 for job in new old split consume; do
     holds "$job: %d power cuts of two threads on a disk whose syncs take 2 ms" drive $job states -n $states -x 5000
 done
+FAULT_SYNC_DELAY=1
+FAULT_WRITE_DELAY=2
+export FAULT_WRITE_DELAY
+for job in new split; do
+    holds "$job: %d power cuts where writes are overtaken by syncs" drive $job states -n $states -x 7000
+done
 done_testing

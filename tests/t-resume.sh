@@ -106,7 +106,7 @@ has "$tmp/stderr" "not those of its hash" "by its tensor's hash"
 is "$(ls "$out" | wc -l)" 0 "and nothing is left"
 
 # Ctrl-C, and two at a time
-"$TOOLS/mkcheckpoint" --family v3 --out "$tmp/wide" --sparse --hidden 7168 --experts 32 --moe-inter 2048 --layers 3 >/dev/null
+"$TOOLS/mkcheckpoint" --family v3 --out "$tmp/wide" --sparse --hidden 7168 --experts 16 --moe-inter 2048 --layers 3 >/dev/null
 wide() { "$PARE" convert --no-vocab "$tmp/wide" -o "$out/wide.gguf" -r BF16 -q --sync-every 8M "$@"; }
 "$PARE" convert --no-vocab "$tmp/wide" -o "$out/wide.gguf" -r BF16 -q --sync-every 8M >"$tmp/first" 2>&1 &
 pid=$!

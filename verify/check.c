@@ -267,6 +267,24 @@ static int open_files(struct run *r, const char *folder, char **paths, struct ch
     return 0;
 }
 
+static int lists(const struct manifest *m, const char *name)
+{
+    for (size_t i = 0; i < m->n_files; i++)
+        if (!strcmp(m->files[i].name, name))
+            return 1;
+    return 0;
+}
+
+static int find_unlisted(const struct manifest *m, const struct source *s, struct check_report *report, struct error *e)
+{
+    for (size_t i = 0; m->parts <= 1 && i < s->n_files; i++) {
+        const char *name = io_base_name(s->files[i].path);
+        if (!lists(m, name) && add_finding(report, name, "the manifest does not list this file", e))
+            return -1;
+    }
+    return 0;
+}
+
 static int add_hash_jobs(struct run *r, struct error *e)
 {
     for (size_t i = 0; i < r->manifest->n_files; i++) {
@@ -287,8 +305,7 @@ static int add_hash_jobs(struct run *r, struct error *e)
     return 0;
 }
 
-int check_hashes(const struct manifest *m, const char *folder, int threads, const struct check_hooks *hooks,
-                 struct check_report *report, struct error *e)
+int check_hashes(const struct manifest *m, const struct source *s, const char *folder, int threads, const struct check_hooks *hooks, struct check_report *report, struct error *e)
 {
     struct run r = {.manifest = m, .hooks = hooks};
     char **paths = calloc(m->n_files + 1, sizeof *paths);
@@ -298,7 +315,7 @@ int check_hashes(const struct manifest *m, const char *folder, int threads, cons
         r.files[i].handle = NULL;
     if (!paths || !r.files)
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    else if (!open_files(&r, folder, paths, report, e) && !add_hash_jobs(&r, e)) {
+    else if (!find_unlisted(m, s, report, e) && !open_files(&r, folder, paths, report, e) && !add_hash_jobs(&r, e)) {
         run_jobs(&r, threads, check_range);
         rc = collect(&r, report, e);
     } else {

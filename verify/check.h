@@ -36,9 +36,9 @@ struct check_hooks { /* as stream_hooks: one thread at a time; may be NULL */
  * done (I/O, memory, interrupted). */
 int check_values(const struct model *m, int threads, const struct check_hooks *hooks, struct check_report *r,
                  struct error *e);
-/* `folder` is where the manifest's files lie. A file that is missing, too short or too long is a finding. */
-int check_hashes(const struct manifest *m, const char *folder, int threads, const struct check_hooks *hooks,
-                 struct check_report *r, struct error *e);
+/* `folder` is where the manifest's files lie. A file that is missing, too short or too long is a finding, and so is one of the
+ * source's that the manifest, unless it is a part's, does not list: nothing vouches for it. */
+int check_hashes(const struct manifest *m, const struct source *s, const char *folder, int threads, const struct check_hooks *hooks, struct check_report *r, struct error *e);
 void check_report_clear(struct check_report *r);
 
 #endif

@@ -58,7 +58,7 @@ static int strike_code;
 static const char *roots; /* folder[:folder...]; the first is the one that is recorded */
 static char cwd[PATH_MAX];
 static int log_fd = -1;
-static struct timespec sync_delay;
+static struct timespec sync_delay, write_delay;
 static _Atomic unsigned char fds[MAX_FD];
 static atomic_flag log_busy = ATOMIC_FLAG_INIT;
 static atomic_ulong n_syncs;
@@ -311,6 +311,8 @@ static ssize_t do_write(int fd, const void *buf, size_t n, off_t at, int positio
         after(a);
         return plain;
     }
+    if (write_delay.tv_nsec)
+        nanosleep(&write_delay, NULL);
     lock_log();
     if (!positional)
         at = place_of(fd);
@@ -593,6 +595,7 @@ static void begin(void)
     strike_at = number("FAULT_AT", 1);
     strike_times = number("FAULT_TIMES", 1);
     sync_delay.tv_nsec = (long)number("FAULT_SYNC_DELAY", 0) * 1000000;
+    write_delay.tv_nsec = (long)number("FAULT_WRITE_DELAY", 0) * 1000000;
     if (syscall(SYS_getcwd, cwd, sizeof cwd) < 0)
         cwd[0] = '\0';
     if (log && (log_fd = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) < 0)

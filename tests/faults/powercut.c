@@ -407,6 +407,34 @@ static void build(const char *out, const struct policy *p)
     }
 }
 
+/* ---- room ---- */
+
+/* The most by which the folder's files exceeded those of the beginning, counting bytes that were written and space that was
+ * reserved, not holes. */
+static uint64_t most_used(void)
+{
+    static struct folder f;
+    uint64_t *held = calloc((size_t)n_inodes + 1, sizeof *held), now = 0, begin = 0, most = 0;
+    if (!held)
+        give_up("out of memory");
+    f = base;
+    for (size_t i = 0; i < base.n; i++)
+        begin += held[base.entries[i].inode] = inodes[base.entries[i].inode].size;
+    for (size_t i = 0; i < n_ops; i++) {
+        const struct op *o = &ops[i];
+        if (o->kind == WRITE || o->kind == ALLOCATE)
+            held[o->inode] += o->n;
+        if (is_name_op(o))
+            apply_name(&f, o);
+        now = 0;
+        for (size_t k = 0; k < f.n; k++)
+            now += held[f.entries[k].inode];
+        most = now > begin && now - begin > most ? now - begin : most;
+    }
+    free(held);
+    return most;
+}
+
 /* ---- words ---- */
 
 static void print_op(size_t i)
@@ -431,31 +459,37 @@ static void print_state(const struct policy *p)
 static int usage(void)
 {
     fputs("usage: powercut [-v] [-p POINT] [-d PERCENT] [-n PERCENT] LOG BASE_DIR OUT_DIR SEED\n"
+          "       powercut -u LOG BASE_DIR\n"
           "Writes one state of the disk to OUT_DIR. BASE_DIR: the folder before the run, '-' for an empty one.\n"
           "  -p  cut after POINT operations of the log instead of a random number ('powercut -v' counts them)\n"
           "  -d  keep PERCENT of the data operations that were not synced; with -n nothing is torn\n"
           "  -n  keep PERCENT of the creations, renames and unlinks that were not synced\n"
-          "  -v  say what was kept and what was lost\n", stderr);
+          "  -v  say what was kept and what was lost\n"
+          "  -u  only say how many bytes the folder had more than at the beginning, at most\n", stderr);
     return 2;
 }
 
 int main(int argc, char **argv)
 {
     const char *point = NULL, *data = NULL, *names = NULL;
-    int verbose = 0, c;
-    while ((c = getopt(argc, argv, "vp:d:n:")) != -1) {
-        if (c == 'v')
-            verbose = 1;
+    int verbose = 0, usage_only = 0, c;
+    while ((c = getopt(argc, argv, "uvp:d:n:")) != -1) {
+        if (c == 'v' || c == 'u')
+            *(c == 'v' ? &verbose : &usage_only) = 1;
         else if (c == '?')
             return usage();
         else
             *(c == 'p' ? &point : c == 'd' ? &data : &names) = optarg;
     }
-    if (argc - optind != 4)
+    if (argc - optind != (usage_only ? 2 : 4))
         return usage();
     if (strcmp(argv[optind + 1], "-"))
         read_base(argv[optind + 1]);
     read_log(argv[optind]);
+    if (usage_only) {
+        printf("%" PRIu64 "\n", most_used());
+        return 0;
+    }
     uint64_t seed = rng = strtoull(argv[optind + 3], NULL, 10);
     struct policy p = random_policy(seed);
     if (point && (p.point = strtoull(point, NULL, 10)) > n_ops)

@@ -219,10 +219,10 @@ for name, x in {
 HASH = "0123456789abcdef" * 2
 FILE = {"name": "x.gguf", "bytes": 96, "header_bytes": 64, "header_xxh3_128": HASH}
 TENSOR = {"name": "t", "file": 0, "type": "F32", "shape": [2, 4], "offset": 64, "bytes": 32, "xxh3_128": HASH}
-MANIFEST = {"format": "pare manifest", "version": 1, "tool": "pare 0.1.0", "source": "nano", "recipe": "Q8_0", "files": [FILE], "tensors": [TENSOR]}
+MANIFEST = {"format": "pare manifest", "version": 2, "tool": "pare 0.1.0", "source": "nano", "recipe": "Q8_0", "files": [FILE], "tensors": [TENSOR]}
 for name, x in {
     "one": MANIFEST, "empty": {**MANIFEST, "files": [], "tensors": []}, "no-tool": {k: v for k, v in MANIFEST.items() if k != "tool"},
-    "version-2": {**MANIFEST, "version": 2}, "file-1": {**MANIFEST, "tensors": [{**TENSOR, "file": 1}]},
+    "version-3": {**MANIFEST, "version": 3}, "file-1": {**MANIFEST, "tensors": [{**TENSOR, "file": 1}]},
     "beyond-file": {**MANIFEST, "tensors": [{**TENSOR, "offset": 90}]}, "bytes-2-53": {**MANIFEST, "tensors": [{**TENSOR, "bytes": 2**53 - 1}]},
     "large": {**MANIFEST, "files": [{**FILE, "bytes": 10**15 + 1}]}, "path": {**MANIFEST, "files": [{**FILE, "name": "../x"}]},
     "short-hash": {**MANIFEST, "tensors": [{**TENSOR, "xxh3_128": HASH[1:]}]}, "rank-9": {**MANIFEST, "tensors": [{**TENSOR, "shape": [1] * 9}]},
@@ -232,8 +232,9 @@ for name, x in {
     "part-2": {**MANIFEST, "part": 2, "parts": 3, "all_files": 9}, "part-4": {**MANIFEST, "part": 4, "parts": 3, "all_files": 9},
     "sources-without-files": {**MANIFEST, "files": [], "tensors": [], "source_files": [FILE], "source_tensors": [TENSOR]},
     "twice": {**MANIFEST, "files": [FILE, FILE], "tensors": [TENSOR, TENSOR]},
+    "plan": {**MANIFEST, "plan_xxh3_128": HASH}, "plan-short": {**MANIFEST, "plan_xxh3_128": HASH[1:]},
 }.items():
-    seed("manifest", name, dump(x))
+    seed("manifest", name, dump(x)[:-1])  # the target adds the last line
 
 
 # --- part of a verification

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ * peak FILE COMMAND...: runs a command and writes the most memory that was resident at any time, in bytes, to FILE. Exits as the
+ * command does; 125 when it cannot be run or died by a signal. */
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+    struct rusage usage;
+    int status;
+    if (argc < 3) {
+        fputs("usage: peak FILE COMMAND...\n", stderr);
+        return 125;
+    }
+    pid_t pid = vfork(); /* a forked child would count this process's memory as its own */
+    if (pid == 0) {
+        execvp(argv[2], argv + 2);
+        _exit(125);
+    }
+    FILE *f = fopen(argv[1], "w");
+    if (pid < 0 || wait4(pid, &status, 0, &usage) != pid || !f)
+        return 125;
+    fprintf(f, "%ld\n", usage.ru_maxrss * 1024);
+    return fclose(f) || !WIFEXITED(status) ? 125 : WEXITSTATUS(status);
+}
