@@ -13,7 +13,7 @@ TESTOBJ := $(O)/tests/tap.o $(O)/tests/samples.o
 UNITS   := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/t-*.c))
 FUZZ    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS := $(wildcard tests/t-*.sh)
-TOOLS   := $(O)/tests/tools/mkcheckpoint
+TOOLS   := $(addprefix $(O)/tests/tools/,mkcheckpoint quantize-rows)
 FAULTS  := $(addprefix $(O)/tests/faults/,drive powercut $(if $(SAN),pare,inject.so))
 WRAPPED  = open open64 openat openat64 read pread pread64 write pwrite pwrite64 fsync fdatasync sync_file_range ftruncate \
            ftruncate64 fallocate fallocate64 posix_fadvise posix_fadvise64 rename unlink close stat stat64 lstat lstat64 \
@@ -52,6 +52,8 @@ $(O)/tests/fuzz/engine_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/fuzz.o $(O)/l
 	$(CC) $(FLAGS) -fsanitize=fuzzer $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(O)/tests/tools/mkcheckpoint: $(O)/tests/tools/mkcheckpoint.o $(O)/tests/tools/mkcheckpoint_write.o
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
+$(O)/tests/tools/quantize-rows: $(O)/tests/tools/quantize-rows.o $(O)/libpare.a
+	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(O)/tests/faults/inject.so: tests/faults/inject.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -fopenmp --coverage,$(FLAGS)) $(CFLAGS) -fPIC -shared -fno-builtin -o $@ $<
