@@ -63,6 +63,8 @@ static int run_command(const struct command *c, int argc, char **argv)
         rc = c->run(&o, &e);
     }
     options_clear(&o);
+    if (rc && !e.code) /* whoever forgot to say why: a failure never looks like success */
+        error_set(&e, ERR_IO, ERROR_NO_OFFSET, "failed without giving a reason");
     return rc ? finish(c->table->command, &e) : 0;
 }
 

@@ -31,13 +31,13 @@ static void add_output_tensor(struct manifest *m, const struct plan *p, size_t i
     hash_text(c->high, c->low, mt->hash);
 }
 
-static int add_output_file(struct manifest *m, const struct plan_file *f, const char *path)
+static int add_output_file(struct manifest *m, const struct plan_file *f, const char *path, struct error *e)
 {
     struct manifest_file *mf = &m->files[m->n_files++];
     struct hash *h = hash_new();
     *mf = (struct manifest_file){.name = io_base_name(path), .bytes = f->bytes, .header_bytes = f->header.size};
     if (!h)
-        return -1;
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");
     hash_add(h, f->header.data, f->header.size);
     hash_finish(h, mf->header_hash);
     return 0;
@@ -76,7 +76,7 @@ static struct manifest *make(const struct plan *p, const struct convert_options 
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");
     for (size_t i = p->file_from; !rc && i < p->file_to; i++) {
         const struct plan_file *f = &p->files[i];
-        rc = add_output_file(m, f, out->files[i].path);
+        rc = add_output_file(m, f, out->files[i].path, e);
         for (size_t k = f->first; k < f->first + f->n; k++)
             add_output_tensor(m, p, k, &state->output.list[k]);
     }

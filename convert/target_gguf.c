@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "formats/gguf.h"
+#include "formats/gguf_split.h"
 
 static int choose(struct plan *p, struct gguf_choices *c, struct error *e)
 {
@@ -141,13 +142,7 @@ static int lay_out_all(struct plan *p, struct gguf_meta *meta, struct error *e)
 
 char *target_gguf_file_name(const char *path, size_t i, size_t n)
 {
-    size_t len = strlen(path), room = len + 64;
-    char *name = malloc(room);
-    if (len > 5 && !strcmp(path + len - 5, ".gguf"))
-        len -= 5;
-    if (name)
-        snprintf(name, room, "%.*s-%05zu-of-%05zu.gguf", (int)len, path, i + 1, n);
-    return name;
+    return gguf_split_part(path, i + 1, n);
 }
 
 int target_gguf_build(struct plan *p, struct error *e)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Reader of GGUF v3 (and v2, which differs in nothing that we read), single files and split ones. Every count, length and
  * offset is held against the file's real size before it is used. Big-endian files and version 1 are refused. */
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/gguf.h"
+#include "formats/gguf_split.h"
 
 enum { WINDOW = 1 << 16, MAX_KV = 8192, MAX_ARRAY = 1 << 30, MAX_HEADER = 1 << 29, MAX_SPLITS = 4096 };
 
@@ -299,29 +299,11 @@ static uint64_t split_key(const struct gguf_meta *m, const char *key, uint64_t o
     return gguf_get_u64(gguf_find(m, key), &v) ? otherwise : v;
 }
 
-/* malloc'd name of part `no` (1-based), from the name of any part: prefix-00001-of-00003.gguf. NULL when the name has
- * not that form or memory is out. */
-static char *part_path(const char *path, uint64_t no, uint64_t count)
-{
-    static const char form[] = "-00001-of-00001.gguf";
-    size_t n = strlen(path), tail = sizeof form - 1;
-    if (n <= tail)
-        return NULL;
-    for (size_t i = 0; i < tail; i++) {
-        char want = form[i], is = path[n - tail + i];
-        if (isdigit((unsigned char)want) ? !isdigit((unsigned char)is) : want != is)
-            return NULL;
-    }
-    char *p = malloc(n + 16);
-    if (p)
-        snprintf(p, n + 16, "%.*s-%05" PRIu64 "-of-%05" PRIu64 ".gguf", (int)(n - tail), path, no, count);
-    return p;
-}
-
 /* Opens part `no` of a split file, 1-based, and reads it. */
 static int open_part(struct source *s, uint64_t no, uint64_t count, struct error *e)
 {
-    char *path = part_path(s->path, no, count);
+    char *whole = gguf_split_whole(s->path), *path = whole ? gguf_split_part(whole, no, count) : NULL;
+    free(whole);
     if (!path) {
         error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "a part of %" PRIu64 " whose name does not end in -NNNNN-of-NNNNN.gguf",
                   count);

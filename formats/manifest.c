@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/json.h"
+#include "formats/gguf_split.h"
 
 enum { VERSION = 1, MAX_MANIFEST = 512 << 20 };
 static const char format_name[] = "pare manifest";
@@ -268,27 +269,9 @@ char *manifest_path(const char *path, int is_folder)
     return is_folder ? io_join(path, "pare.manifest.json") : io_append(path, ".manifest.json");
 }
 
-/* malloc'd "m.gguf" of "m-00001-of-00003.gguf", or NULL when the name is not of that form. */
-static char *whole_of_split(const char *path)
-{
-    static const char form[] = "-ddddd-of-ddddd.gguf";
-    size_t n = strlen(path), tail = sizeof form - 1;
-    if (n <= tail)
-        return NULL;
-    for (size_t i = 0; i < tail; i++) {
-        char is = path[n - tail + i];
-        if (form[i] == 'd' ? is < '0' || is > '9' : is != form[i])
-            return NULL;
-    }
-    char *whole = strndup(path, n - tail + sizeof ".gguf" - 1);
-    if (whole)
-        memcpy(whole + n - tail, ".gguf", sizeof ".gguf" - 1);
-    return whole;
-}
-
 int manifest_find(const char *path, int is_folder, char **found, struct error *e)
 {
-    char *whole = is_folder ? NULL : whole_of_split(path);
+    char *whole = is_folder ? NULL : gguf_split_whole(path);
     char *names[2] = {manifest_path(path, is_folder), whole ? manifest_path(whole, 0) : NULL};
     int kind = 0, rc = names[0] ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     *found = NULL;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "formats/gguf_meta.h"
+#include "formats/gguf_split.h"
 
 static int out_of_memory(struct error *e)
 {
@@ -162,7 +163,15 @@ static const struct format *probe(const char *path, struct error *e)
     return found;
 }
 
-struct source *source_open(const char *path, struct error *e)
+/* A name that stands for several files: the whole of a split GGUF becomes its first part. *part is malloc'd or NULL. */
+static int resolve(const char *path, char **part, struct error *e)
+{
+    int kind;
+    *part = NULL;
+    return io_look(path, &kind, e) ? -1 : kind ? 0 : gguf_split_find(path, part, e);
+}
+
+static struct source *open_file(const char *path, struct error *e)
 {
     const struct format *format = probe(path, e);
     struct source *s = format ? calloc(1, sizeof *s) : NULL;
@@ -184,6 +193,14 @@ struct source *source_open(const char *path, struct error *e)
 fail:
     source_close(s);
     return NULL;
+}
+
+struct source *source_open(const char *path, struct error *e)
+{
+    char *part;
+    struct source *s = resolve(path, &part, e) ? NULL : open_file(part ? part : path, e);
+    free(part);
+    return s;
 }
 
 void source_close(struct source *s)

@@ -64,7 +64,7 @@ struct format {
 };
 extern const struct format *const formats[]; /* ends with NULL */
 
-/* Opens and validates PATH: a checkpoint folder, a safetensors file, a GGUF (its first or any split part). Every
+/* Opens and validates PATH: a checkpoint folder, a safetensors file, a GGUF (a split one by any part, or by the whole's name). Every
  * header is parsed, every size checked against the file it names. Returns NULL with ERR_FORMAT, ERR_UNSUPPORTED,
  * ERR_IO or ERR_MEMORY. Reading is thread-safe afterwards. */
 struct source *source_open(const char *path, struct error *e);

@@ -2,40 +2,77 @@
 # SPDX-License-Identifier: MIT
 # Ratios against what a user would run instead, both in this run on this machine. Needs the environment of `make interop`.
 # The slice has V3's real layer shapes; its tensors are made by tests/tools/mkcheckpoint and mean nothing.
+# usage: bench.sh [conversion|kernels]...      all of them by default
 set -eu
 PARE=${PARE:-./pare}
 TOOLS=${TOOLS:-build/tests/tools}
-python=$(sh tests/interop/env.sh)/bin/python
+RUNS=${RUNS:-3}
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/pare-bench.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 
-"$TOOLS/mkcheckpoint" --family v3 --out "$tmp/slice" --hidden 7168 --heads 128 --q-lora 1536 --kv-lora 512 --layers 2 --dense 1 \
-    --inter 18432 --moe-inter 2048 --experts 16 --groups 8 --topk-group 4 --used 8 --mtp 0 --vocab 2048 --shards 3 \
-    --tokenizer tests/data/nano-v3 >"$tmp/made"
-cat "$tmp/made"
-
-# seconds COMMAND...: wall-clock seconds, the file system's writes included
-seconds()
+# The source is on the disk and nowhere else, what was written before is written out.
+forget()
 {
+    for f in "$tmp"/slice/*.safetensors; do
+        dd of="$f" oflag=nocache conv=notrunc,fdatasync count=0 status=none
+    done
     sync
-    start=$(date +%s.%N)
-    "$@" >"$tmp/out" 2>&1 || { cat "$tmp/out" >&2; exit 1; }
-    sync
-    echo "$start $(date +%s.%N)" | awk '{printf "%.2f", $2 - $1}'
 }
 
-printf '%-22s %10s %10s %8s\n' "conversion (median of 3)" "pare s" "llama.cpp" "ratio"
-for type in Q8_0 BF16; do
-    for run in 1 2 3; do
-        rm -f "$tmp"/*.gguf
-        seconds "$PARE" convert "$tmp/slice" -o "$tmp/a.gguf" -r $type -q >>"$tmp/ours-$type"
-        rm -f "$tmp"/*.gguf
-        seconds "$python" tests/interop/convert_reference.py --pre deepseek-v3 "$tmp/slice" "$tmp/b.gguf" $type >>"$tmp/peer-$type"
-        echo >>"$tmp/ours-$type"
-        echo >>"$tmp/peer-$type"
+# seconds COMMAND...: wall-clock seconds from a cold source; what the command leaves to the system to write is not counted
+seconds()
+{
+    rm -f "$tmp"/out.*
+    forget
+    start=$(date +%s.%N)
+    "$@" >"$tmp/said" 2>&1 || { cat "$tmp/said" >&2; exit 1; }
+    echo "$start $(date +%s.%N)" | awk '{printf "%.2f\n", $2 - $1}'
+}
+
+# copy BYTES: reads the source's shards and writes as many bytes as the conversion does, with dd
+copy()
+{
+    at=0
+    for f in "$tmp"/slice/*.safetensors; do
+        dd if="$f" of="$tmp/out.dd" bs=4M oflag=seek_bytes seek=$at conv=notrunc
+        at=$((at + $(stat -c %s "$f")))
     done
-    ours=$(sort -n "$tmp/ours-$type" | sed -n 2p) peer=$(sort -n "$tmp/peer-$type" | sed -n 2p)
-    printf '%-24s %10s %10s %8s\n' "FP8 -> $type" "$ours" "$peer" "$(echo "$ours $peer" | awk '{printf "%.1f", $2 / $1}')"
+    rest=$(($1 > at ? $1 - at : 0))
+    dd if=/dev/zero of="$tmp/out.dd" bs=4M iflag=count_bytes count=$rest oflag=seek_bytes seek=$at conv=notrunc,fsync
+}
+
+median()
+{
+    sort -n "$1" | sed -n "$(((RUNS + 1) / 2))p"
+}
+
+conversion()
+{
+    python=$(sh tests/interop/env.sh)/bin/python
+    "$TOOLS/mkcheckpoint" --family v3 --out "$tmp/slice" --hidden 7168 --heads 128 --q-lora 1536 --kv-lora 512 --layers 2 --dense 1 \
+        --inter 18432 --moe-inter 2048 --experts 16 --groups 8 --topk-group 4 --used 8 --mtp 0 --vocab 2048 --shards 3 \
+        --tokenizer tests/data/nano-v3
+    printf '%-24s %8s %10s %8s %10s %8s\n' "median of $RUNS, source cold" "pare s" "llama.cpp" "ratio" "dd fsync" "of dd"
+    for type in Q8_0 BF16; do
+        bytes=$("$PARE" plan "$tmp/slice" -r $type --json | sed -n 's/.*"total_bytes":[^0-9]*\([0-9]*\).*/\1/p')
+        for run in $(seq "$RUNS"); do
+            seconds "$PARE" convert "$tmp/slice" -o "$tmp/out.gguf" -r $type -q >>"$tmp/ours-$type"
+            seconds copy "$bytes" >>"$tmp/dd-$type"
+            seconds "$python" tests/interop/convert_reference.py --pre deepseek-v3 "$tmp/slice" "$tmp/out.b.gguf" $type \
+                >>"$tmp/peer-$type"
+        done
+        echo "$(median "$tmp/ours-$type") $(median "$tmp/peer-$type") $(median "$tmp/dd-$type")" |
+            awk -v what="FP8 -> $type" '{printf "%-24s %8.2f %10.2f %8.1f %10.2f %7.0f%%\n", what, $1, $2, $2 / $1, $3, 100 * $3 / $1}'
+    done
+}
+
+kernels()
+{
+    build/tests/t-kernels --bench
+    build/tests/t-forward --bench
+}
+
+[ $# -gt 0 ] || set -- conversion kernels
+for part; do
+    $part
 done
-build/tests/t-kernels --bench
-build/tests/t-forward --bench

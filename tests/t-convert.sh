@@ -109,4 +109,13 @@ done
 ok "widths that are no multiple of the block fall back to F16, said in the plan" sh -c \
     "$TOOLS/mkcheckpoint --family v2-lite --out $tmp/odd --moe-inter 80 --tokenizer $nano >/dev/null && '$PARE' plan $tmp/odd"
 has "$tmp/stdout" "F16 instead" "with the reason"
+
+# a split's parts go by the name that was given to -o
+ok "a split conversion" "$PARE" convert "$nano" -o "$tmp/s.gguf" -r Q8_0 --split-max-size 2M -q
+ok "is found by the name of its whole" "$PARE" check "$tmp/s.gguf"
+has "$tmp/stdout" "values and hashes checked" "with its manifest"
+ok "as by a part's" "$PARE" inspect "$tmp/s-00002-of-00004.gguf"
+ok "a second split of that name" "$PARE" convert "$nano" -o "$tmp/s.gguf" -r Q8_0 --split-max-size 4M -q --force
+fails 3 "makes the whole's name ambiguous" "$PARE" inspect "$tmp/s.gguf"
+has "$tmp/stderr" "several splits" "which is said"
 done_testing
