@@ -58,8 +58,8 @@ static void finish(const struct searches *s, const float *x, struct block *b, ui
 
 static void encode(const struct searches *s, const float *x, const float *importance, void *blocks, size_t n)
 {
-    static const struct affine plain = {.len = LEN, .top = TOP, .first = -0.5f, .step = 0.1f, .steps = 15, .absolute = 1},
-                               weighted = {.len = LEN, .top = TOP, .first = -0.9f, .step = 0.05f, .steps = 36};
+    static const struct affine plain = {LEN, TOP, .first = -0.5f, .step = 0.1f, .steps = 15, .absolute = 1};
+    static const struct affine weighted = {LEN, TOP, .first = -0.9f, .step = 0.05f, .steps = 36};
     for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
         struct block b;
         float w[SUPERBLOCK], scale[GROUPS], min[GROUPS];

@@ -97,8 +97,12 @@ static void weigh(const struct searches *search, const float *x, const float *im
 static void encode(const struct searches *search, int bits, const float *x, const float *importance, uint8_t *out,
                    size_t n)
 {
-    const struct affine how = {.len = LEN, .top = bits == 4 ? 15 : 31, .first = importance ? -0.9f : bits == 4 ? -1 : -0.5f,
-                               .step = importance ? 0.05f : 0.1f, .steps = importance ? 36 : bits == 4 ? 20 : 15};
+    struct affine how = {.len = LEN, .top = (1 << bits) - 1, .first = -0.9f, .step = 0.05f, .steps = 36};
+    if (!importance) {
+        how.first = bits == 4 ? -1 : -0.5f;
+        how.step = 0.1f;
+        how.steps = bits == 4 ? 20 : 15;
+    }
     for (size_t at = 0, some; at < n; at += some, x += some * SUPERBLOCK) {
         float w[SEARCH_BATCH], scale[MOST * BLOCKS], min[MOST * BLOCKS], step[MOST * BLOCKS], offset[MOST * BLOCKS];
         uint8_t codes[SEARCH_BATCH];
