@@ -60,6 +60,8 @@ int recipe_override(struct recipe *r, const char *text, struct error *e)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--type '%s' is no ROLE=TYPE", text);
     if (!type || type->gguf_id < 0)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown type '%s'", eq + 1);
+    if (!type->ref.encode)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s can be read, not written", type->name);
     snprintf(list, sizeof list, "%.*s", (int)(eq - text), text);
     for (char *word = list, *comma; word; word = comma) {
         if ((comma = strchr(word, ',')))

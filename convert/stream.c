@@ -114,7 +114,7 @@ static int encode(const struct stream *s, const struct worker *w, const struct u
         } else if (n == 2) {
             x = w->floats + s->plan->tensors[out[0].tensor].weight.cols * u->source.cols;
         }
-        quant_kernels_for(t->type, s->cpu).encode(x, to, (size_t)(out[i].bytes / t->type->block_bytes));
+        quant_kernels_for(t->type, s->cpu).encode(x, NULL, to, (size_t)(out[i].bytes / t->type->block_bytes));
         to += out[i].bytes;
     }
     return 0;

@@ -12,8 +12,9 @@
 #error "blocks are stored little-endian; this code copies them as they are in memory"
 #endif
 
-void f32_encode(const float *x, void *blocks, size_t n)
+void f32_encode(const float *x, const float *importance, void *blocks, size_t n)
 {
+    (void)importance;
     memcpy(blocks, x, n * sizeof *x);
 }
 
@@ -34,8 +35,9 @@ static uint16_t get16(const uint8_t *p)
     return v;
 }
 
-void f16_encode(const float *x, void *blocks, size_t n)
+void f16_encode(const float *x, const float *importance, void *blocks, size_t n)
 {
+    (void)importance;
     for (size_t i = 0; i < n; i++)
         put16((uint8_t *)blocks + 2 * i, f32_to_f16(x[i]));
 }
@@ -46,8 +48,9 @@ void f16_decode(const void *blocks, float *x, size_t n)
         x[i] = f16_to_f32(get16((const uint8_t *)blocks + 2 * i));
 }
 
-void bf16_encode(const float *x, void *blocks, size_t n)
+void bf16_encode(const float *x, const float *importance, void *blocks, size_t n)
 {
+    (void)importance;
     for (size_t i = 0; i < n; i++)
         put16((uint8_t *)blocks + 2 * i, f32_to_bf16(x[i]));
 }
@@ -60,8 +63,9 @@ void bf16_decode(const void *blocks, float *x, size_t n)
 
 /* The one-byte formats differ in their scalar conversion alone. */
 #define ONE_BYTE_TYPE(type, short_name)                                                                               \
-    void type##_encode(const float *x, void *blocks, size_t n)                                                        \
+    void type##_encode(const float *x, const float *importance, void *blocks, size_t n)                               \
     {                                                                                                                 \
+        (void)importance;                                                                                             \
         for (size_t i = 0; i < n; i++)                                                                                \
             ((uint8_t *)blocks)[i] = f32_to_##short_name(x[i]);                                                       \
     }                                                                                                                 \

@@ -5,18 +5,9 @@
 
 #include "quant/types.h"
 
-void f32_encode(const float *x, void *blocks, size_t n);
-void f32_decode(const void *blocks, float *x, size_t n);
-void f16_encode(const float *x, void *blocks, size_t n);
-void f16_decode(const void *blocks, float *x, size_t n);
-void bf16_encode(const float *x, void *blocks, size_t n);
-void bf16_decode(const void *blocks, float *x, size_t n);
-void f8_e4m3_encode(const float *x, void *blocks, size_t n);
-void f8_e4m3_decode(const void *blocks, float *x, size_t n);
-void f8_e5m2_encode(const float *x, void *blocks, size_t n);
-void f8_e5m2_decode(const void *blocks, float *x, size_t n);
-void f8_e8m0_encode(const float *x, void *blocks, size_t n);
-void f8_e8m0_decode(const void *blocks, float *x, size_t n);
+/* The importance plays no part. */
+quant_encode_fn f32_encode, f16_encode, bf16_encode, f8_e4m3_encode, f8_e5m2_encode, f8_e8m0_encode;
+quant_decode_fn f32_decode, f16_decode, bf16_decode, f8_e4m3_decode, f8_e5m2_decode, f8_e8m0_decode;
 
 quant_simd_fn float_types_f16_simd, float_types_bf16_simd;
 

@@ -24,8 +24,9 @@ static int round_half_away(float v)
     return t + (rest >= 0.5f) - (rest <= -0.5f);
 }
 
-void q8_0_encode(const float *x, void *blocks, size_t n)
+void q8_0_encode(const float *x, const float *importance, void *blocks, size_t n)
 {
+    (void)importance;
     for (size_t i = 0; i < n; i++, x += LEN) {
         struct block b;
         float amax = 0;

@@ -6,15 +6,50 @@
 #include <strings.h>
 
 #include "quant/float_types.h"
-#include "quant/q4_0.h"
+#include "quant/fp4.h"
+#include "quant/iq.h"
+#include "quant/iq4.h"
+#include "quant/legacy.h"
+#include "quant/low_bits.h"
+#include "quant/q2_k.h"
+#include "quant/q3_k.h"
+#include "quant/q4_k.h"
+#include "quant/q6_k.h"
 #include "quant/q8_0.h"
+
+/* Largest scale that F16 takes. Where a search may step past the largest weight, only half of the range is given away. */
+#define SCALE 65504.0f
 
 const struct quant_type quant_types[] = {
     {"F32", 0, 1, 4, QT_FLOAT, FLT_MAX, {f32_encode, f32_decode}, NULL},
     {"F16", 1, 1, 2, QT_FLOAT, 65504.0f, {f16_encode, f16_decode}, float_types_f16_simd},
     {"BF16", 30, 1, 2, QT_FLOAT, 0x1.fep127f, {bf16_encode, bf16_decode}, float_types_bf16_simd},
-    {"Q8_0", 8, 32, 34, 0, 65504.0f * 127, {q8_0_encode, q8_0_decode}, q8_0_simd},
-    {"Q4_0", 2, 32, 18, 0, 65504.0f * 8, {q4_0_encode, q4_0_decode}, NULL},
+    {"Q8_0", 8, 32, 34, 0, SCALE * 127, {q8_0_encode, q8_0_decode}, q8_0_simd},
+    {"Q4_0", 2, 32, 18, 0, SCALE * 7, {q4_0_encode, q4_0_decode}, NULL},
+    {"Q4_1", 3, 32, 20, 0, SCALE / 2, {q4_1_encode, q4_1_decode}, NULL},
+    {"Q5_0", 6, 32, 22, 0, SCALE * 15, {q5_0_encode, q5_0_decode}, NULL},
+    {"Q5_1", 7, 32, 24, 0, SCALE / 2, {q5_1_encode, q5_1_decode}, NULL},
+    {"Q2_K", 10, 256, 84, 0, SCALE * 15 / 2, {q2_k_encode, q2_k_decode}, NULL},
+    {"Q3_K", 11, 256, 110, 0, SCALE * 31 * 3 / 2, {q3_k_encode, q3_k_decode}, NULL},
+    {"Q4_K", 12, 256, 144, 0, SCALE * 63 / 2, {q4_k_encode, q4_k_decode}, NULL},
+    {"Q5_K", 13, 256, 176, 0, SCALE * 63 / 2, {q5_k_encode, q5_k_decode}, NULL},
+    {"Q6_K", 14, 256, 210, 0, SCALE * 127 * 31 / 2, {q6_k_encode, q6_k_decode}, NULL},
+    {"IQ4_NL", 20, 32, 18, 0, SCALE * 113 / 2, {iq4_nl_encode, iq4_nl_decode}, NULL},
+    {"IQ4_XS", 23, 256, 136, 0, SCALE * 31 * 113 / 2, {iq4_xs_encode, iq4_xs_decode}, NULL},
+    {"MXFP4", 39, 32, 17, 0, FLT_MAX, {mxfp4_encode, mxfp4_decode}, NULL},
+    {"NVFP4", 40, 64, 36, 0, 448.0f * 6, {nvfp4_encode, nvfp4_decode}, NULL},
+    /* read only */
+    {"IQ1_S", 19, 256, 50, 0, SCALE, {NULL, iq1_s_decode}, NULL},
+    {"IQ1_M", 29, 256, 56, 0, SCALE, {NULL, iq1_m_decode}, NULL},
+    {"IQ2_XXS", 16, 256, 66, 0, SCALE, {NULL, iq2_xxs_decode}, NULL},
+    {"IQ2_XS", 17, 256, 74, 0, SCALE, {NULL, iq2_xs_decode}, NULL},
+    {"IQ2_S", 22, 256, 82, 0, SCALE, {NULL, iq2_s_decode}, NULL},
+    {"IQ3_XXS", 18, 256, 98, 0, SCALE, {NULL, iq3_xxs_decode}, NULL},
+    {"IQ3_S", 21, 256, 110, 0, SCALE, {NULL, iq3_s_decode}, NULL},
+    {"TQ1_0", 34, 256, 54, 0, SCALE, {NULL, tq1_0_decode}, NULL},
+    {"TQ2_0", 35, 256, 66, 0, SCALE, {NULL, tq2_0_decode}, NULL},
+    {"Q1_0", 41, 128, 18, 0, SCALE, {NULL, q1_0_decode}, NULL},
+    {"Q2_0", 42, 64, 18, 0, SCALE, {NULL, q2_0_decode}, NULL},
     /* stored next to one scale per tile, or being such a scale */
     {"F8_E4M3", -1, 1, 1, QT_FLOAT | QT_TILED, 448.0f, {f8_e4m3_encode, f8_e4m3_decode}, NULL},
     {"F8_E5M2", -1, 1, 1, QT_FLOAT | QT_TILED, 57344.0f, {f8_e5m2_encode, f8_e5m2_decode}, NULL},

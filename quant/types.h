@@ -9,12 +9,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The kernels of a type, over n consecutive blocks. Blocks are packed; x holds n * block_len floats. x must be finite and
- * within the type's max_abs for encode. No alignment is asked for; nothing is allocated; thread-safe. Encoding is
- * deterministic and the same on every instruction set. encode NULL: the type is read, never written. */
+/* The kernels of a type, over n consecutive blocks. Blocks are packed; x holds n * block_len floats. No alignment is asked
+ * for; nothing is allocated; thread-safe. */
+
+/* x must be finite and within the type's max_abs. Deterministic and the same on every instruction set.
+ *   importance  one weight per float of x, finite and not negative: the blocks are then one row of a matrix, because some
+ *               types weigh by the mean square of the row. NULL: none, and the blocks may be of any number of rows. */
+typedef void quant_encode_fn(const float *x, const float *importance, void *blocks, size_t n);
+typedef void quant_decode_fn(const void *blocks, float *x, size_t n);
+
 struct quant_kernels {
-    void (*encode)(const float *x, void *blocks, size_t n);
-    void (*decode)(const void *blocks, float *x, size_t n);
+    quant_encode_fn *encode; /* NULL: the type is read, never written */
+    quant_decode_fn *decode;
 };
 
 /* Replaces entries of *k by variants that these CPU features allow (base/cpu.h). */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "quant/q4_0.h"
+#include "quant/legacy.h"
 #include "quant/q8_0.h"
 #include "tests/tap.h"
 
@@ -90,9 +90,9 @@ int main(void)
         uint8_t block[34];
         for (int j = 0; j < 32; j++)
             x[j] = rows[i].x(j);
-        q8_0_encode(x, block, 1);
+        q8_0_encode(x, NULL, block, 1);
         ok(is_hex(block, 34, rows[i].q8_0, "Q8_0"), "Q8_0 of %s: the golden 34 bytes", rows[i].title);
-        q4_0_encode(x, block, 1);
+        q4_0_encode(x, NULL, block, 1);
         ok(is_hex(block, 18, rows[i].q4_0, "Q4_0"), "Q4_0 of %s: the golden 18 bytes", rows[i].title);
     }
     float y[32];
@@ -109,7 +109,7 @@ int main(void)
         uint8_t block[34];
         for (int k = 0; k < 32; k++)
             x[k] = tenths(k);
-        q8_0_encode(x, block, 1);
+        q8_0_encode(x, NULL, block, 1);
         q8_0_decode(block, y, 1);
         d = x[j] - y[j];
         worst = d > worst ? d : -d > worst ? -d : worst;

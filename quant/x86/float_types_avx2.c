@@ -8,14 +8,15 @@
 #include "quant/float_types.h"
 #include "quant/x86/float_types_x86.h"
 
-void f16_encode_avx2(const float *x, void *blocks, size_t n)
+void f16_encode_avx2(const float *x, const float *importance, void *blocks, size_t n)
 {
+    (void)importance;
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
         __m128i h = _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         _mm_storeu_si128((__m128i *)((uint8_t *)blocks + 2 * i), h);
     }
-    f16_encode(x + i, (uint8_t *)blocks + 2 * i, n - i);
+    f16_encode(x + i, NULL, (uint8_t *)blocks + 2 * i, n - i);
 }
 
 void f16_decode_avx2(const void *blocks, float *x, size_t n)
@@ -33,8 +34,9 @@ void f16_decode_avx2(const void *blocks, float *x, size_t n)
     f16_decode((const uint8_t *)blocks + 2 * i, x + i, n - i);
 }
 
-void bf16_encode_avx2(const float *x, void *blocks, size_t n)
+void bf16_encode_avx2(const float *x, const float *importance, void *blocks, size_t n)
 {
+    (void)importance;
     const __m256i one = _mm256_set1_epi32(1), bias = _mm256_set1_epi32(0x7fff);
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
@@ -44,7 +46,7 @@ void bf16_encode_avx2(const float *x, void *blocks, size_t n)
         __m128i h = _mm_packus_epi32(_mm256_castsi256_si128(u), _mm256_extracti128_si256(u, 1));
         _mm_storeu_si128((__m128i *)((uint8_t *)blocks + 2 * i), h);
     }
-    bf16_encode(x + i, (uint8_t *)blocks + 2 * i, n - i);
+    bf16_encode(x + i, NULL, (uint8_t *)blocks + 2 * i, n - i);
 }
 
 void bf16_decode_avx2(const void *blocks, float *x, size_t n)

@@ -3,11 +3,9 @@
 #ifndef PARE_QUANT_X86_FLOAT_TYPES_X86_H
 #define PARE_QUANT_X86_FLOAT_TYPES_X86_H
 
-#include <stddef.h>
+#include "quant/types.h"
 
-void f16_encode_avx2(const float *x, void *blocks, size_t n);
-void f16_decode_avx2(const void *blocks, float *x, size_t n);
-void bf16_encode_avx2(const float *x, void *blocks, size_t n);
-void bf16_decode_avx2(const void *blocks, float *x, size_t n);
+quant_encode_fn f16_encode_avx2, bf16_encode_avx2;
+quant_decode_fn f16_decode_avx2, bf16_decode_avx2;
 
 #endif

@@ -28,8 +28,9 @@ static __m256i round_half_away(__m256 v)
     return _mm256_add_epi32(_mm256_sub_epi32(t, up), down);
 }
 
-void q8_0_encode_avx2(const float *x, void *blocks, size_t n)
+void q8_0_encode_avx2(const float *x, const float *importance, void *blocks, size_t n)
 {
+    (void)importance;
     const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     uint8_t *out = blocks;

@@ -3,9 +3,9 @@
 #ifndef PARE_QUANT_X86_Q8_0_X86_H
 #define PARE_QUANT_X86_Q8_0_X86_H
 
-#include <stddef.h>
+#include "quant/types.h"
 
-void q8_0_encode_avx2(const float *x, void *blocks, size_t n);
-void q8_0_decode_avx2(const void *blocks, float *x, size_t n);
+quant_encode_fn q8_0_encode_avx2;
+quant_decode_fn q8_0_decode_avx2;
 
 #endif

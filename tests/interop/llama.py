@@ -79,16 +79,19 @@ def _check_declarations():
 _check_declarations()
 
 
-def quantize(rows, type_name):
-    """Bytes of F32 rows [n][cols] in a ggml type, without an importance matrix."""
+def quantize(rows, type_name, importance=None):
+    """Bytes of F32 rows [n][cols] in a ggml type, with an importance for each of the columns or without."""
     t, rows = type_id(type_name), np.ascontiguousarray(rows, dtype=np.float32)
     n, cols = rows.shape
     traits = lib.ggml_get_type_traits(t)
-    if cols % traits.blck_size or lib.ggml_quantize_requires_imatrix(t):
+    if cols % traits.blck_size or (importance is None and lib.ggml_quantize_requires_imatrix(t)):
         raise ValueError(f"{type_name} cannot take rows of {cols} without an importance matrix")
+    if importance is not None:
+        importance = np.ascontiguousarray(importance, dtype=np.float32)
+    weights = ffi.NULL if importance is None else ffi.cast("float *", importance.ctypes.data)
     out = np.empty(n * (cols // traits.blck_size) * traits.type_size, dtype=np.uint8)
     written = lib.ggml_quantize_chunk(t, ffi.cast("float *", rows.ctypes.data), ffi.cast("void *", out.ctypes.data),
-                                      0, n, cols, ffi.NULL)
+                                      0, n, cols, weights)
     if written != out.nbytes:
         raise RuntimeError(f"ggml wrote {written} bytes, not {out.nbytes}")
     return out.tobytes()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Files that llama.cpp's llama-quantize made: pare reads their values, and its KL divergence is the one computed here from
-logits of transformers with the weights that the gguf package decodes."""
+"""Files that llama.cpp's llama-quantize made, built from its sources: pare reads their values, and its KL divergence is the
+one computed here from logits of transformers with the weights that the gguf package decodes. pare's encoders make the
+same blocks of every tensor of its mixtures."""
 import json
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from reference_logits import Reference, checkpoint_weights, gguf_weights
 
 CTX, BOS, N_CHUNKS = 512, 0, 2
 NANO = common.fixture("nano-v3")
-# Whole files of one type: the mixtures come with the K-quants.
+# Between them every type that we write, but NVFP4, which llama-quantize does not offer
+MIXTURES = ("Q2_K", "Q3_K_S", "Q3_K_M", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "MXFP4_MOE")
+# Whole files of one type
 PURE = ("--pure", "--token-embedding-type", "q8_0", "--output-tensor-type", "q8_0")
 
 
@@ -57,6 +60,32 @@ def check(quantize, source, base, kind, work):
         tap.run(f"{kind}: our own file has the same values as llama-quantize's", [common.PARE, "diff", mine, out])
 
 
+def same_blocks(source, theirs, kind):
+    """Every tensor that llama-quantize encoded, encoded by us from the F32 file it read."""
+    wrong, types = [], set()
+    for name, tensor in theirs.tensors.items():
+        if (held := tensor.tensor_type.name) == "F32":
+            continue
+        rows, cols = source.rows(name), int(tensor.shape[0])
+        argv = [common.TOOLS / "quantize-rows", held, str(cols)]
+        done = subprocess.run(argv, input=rows.tobytes(), capture_output=True, check=False)
+        types.add(held)
+        wrong += [] if done.stdout == tensor.data.tobytes() else [f"{name}, {held}"]
+    tap.ok(types and not wrong, f"{kind}: our encoders make llama-quantize's blocks ({', '.join(sorted(types))})", "\n".join(wrong))
+
+
+def check_mixture(quantize, f32, kind, work):
+    out, ids = work / f"{kind}.gguf", NANO / "golden" / "tokens.bin"
+    if not tap.run(f"llama-quantize makes {kind}", [quantize, f32, out, kind, "1"]):
+        return
+    tap.run(f"{kind}: pare inspect reads it", [common.PARE, "inspect", out])
+    differ = subprocess.run([common.PARE, "diff", f32, out], capture_output=True, text=True, check=False)
+    tap.ok(differ.returncode == 1 and "tensors differ" in differ.stdout, f"{kind}: pare diff compares it with the F32 file", differ.stderr)
+    found = report(f32, out, "--tokens", ids, "--chunks", 1)
+    tap.ok(0 < found.get("kld", {}).get("mean", -1) < 1, f"{kind}: its KL divergence is between 0 and 1")
+    same_blocks(common.Gguf(f32), common.Gguf(out), kind)
+
+
 with common.workdir() as tmp:
     env = str(Path(sys.executable).parent.parent)
     built = subprocess.run(["sh", Path(__file__).with_name("llama_quantize.sh"), env], capture_output=True, text=True, check=False)
@@ -65,4 +94,6 @@ with common.workdir() as tmp:
         if common.convert(NANO, f32, "F32"):
             for kind in ("Q4_0", "Q8_0"):
                 check(built.stdout.strip(), f32, Reference(NANO, checkpoint_weights(NANO)), kind, Path(tmp))
+            for kind in MIXTURES:
+                check_mixture(built.stdout.strip(), f32, kind, Path(tmp))
 tap.done()

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT
+ * IQ4_NL and IQ4_XS, scalar: the definition. */
+#include "quant/iq4.h"
+
+#include <string.h>
+
+#include "quant/floats.h"
+#include "quant/search.h"
+
+enum { XS_BLOCKS = SUPERBLOCK / IQ4_LEN };
+struct nl {
+    uint16_t d;
+    uint8_t q[IQ4_LEN / 2];
+};
+struct xs {
+    uint16_t d, scales_h;
+    uint8_t scales_l[XS_BLOCKS / 2], q[SUPERBLOCK / 2];
+};
+_Static_assert(sizeof(struct nl) == 18, "an IQ4_NL block has 18 bytes");
+_Static_assert(sizeof(struct xs) == 136, "an IQ4_XS block has 136 bytes");
+
+const float iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+const float iq4_middles[15] = {-115.5f, -93.5f, -74, -57,  -42,   -28.5f, -16, -4.5f,
+                               7,       19,     31.5f, 45.5f, 61, 79,     101};
+
+/* The weights of `units` blocks or superblocks of `len`. */
+static void weigh(const struct searches *s, size_t len, const float *x, const float *importance, size_t units, float *w)
+{
+    for (size_t i = 0, at = 0; i < units; i++, at += len) {
+        if (importance)
+            s->weigh(x + at, importance + at, len, sum_of_squares(x + at, len) * (2.0f / (float)len), w + at);
+        else
+            for (size_t j = at; j < at + len; j++)
+                w[j] = x[j] * x[j];
+    }
+}
+
+static void pack(const uint8_t *codes, uint8_t *q)
+{
+    for (int j = 0; j < IQ4_LEN / 2; j++)
+        q[j] = (uint8_t)(codes[j] | codes[j + IQ4_LEN / 2] << 4);
+}
+
+static float inverse_of(float d)
+{
+    return d != 0 ? 1 / d : 0;
+}
+
+static void nl_encode(const struct searches *s, const float *x, const float *importance, void *blocks, size_t n)
+{
+    enum { MOST = SEARCH_BATCH / IQ4_LEN };
+    float w[SEARCH_BATCH], scale[MOST], inverse[MOST];
+    uint8_t codes[SEARCH_BATCH], *out = blocks;
+    for (size_t at = 0, some; at < n; at += some, x += some * IQ4_LEN) {
+        some = n - at < MOST ? n - at : MOST;
+        weigh(s, IQ4_LEN, x, importance ? importance + at * IQ4_LEN : NULL, some, w);
+        s->iq4_scale(x, w, some, scale);
+        for (size_t i = 0; i < some; i++)
+            inverse[i] = inverse_of(scale[i]);
+        s->iq4_codes(x, inverse, some, codes);
+        for (size_t i = 0; i < some; i++, out += sizeof(struct nl)) {
+            struct nl b = {.d = scale_to_f16(scale[i])};
+            pack(codes + i * IQ4_LEN, b.q);
+            memcpy(out, &b, sizeof b);
+        }
+    }
+}
+
+/* D and the block scales of a superblock; inverse gets 1 / (D * (s - 32)). */
+static void choose_scales(const float *scale, struct xs *b, float *inverse)
+{
+    float d = 0, amax = 0;
+    for (int i = 0; i < XS_BLOCKS; i++)
+        if (fabsf(scale[i]) > amax) {
+            amax = fabsf(scale[i]);
+            d = scale[i];
+        }
+    d = -d / 32;
+    b->d = scale_to_f16(d);
+    float id = inverse_of(d);
+    for (int i = 0; i < XS_BLOCKS; i++) {
+        int l = clamped(nearest(id * scale[i]), -32, 31), stored = l + 32;
+        inverse[i] = inverse_of(d * (float)l);
+        b->scales_l[i / 2] |= (uint8_t)((stored & 15) << 4 * (i % 2));
+        b->scales_h |= (uint16_t)(stored >> 4 << 2 * i);
+    }
+}
+
+static void xs_encode(const struct searches *s, const float *x, const float *importance, void *blocks, size_t n)
+{
+    enum { MOST = SEARCH_BATCH / SUPERBLOCK };
+    float w[SEARCH_BATCH], scale[MOST * XS_BLOCKS], inverse[MOST * XS_BLOCKS];
+    uint8_t codes[SEARCH_BATCH], *out = blocks;
+    for (size_t at = 0, some; at < n; at += some, x += some * SUPERBLOCK) {
+        struct xs b[MOST] = {0};
+        some = n - at < MOST ? n - at : MOST;
+        weigh(s, SUPERBLOCK, x, importance ? importance + at * SUPERBLOCK : NULL, some, w);
+        s->iq4_scale(x, w, some * XS_BLOCKS, scale);
+        for (size_t i = 0; i < some; i++)
+            choose_scales(scale + i * XS_BLOCKS, &b[i], inverse + i * XS_BLOCKS);
+        s->iq4_codes(x, inverse, some * XS_BLOCKS, codes);
+        for (size_t i = 0; i < some * XS_BLOCKS; i++)
+            pack(codes + i * IQ4_LEN, b[i / XS_BLOCKS].q + i % XS_BLOCKS * (IQ4_LEN / 2));
+        memcpy(out, b, some * sizeof *b);
+        out += some * sizeof *b;
+    }
+}
+
+void iq4_nl_encode(const float *x, const float *importance, void *blocks, size_t n)
+{
+    nl_encode(&searches_scalar, x, importance, blocks, n);
+}
+
+void iq4_xs_encode(const float *x, const float *importance, void *blocks, size_t n)
+{
+    xs_encode(&searches_scalar, x, importance, blocks, n);
+}
+
+static void unpack(const uint8_t *q, float d, float *x)
+{
+    for (int j = 0; j < IQ4_LEN / 2; j++) {
+        x[j] = d * iq4_values[q[j] & 15];
+        x[j + IQ4_LEN / 2] = d * iq4_values[q[j] >> 4];
+    }
+}
+
+void iq4_nl_decode(const void *blocks, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++, x += IQ4_LEN) {
+        struct nl b;
+        memcpy(&b, (const uint8_t *)blocks + i * sizeof b, sizeof b);
+        unpack(b.q, f16_to_f32(b.d), x);
+    }
+}
+
+void iq4_xs_decode(const void *blocks, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct xs b;
+        memcpy(&b, (const uint8_t *)blocks + i * sizeof b, sizeof b);
+        float d = f16_to_f32(b.d);
+        for (int k = 0; k < XS_BLOCKS; k++, x += IQ4_LEN) {
+            int s = (b.scales_l[k / 2] >> 4 * (k % 2) & 15) | (b.scales_h >> 2 * k & 3) << 4;
+            unpack(b.q + k * (IQ4_LEN / 2), d * (float)(s - 32), x);
+        }
+    }
+}

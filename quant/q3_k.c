@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ * Q3_K, scalar: the definition. */
+#include "quant/q3_k.h"
+
+#include <string.h>
+
+#include "quant/floats.h"
+#include "quant/search.h"
+
+enum { LEN = 16, GROUPS = SUPERBLOCK / LEN, HALF = 4, SCALE_HALF = 32 };
+struct block {
+    uint8_t hmask[SUPERBLOCK / 8], qs[SUPERBLOCK / 4], scales[12];
+    uint16_t d;
+};
+_Static_assert(sizeof(struct block) == 110, "a Q3_K block has 110 bytes");
+
+static void put_scales(const uint8_t *s, uint8_t *scales)
+{
+    memset(scales, 0, 12);
+    for (int g = 0; g < GROUPS; g++) {
+        scales[g % 8] |= (uint8_t)((s[g] & 15) << g / 8 * 4);
+        scales[8 + g % 4] |= (uint8_t)(s[g] >> 4 << g / 4 * 2);
+    }
+}
+
+static int get_scale(const uint8_t *scales, int g)
+{
+    return (scales[g % 8] >> g / 8 * 4 & 15) | (scales[8 + g % 4] >> g / 4 * 2 & 3) << 4;
+}
+
+/* s in thirty-seconds of the scale of largest magnitude, which becomes -32. */
+static uint16_t in_thirtyseconds(const float *scale, uint8_t *s)
+{
+    float v = 0;
+    for (int g = 0; g < GROUPS; g++)
+        v = fabsf(scale[g]) > fabsf(v) ? scale[g] : v;
+    memset(s, 0, GROUPS);
+    if (v == 0)
+        return 0;
+    float inverse = -SCALE_HALF / v;
+    for (int g = 0; g < GROUPS; g++)
+        s[g] = (uint8_t)(clamped((int8_t)nearest(inverse * scale[g]), -SCALE_HALF, SCALE_HALF - 1) + SCALE_HALF);
+    return scale_to_f16(1 / inverse);
+}
+
+static void finish(const struct searches *search, const float *x, struct block *b, uint8_t *codes)
+{
+    static const float no_offset[GROUPS];
+    float step[GROUPS], d = f16_to_f32(b->d);
+    for (int g = 0; g < GROUPS; g++)
+        step[g] = d * (float)(get_scale(b->scales, g) - SCALE_HALF);
+    search->requantize(LEN, -HALF, HALF - 1, x, step, no_offset, GROUPS, codes);
+    memset(b->hmask, 0, sizeof b->hmask);
+    for (int j = 0; j < SUPERBLOCK; j++)
+        b->hmask[j % 32] |= (uint8_t)((codes[j] >> 2) << j / 32);
+    for (int i = 0; i < SUPERBLOCK / 4; i++) {
+        const uint8_t *c = codes + i / 32 * 128 + i % 32;
+        b->qs[i] = (uint8_t)((c[0] & 3) | (c[32] & 3) << 2 | (c[64] & 3) << 4 | (c[96] & 3) << 6);
+    }
+}
+
+static void encode(const struct searches *search, const float *x, const float *importance, void *blocks, size_t n)
+{
+    for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
+        struct block b;
+        float w[SUPERBLOCK], group_weights[GROUPS], scale[GROUPS];
+        uint8_t codes[SUPERBLOCK], s[GROUPS];
+        if (importance) {
+            float sigma2 = 2 * sum_of_squares(x, SUPERBLOCK) / SUPERBLOCK;
+            search->weigh(x, importance + i * SUPERBLOCK, SUPERBLOCK, sigma2, w);
+            sums_of_blocks(LEN, w, GROUPS, group_weights);
+            search->symmetric(LEN, HALF, x, w, GROUPS, scale, codes);
+            float d;
+            search->symmetric(GROUPS, SCALE_HALF, scale, group_weights, 1, &d, s);
+            b.d = scale_to_f16(d);
+        } else {
+            search->descend(LEN, HALF, x, GROUPS, scale, codes);
+            b.d = in_thirtyseconds(scale, s);
+        }
+        put_scales(s, b.scales);
+        finish(search, x, &b, codes);
+        memcpy((uint8_t *)blocks + i * sizeof b, &b, sizeof b);
+    }
+}
+
+void q3_k_encode(const float *x, const float *importance, void *blocks, size_t n)
+{
+    encode(&searches_scalar, x, importance, blocks, n);
+}
+
+void q3_k_decode(const void *blocks, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
+        struct block b;
+        memcpy(&b, (const uint8_t *)blocks + i * sizeof b, sizeof b);
+        float d = f16_to_f32(b.d);
+        for (int j = 0; j < SUPERBLOCK; j++) {
+            int low = b.qs[j / 128 * 32 + j % 32] >> j % 128 / 32 * 2 & 3, high = b.hmask[j % 32] >> j / 32 & 1;
+            float step = d * (float)(get_scale(b.scales, j / LEN) - SCALE_HALF);
+            x[j] = step * (float)(low + 4 * high - HALF);
+        }
+    }
+}

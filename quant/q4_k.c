@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT
+ * Q4_K and Q5_K, scalar: the definition. */
+#include "quant/q4_k.h"
+
+#include <string.h>
+
+#include "quant/floats.h"
+#include "quant/search.h"
+
+enum { LEN = 32, BLOCKS = SUPERBLOCK / LEN, SCALE_TOP = 63, MOST = SEARCH_BATCH / SUPERBLOCK };
+
+/* What both types begin with. */
+struct head {
+    uint16_t d, dmin;
+    uint8_t scales[12];
+};
+enum { Q4_BYTES = sizeof(struct head) + SUPERBLOCK / 2, Q5_BYTES = Q4_BYTES + SUPERBLOCK / 8 };
+_Static_assert(Q4_BYTES == 144 && Q5_BYTES == 176, "a Q4_K block has 144 bytes, a Q5_K block 176");
+
+static void put_scales(const uint8_t *s, const uint8_t *m, uint8_t *scales)
+{
+    for (int b = 0; b < 4; b++) {
+        scales[b] = (uint8_t)(s[b] | s[b + 4] >> 4 << 6);
+        scales[b + 4] = (uint8_t)(m[b] | m[b + 4] >> 4 << 6);
+        scales[b + 8] = (uint8_t)((s[b + 4] & 15) | (m[b + 4] & 15) << 4);
+    }
+}
+
+static void get_scales(const uint8_t *scales, uint8_t *s, uint8_t *m)
+{
+    for (int b = 0; b < 4; b++) {
+        s[b] = scales[b] & 63;
+        m[b] = scales[b + 4] & 63;
+        s[b + 4] = (uint8_t)((scales[b + 8] & 15) | scales[b] >> 6 << 4);
+        m[b + 4] = (uint8_t)(scales[b + 8] >> 4 | scales[b + 4] >> 6 << 4);
+    }
+}
+
+/* The unit and the 6-bit codes for the scales, or for the mins, of all blocks: in 63rds of the largest. */
+static uint16_t in_sixtythirds(const float *value, uint8_t *codes)
+{
+    float max = 0;
+    for (int b = 0; b < BLOCKS; b++)
+        max = value[b] > max ? value[b] : max;
+    float inverse = max > 0 ? SCALE_TOP / max : 0;
+    for (int b = 0; b < BLOCKS; b++) {
+        uint8_t code = (uint8_t)nearest(inverse * value[b]);
+        codes[b] = code < SCALE_TOP ? code : SCALE_TOP;
+    }
+    return scale_to_f16(max / SCALE_TOP);
+}
+
+static void choose_scales(const float *scale, const float *min, const float *weights, struct head *h, float *step,
+                          float *offset)
+{
+    uint8_t s[BLOCKS], m[BLOCKS];
+    float block_weights[BLOCKS];
+    if (weights) {
+        sums_of_blocks(LEN, weights, BLOCKS, block_weights);
+        h->d = scale_to_f16(search_positive(BLOCKS, SCALE_TOP, scale, block_weights, s));
+        h->dmin = scale_to_f16(search_positive(BLOCKS, SCALE_TOP, min, block_weights, m));
+    } else {
+        h->d = in_sixtythirds(scale, s);
+        h->dmin = in_sixtythirds(min, m);
+    }
+    put_scales(s, m, h->scales);
+    get_scales(h->scales, s, m); /* a code beyond 63, from a negative scale, is cut as it is stored */
+    for (int b = 0; b < BLOCKS; b++) {
+        step[b] = f16_to_f32(h->d) * (float)s[b];
+        offset[b] = f16_to_f32(h->dmin) * (float)m[b];
+    }
+}
+
+static uint8_t *put_codes(const uint8_t *codes, int bits, uint8_t *out)
+{
+    if (bits == 5) {
+        memset(out, 0, SUPERBLOCK / 8);
+        for (int j = 0; j < SUPERBLOCK; j++)
+            out[j % 32] |= (uint8_t)(codes[j] >> 4 << j / 32);
+        out += SUPERBLOCK / 8;
+    }
+    for (int i = 0; i < SUPERBLOCK / 2; i++) {
+        const uint8_t *c = codes + i / 32 * 64 + i % 32;
+        out[i] = (uint8_t)((c[0] & 15) | c[32] << 4);
+    }
+    return out + SUPERBLOCK / 2;
+}
+
+static void weigh(const struct searches *search, const float *x, const float *importance, size_t n, float *w)
+{
+    if (!importance)
+        search->weigh_by_size(LEN, x, n * BLOCKS, w);
+    for (size_t i = 0, at = 0; importance && i < n; i++, at += SUPERBLOCK)
+        search->weigh(x + at, importance + at, SUPERBLOCK, 2 * sum_of_squares(x + at, SUPERBLOCK) / SUPERBLOCK, w + at);
+}
+
+static void encode(const struct searches *search, int bits, const float *x, const float *importance, uint8_t *out,
+                   size_t n)
+{
+    struct affine how = {.len = LEN, .top = (1 << bits) - 1, .first = -0.9f, .step = 0.05f, .steps = 36};
+    if (!importance) {
+        how.first = bits == 4 ? -1 : -0.5f;
+        how.step = 0.1f;
+        how.steps = bits == 4 ? 20 : 15;
+    }
+    for (size_t at = 0, some; at < n; at += some, x += some * SUPERBLOCK) {
+        float w[SEARCH_BATCH], scale[MOST * BLOCKS], min[MOST * BLOCKS], step[MOST * BLOCKS], offset[MOST * BLOCKS];
+        uint8_t codes[SEARCH_BATCH];
+        struct head h[MOST];
+        some = n - at < MOST ? n - at : MOST;
+        weigh(search, x, importance ? importance + at * SUPERBLOCK : NULL, some, w);
+        search->affine(&how, x, w, some * BLOCKS, scale, min, codes);
+        for (size_t i = 0, b = 0; i < some; i++, b += BLOCKS)
+            choose_scales(scale + b, min + b, importance ? w + i * SUPERBLOCK : NULL, &h[i], step + b, offset + b);
+        search->requantize(LEN, 0, how.top, x, step, offset, some * BLOCKS, codes);
+        for (size_t i = 0; i < some; i++) {
+            memcpy(out, &h[i], sizeof h[i]);
+            out = put_codes(codes + i * SUPERBLOCK, bits, out + sizeof h[i]);
+        }
+    }
+}
+
+void q4_k_encode(const float *x, const float *importance, void *blocks, size_t n)
+{
+    encode(&searches_scalar, 4, x, importance, blocks, n);
+}
+
+void q5_k_encode(const float *x, const float *importance, void *blocks, size_t n)
+{
+    encode(&searches_scalar, 5, x, importance, blocks, n);
+}
+
+static void decode(int bits, const uint8_t *in, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++, in += bits == 4 ? Q4_BYTES : Q5_BYTES) {
+        struct head h;
+        uint8_t s[BLOCKS], m[BLOCKS];
+        const uint8_t *qh = in + sizeof h, *qs = bits == 4 ? qh : qh + SUPERBLOCK / 8;
+        memcpy(&h, in, sizeof h);
+        get_scales(h.scales, s, m);
+        for (int b = 0; b < BLOCKS; b++) {
+            float step = f16_to_f32(h.d) * (float)s[b], offset = f16_to_f32(h.dmin) * (float)m[b];
+            for (int l = 0; l < LEN; l++) {
+                int code = qs[b / 2 * LEN + l] >> b % 2 * 4 & 15;
+                code |= bits == 5 ? (qh[l] >> b & 1) << 4 : 0;
+                *x++ = step * (float)code - offset;
+            }
+        }
+    }
+}
+
+void q4_k_decode(const void *blocks, float *x, size_t n)
+{
+    decode(4, blocks, x, n);
+}
+
+void q5_k_decode(const void *blocks, float *x, size_t n)
+{
+    decode(5, blocks, x, n);
+}
