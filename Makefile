@@ -14,7 +14,7 @@ UNITS   := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/t-*.c))
 FUZZ    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS := $(wildcard tests/t-*.sh)
 TOOLS   := $(addprefix $(O)/tests/tools/,mkcheckpoint peak)
-FAULTS  := $(addprefix $(O)/tests/faults/,drive powercut $(if $(SAN),pare,inject.so))
+FAULTS  := $(addprefix $(O)/tests/faults/,drive powercut flips $(if $(SAN),pare,inject.so))
 WRAPPED  = open open64 openat openat64 read pread pread64 write pwrite pwrite64 fsync fdatasync sync_file_range ftruncate \
            ftruncate64 fallocate fallocate64 posix_fadvise posix_fadvise64 rename unlink close stat stat64 lstat lstat64 \
            fstat fstat64 flock malloc calloc realloc posix_memalign aligned_alloc strdup strndup pthread_create main
@@ -80,7 +80,7 @@ fuzz:            ## search for bad inputs with clang's libFuzzer: make fuzz T=gg
 
 soak: $(PARE) $(TOOLS) $(FAULTS)  ## every fault, kill and power cut; SAN=address,undefined also proves that nothing leaks
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools FAULTS=all VERBOSE=1 KILLS=$(or $(KILLS),200) \
-	    KILL_SIZE=$(or $(KILL_SIZE),2000) tests/run.sh tests/t-faults.sh tests/t-kills.sh tests/t-powercut.sh
+	    KILL_SIZE=$(or $(KILL_SIZE),2000) tests/run.sh tests/t-faults.sh tests/t-kills.sh tests/t-powercut.sh tests/t-flips.sh
 
 demo: $(PARE)    ## the main job on the checkpoint in tests/data
 	@PARE=./$(PARE) docs/demo.sh
