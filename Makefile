@@ -26,7 +26,7 @@ CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 SECONDS  = 60
 LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
-.PHONY: all test fuzz soak demo interop bench deps packages install uninstall clean help
+.PHONY: all test fuzz soak same-bytes demo interop bench deps packages install uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -82,6 +82,9 @@ soak: $(PARE) $(TOOLS) $(FAULTS)  ## every fault, kill and power cut; SAN=addres
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools FAULTS=all VERBOSE=1 KILLS=$(or $(KILLS),200) \
 	    KILL_SIZE=$(or $(KILL_SIZE),2000) tests/run.sh tests/t-faults.sh tests/t-kills.sh tests/t-powercut.sh tests/t-flips.sh
 
+same-bytes:      ## equal bytes from two compilers, -O0 and -O3, every instruction set, number of threads and memory bound
+	@tests/run.sh tests/same-bytes.sh
+
 demo: $(PARE)    ## the main job on the checkpoint in tests/data
 	@PARE=./$(PARE) docs/demo.sh
 
@@ -106,4 +109,4 @@ uninstall:
 clean:           ## remove everything that was built
 	rm -rf build build-* pare
 help:            ## this list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
