@@ -14,7 +14,7 @@ UNITS   := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/t-*.c))
 FUZZ    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS := $(wildcard tests/t-*.sh)
 TOOLS   := $(addprefix $(O)/tests/tools/,mkcheckpoint peak quantize-rows)
-FAULTS  := $(addprefix $(O)/tests/faults/,drive powercut $(if $(SAN),pare,inject.so))
+FAULTS  := $(addprefix $(O)/tests/faults/,drive powercut flips $(if $(SAN),pare,inject.so))
 WRAPPED  = open open64 openat openat64 read pread pread64 write pwrite pwrite64 fsync fdatasync sync_file_range ftruncate \
            ftruncate64 fallocate fallocate64 posix_fadvise posix_fadvise64 rename unlink close stat stat64 lstat lstat64 \
            fstat fstat64 flock malloc calloc realloc posix_memalign aligned_alloc strdup strndup pthread_create main
@@ -26,7 +26,7 @@ CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 SECONDS  = 60
 LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
-.PHONY: all test fuzz soak demo interop bench deps packages install uninstall clean help
+.PHONY: all test fuzz soak same-bytes demo interop bench deps packages install uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -82,7 +82,10 @@ fuzz:            ## search for bad inputs with clang's libFuzzer: make fuzz T=gg
 
 soak: $(PARE) $(TOOLS) $(FAULTS)  ## every fault, kill and power cut; SAN=address,undefined also proves that nothing leaks
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools FAULTS=all VERBOSE=1 KILLS=$(or $(KILLS),200) \
-	    KILL_SIZE=$(or $(KILL_SIZE),2000) tests/run.sh tests/t-faults.sh tests/t-kills.sh tests/t-powercut.sh
+	    KILL_SIZE=$(or $(KILL_SIZE),2000) tests/run.sh tests/t-faults.sh tests/t-kills.sh tests/t-powercut.sh tests/t-flips.sh
+
+same-bytes:      ## equal bytes from two compilers, -O0 and -O3, every instruction set, number of threads and memory bound
+	@tests/run.sh tests/same-bytes.sh
 
 demo: $(PARE)    ## the main job on the checkpoint in tests/data
 	@PARE=./$(PARE) docs/demo.sh
@@ -108,4 +111,4 @@ uninstall:
 clean:           ## remove everything that was built
 	rm -rf build build-* pare
 help:            ## this list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12

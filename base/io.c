@@ -221,12 +221,12 @@ void io_will_need(const struct io_file *f, uint64_t at, uint64_t n)
 int io_unchanged(const struct io_file *f, struct error *e)
 {
     struct stat st;
-    int fd = acquire(f, e);
-    if (fd < 0)
-        return -1;
-    int rc = fstat(fd, &st) ? io_error(e, "stat", f->path, ERROR_NO_OFFSET) : check_same(f, &st, e);
-    release(f);
-    return rc;
+    if (!stat(f->handle->path, &st))
+        return check_same(f, &st, e);
+    if (errno != ENOENT)
+        return io_error(e, "stat", f->path, ERROR_NO_OFFSET);
+    error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the file was removed while it was in use");
+    return error_at_file(e, f->path);
 }
 
 void io_close(struct io_file *f)

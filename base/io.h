@@ -33,7 +33,8 @@ int io_read(const struct io_file *f, uint64_t at, void *buf, size_t n, struct er
 /* Tells the system that these bytes are about to be read, so that the disk works ahead. Never fails. Thread-safe. */
 void io_will_need(const struct io_file *f, uint64_t at, uint64_t n);
 
-/* 0 when size and modification time are still what they were when f was opened, else -1 with ERR_FORMAT. Thread-safe. */
+/* 0 when the name still leads to the same file, with the size and modification time that it had when f was opened, else -1 with
+ * ERR_FORMAT. Thread-safe. */
 int io_unchanged(const struct io_file *f, struct error *e);
 
 /* Safe on a closed or zeroed f. */

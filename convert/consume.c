@@ -182,6 +182,7 @@ static int remove_shard(struct consumer *c, size_t i, struct error *e)
              io_sync_folder(f->path, e) ? -1 : 0;
     free(stand_in);
     if (!rc) {
+        c->gone[i] = 1;
         c->removed++;
         c->freed += f->size;
     }
@@ -192,8 +193,9 @@ int consumer_init(struct consumer *c, const struct plan *p, const unsigned char 
 {
     uint64_t *all = count_units(p, NULL);
     int rc = 0;
-    *c = (struct consumer){.plan = p, .units_left = count_units(p, done), .done = malloc(p->n_units + 1)};
-    if (!all || !c->units_left || !c->done)
+    *c = (struct consumer){.plan = p, .units_left = count_units(p, done), .done = malloc(p->n_units + 1),
+                           .gone = calloc(p->model->source->n_files + 1, 1)};
+    if (!all || !c->units_left || !c->done || !c->gone)
         rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     else
         memcpy(c->done, done, p->n_units);
@@ -208,8 +210,8 @@ void consumer_clear(struct consumer *c)
 {
     free(c->units_left);
     free(c->done);
-    c->units_left = NULL;
-    c->done = NULL;
+    free(c->gone);
+    *c = (struct consumer){.plan = c->plan};
 }
 
 int consumer_durable(void *consumer, const struct journal_record *r, size_t n, struct error *e)

@@ -24,6 +24,7 @@ uint64_t consume_losses(const struct plan *p, const char **first);
 
 struct consumer {
     const struct plan *plan;
+    unsigned char *gone;  /* per source file: this run removed it */
     uint64_t *units_left; /* per source file: units that read from it and are not durable yet */
     unsigned char *done;  /* a unit that was found damaged and made again becomes durable twice, and counts once */
     uint64_t removed, freed;

@@ -281,6 +281,26 @@ static int find_earlier(struct run *r, struct error *e)
     return found;
 }
 
+/* Whether the source is what it was when the run was planned; shards that this run consumed aside. The keeper asks before it
+ * records anything: a later run, with the old file put back, would trust bytes that were read from the changed one. */
+static int sources_unchanged(void *run, struct error *e)
+{
+    const struct run *r = run;
+    const struct source *s = r->plan->model->source;
+    for (size_t i = 0; i < s->n_files; i++) {
+        int gone = s->files[i].readable < s->files[i].size || (r->consumer.gone && r->consumer.gone[i]);
+        if (!gone && io_unchanged(&s->files[i], e))
+            return -1;
+    }
+    return 0;
+}
+
+static int after_record(void *run, const struct journal_record *records, size_t n, struct error *e)
+{
+    struct run *r = run;
+    return r->plan->options.consume ? consumer_durable(&r->consumer, records, n, e) : 0;
+}
+
 static int start(struct run *r, struct error *e)
 {
     struct journal_record record = journal_start_record();
@@ -296,22 +316,8 @@ static int start(struct run *r, struct error *e)
     if (r->plan->options.consume && consumer_init(&r->consumer, r->plan, r->state.done, e))
         return -1;
     r->keeper = (struct keeper){.outputs = &r->outputs, .journal = &r->journal, .every = r->plan->options.sync_every,
-                                .bytes = r->bytes_done, .units = r->units_done};
-    if (r->plan->options.consume) {
-        r->keeper.durable = consumer_durable;
-        r->keeper.bounded = 1;
-        r->keeper.context = &r->consumer;
-    }
-    return 0;
-}
-
-static int sources_unchanged(const struct plan *p, struct error *e)
-{
-    for (size_t i = 0; i < p->model->source->n_files; i++) {
-        const struct io_file *f = &p->model->source->files[i];
-        if (f->readable == f->size && (!p->options.consume || io_kind(f->path)) && io_unchanged(f, e))
-            return -1;
-    }
+                                .bounded = r->plan->options.consume, .before = sources_unchanged, .durable = after_record,
+                                .context = r, .bytes = r->bytes_done, .units = r->units_done};
     return 0;
 }
 
@@ -321,8 +327,6 @@ static int work(struct run *r, struct error *e)
     if (keeper_start(&r->keeper, e))
         return -1;
     int rc = stream_run(r->plan, &r->outputs, &r->keeper, &r->state, r->hooks, &why);
-    if (!rc)
-        rc = sources_unchanged(r->plan, &why);
     /* of bad input nothing more is kept; any other end keeps what is done */
     int keep = !rc || (why.code != ERR_FORMAT && why.code != ERR_UNSUPPORTED);
     if (keeper_stop(&r->keeper, keep, &later) && !rc) {

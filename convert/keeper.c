@@ -20,7 +20,7 @@ static int commit(struct keeper *k, struct journal_record *r, size_t n, struct e
             units++;
         }
     r[n] = (struct journal_record){JOURNAL_PROGRESS, (uint64_t)time(NULL), bytes, units, k->bytes_at_start};
-    if (outputs_sync(k->outputs, e) || journal_append(k->journal, r, n + 1, e))
+    if (outputs_sync(k->outputs, e) || (k->before && k->before(k->context, e)) || journal_append(k->journal, r, n + 1, e))
         return -1;
     k->bytes = bytes;
     k->units = units;

@@ -17,7 +17,8 @@ struct keeper {
     struct journal *journal;
     uint64_t every;      /* bytes of output per group; 10 seconds and some thousand records end a group too */
     int bounded;         /* a group waits for the one before it, so that no more than two are ahead of the disk */
-    /* called after a group is durable, in the keeper's thread; may be NULL. -1 with *e ends the run */
+    /* called before a group is recorded and after it is durable, in the keeper's thread; may be NULL. -1 with *e ends the run */
+    int (*before)(void *context, struct error *e);
     int (*durable)(void *context, const struct journal_record *r, size_t n, struct error *e);
     void *context;
 

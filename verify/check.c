@@ -12,11 +12,13 @@
 #include "verify/hashing.h"
 
 enum { CHUNK_FLOATS = 1 << 19 };
+#define HEADER SIZE_MAX /* in place of a tensor's number */
+#define PADDING (SIZE_MAX - 1)
 
 struct job {
     struct weight weight; /* value jobs */
     uint64_t slab;
-    size_t file, tensor; /* hash jobs; tensor SIZE_MAX: the header */
+    size_t file, tensor; /* hash jobs; tensor: a number, HEADER or PADDING */
     uint64_t bytes;      /* for the progress */
     char *verdict;       /* malloc'd text of a finding, or NULL */
 };
@@ -25,6 +27,7 @@ struct run {
     const struct model *model;
     const struct manifest *manifest;
     struct io_file *files; /* of the manifest */
+    const struct manifest_tensor **placed; /* its tensors by file and offset */
     struct job *jobs;
     size_t n, room;
     uint64_t done, total;
@@ -46,7 +49,7 @@ static struct job *add_job(struct run *r, struct error *e)
         r->room = room;
     }
     struct job *j = &r->jobs[r->n++];
-    *j = (struct job){.tensor = SIZE_MAX};
+    *j = (struct job){.tensor = HEADER};
     return j;
 }
 
@@ -139,14 +142,57 @@ static int check_matrix(const struct run *r, struct job *j, struct error *e)
     return rc && verdict(j, e) ? -1 : 0;
 }
 
+/* 0 when all bytes from .. to are zeros, 1 and the place of one that is not, or -1. */
+static int find_byte(const struct io_file *f, uint64_t *from, uint64_t to, struct error *e)
+{
+    uint8_t bytes[4096];
+    for (uint64_t at = *from; at < to;) {
+        size_t n = to - at < sizeof bytes ? (size_t)(to - at) : sizeof bytes;
+        if (io_read(f, at, bytes, n, e))
+            return -1;
+        for (size_t i = 0; i < n; i++)
+            if (bytes[i]) {
+                *from = at + i;
+                return 1;
+            }
+        at += n;
+    }
+    return 0;
+}
+
+/* What no hash covers: from the header to the first tensor, between tensors, behind the last. */
+static int check_padding(const struct run *r, struct job *j, struct error *e)
+{
+    const struct io_file *f = &r->files[j->file];
+    const struct manifest *m = r->manifest;
+    uint64_t end = m->files[j->file].header_bytes;
+    char text[96];
+    for (size_t i = 0; i <= m->n_tensors; i++) {
+        const struct manifest_tensor *t = i < m->n_tensors ? r->placed[i] : NULL;
+        if (t && t->file != j->file)
+            continue;
+        int found = find_byte(f, &end, t ? t->offset : m->files[j->file].bytes, e);
+        if (found < 0)
+            return verdict(j, e);
+        if (found) {
+            snprintf(text, sizeof text, "the byte at %" PRIu64 " lies in padding and is not zero", end);
+            return say(j, text, e);
+        }
+        end = t && t->offset + t->bytes > end ? t->offset + t->bytes : end;
+    }
+    return 0;
+}
+
 static int check_range(const struct run *r, struct job *j, struct error *e)
 {
     const struct manifest_file *f = &r->manifest->files[j->file];
-    int header = j->tensor == SIZE_MAX;
+    int header = j->tensor == HEADER;
     char got[HASH_TEXT];
-    const struct manifest_tensor *t = header ? NULL : &r->manifest->tensors[j->tensor];
     if (!r->files[j->file].handle)
         return 0; /* its own finding already */
+    if (j->tensor == PADDING)
+        return check_padding(r, j, e);
+    const struct manifest_tensor *t = header ? NULL : &r->manifest->tensors[j->tensor];
     if (hash_range(&r->files[j->file], header ? 0 : t->offset, header ? f->header_bytes : t->bytes, got, e))
         return verdict(j, e);
     if (!strcmp(got, header ? f->header_hash : t->hash))
@@ -189,8 +235,8 @@ static void job_name(const struct run *r, const struct job *j, char *out, size_t
 {
     char name[TENSOR_NAME];
     if (r->manifest) {
-        const char *s = j->tensor == SIZE_MAX ? r->manifest->files[j->file].name
-                                              : r->manifest->tensors[j->tensor].name;
+        const char *s = j->tensor >= PADDING ? r->manifest->files[j->file].name
+                                             : r->manifest->tensors[j->tensor].name;
         snprintf(out, size, "%s", s);
         return;
     }
@@ -285,6 +331,30 @@ static int find_unlisted(const struct manifest *m, const struct source *s, struc
     return 0;
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const struct manifest_tensor *x = *(const struct manifest_tensor *const *)a, *y = *(const struct manifest_tensor *const *)b;
+    return x->file != y->file ? (x->file < y->file ? -1 : 1) : x->offset != y->offset ? (x->offset < y->offset ? -1 : 1) : 0;
+}
+
+static int add_padding_jobs(struct run *r, struct error *e)
+{
+    size_t n = r->manifest->n_tensors;
+    if (!(r->placed = malloc((n + 1) * sizeof *r->placed)))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    for (size_t i = 0; i < n; i++)
+        r->placed[i] = &r->manifest->tensors[i];
+    qsort(r->placed, n, sizeof *r->placed, by_place);
+    for (size_t i = 0; i < r->manifest->n_files; i++) {
+        struct job *j = add_job(r, e);
+        if (!j)
+            return -1;
+        j->file = i;
+        j->tensor = PADDING;
+    }
+    return 0;
+}
+
 static int add_hash_jobs(struct run *r, struct error *e)
 {
     for (size_t i = 0; i < r->manifest->n_files; i++) {
@@ -315,7 +385,8 @@ int check_hashes(const struct manifest *m, const struct source *s, const char *f
         r.files[i].handle = NULL;
     if (!paths || !r.files)
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    else if (!find_unlisted(m, s, report, e) && !open_files(&r, folder, paths, report, e) && !add_hash_jobs(&r, e)) {
+    else if (!find_unlisted(m, s, report, e) && !open_files(&r, folder, paths, report, e) && !add_hash_jobs(&r, e) &&
+             !add_padding_jobs(&r, e)) {
         run_jobs(&r, threads, check_range);
         rc = collect(&r, report, e);
     } else {
@@ -326,6 +397,7 @@ int check_hashes(const struct manifest *m, const struct source *s, const char *f
         free(paths[i]);
     }
     free(r.files);
+    free(r.placed);
     free(paths);
     return rc;
 }

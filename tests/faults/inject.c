@@ -36,7 +36,7 @@
 enum call { OPEN, READ, WRITE, SYNC, TRUNCATE, RENAME, UNLINK, CLOSE, STAT, LOCK, HINT, ALLOC, THREAD, N_CALLS };
 static const char *const call_names[N_CALLS] = {"open",  "read", "write", "sync", "truncate", "rename", "unlink",
                                                 "close", "stat", "lock",  "hint", "alloc",    "thread"};
-enum action { PASS, FAIL, SHORT, FULL, TORN, KILL, KILL_AFTER };
+enum action { PASS, FAIL, SHORT, FULL, TORN, KILL, KILL_AFTER, STOP };
 static const struct {
     const char *name;
     enum action action;
@@ -46,6 +46,7 @@ static const struct {
     {"ENOMEM", FAIL, ENOMEM}, {"EAGAIN", FAIL, EAGAIN}, {"ENOLCK", FAIL, ENOLCK}, {"EACCES", FAIL, EACCES},
     {"EMFILE", FAIL, EMFILE}, {"short", SHORT, 0},      {"full", FULL, ENOSPC},   {"torn", TORN, 0},
     {"kill", KILL, 0},        {"kill-after", KILL_AFTER, 0},
+    {"stop", STOP, 0},
 };
 
 enum { MAX_FD = 4096, OURS = 1, RECORDED = 2 };
@@ -114,6 +115,10 @@ static enum action judge(enum call c)
     atomic_fetch_add(&struck, 1);
     if (strike_action == FULL) /* a disk takes a part of what no longer fits, then nothing */
         return n == strike_at && c == WRITE ? SHORT : FAIL;
+    if (strike_action == STOP) {
+        kill(getpid(), SIGSTOP);
+        return PASS;
+    }
     return strike_action;
 }
 

@@ -237,6 +237,27 @@ for name, x in {
     seed("manifest", name, dump(x)[:-1])  # the target adds the last line
 
 
+# --- journal; the target puts the hashes right
+def journal(records=(), identity='{"tool":"pare 0.1.0","recipe":"Q8_0"}', version=1, length=None, tail=b""):
+    text = identity.encode()
+    head = b"PAREJRNL" + struct.pack("<IIQQQ", version, len(text) if length is None else length, 5, 2**20, 0)
+    return head + text + b"".join(struct.pack("<II5Q", kind, zero, *values, 0) for kind, zero, *values in records) + tail
+
+
+START, UNIT, OUTPUT = (1, 0, 77, 1764000000, 0x74736f68, 0), (2, 0, 3, 2**18, 99, 0), (3, 0, 1, 98, 97, 0)
+SOURCE, PROGRESS, LOST = (4, 0, 1, 96, 95, 0), (5, 0, 1764000001, 2**18, 1, 0), (0xff, 0, 0, 0, 0, 0)
+for name, x in {
+    "begun": journal(), "started": journal([START]), "all-kinds": journal([START, UNIT, OUTPUT, SOURCE, PROGRESS]),
+    "torn": journal([START, UNIT], tail=b"\2\0\0\0\0\0\0\0\1"), "damaged-between": journal([START, LOST, UNIT, PROGRESS]),
+    "damaged-tail": journal([START, UNIT, LOST, LOST]), "no-zero": journal([START, (2, 1, 3, 4, 5, 0)]), "unknown-kind": journal([START, (9, 0, 1, 2, 3, 4)]),
+    "unit-2-64": journal([(2, 0, 2**64 - 1, 2**64 - 1, 0, 0)]), "version-2": journal([START], version=2), "identity-list": journal([START], "[]"),
+    "identity-bad": journal([START], "{"), "identity-2-32": journal([START], length=2**32 - 1), "identity-long": journal([START], length=200),
+    "identity-empty": journal([START], ""), "short": b"PAREJRNL\1\0\0\0", "other": b"GGUF" + bytes(60), "empty": b"",
+    "many": journal([START] + [UNIT] * 80),
+}.items():
+    seed("journal", name, x)
+
+
 # --- part of a verification
 def part(first=0, chunks=1, total=1, **changes):
     score = [2, 1.5, 1.625, 0.01, 0.25, 0.2, 0.75, 7, 7, 8, 11]

@@ -1,0 +1,110 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# usage: tests/run.sh tests/same-bytes.sh, or make same-bytes
+# The same bytes and the same reported digits from gcc and clang, -O0 and -O3, every instruction set that this processor has, 1, 2, 3
+# and 7 threads, little memory, and runs that were killed and gone on with by other threads and memory. The reference is the
+# first build's, scalar, by one thread. Builds have folders of their own (build-same-*) and are kept for the next time.
+# PARE_FIXTURES: trained checkpoints beside tests/data.
+. "$(dirname "$0")/sh-tap.sh"
+LC_ALL=C
+export LC_ALL
+fixtures=${PARE_FIXTURES:-../shared/fixtures}
+jobs=$(nproc 2>/dev/null || echo 2)
+
+levels="scalar avx2 avx512"
+for level in avx2 avx512; do
+    case $level in avx2) flags="avx2 fma f16c" ;; *) flags="avx512f avx512bw avx512dq avx512vl" ;; esac
+    for flag in $flags; do
+        grep -qw "$flag" /proc/cpuinfo || levels=$(echo "$levels" | sed "s/ $level//")
+    done
+done
+
+# convert RECIPE OUT WORDS...: of $ck
+convert()
+{
+    recipe=$1 to=$2
+    shift 2
+    rm -f "$to"*
+    "$pare" convert "$ck" -o "$to" -r "$recipe" -q "$@" >/dev/null
+}
+# same RECIPE TITLE: $tmp/out is the reference, and so is its manifest
+same()
+{
+    if cmp "$tmp/out.gguf" "$tmp/want/$name-$1/out.gguf" >"$tmp/stdout" 2>"$tmp/stderr" &&
+        cmp "$tmp/out.gguf.manifest.json" "$tmp/want/$name-$1/out.gguf.manifest.json" >"$tmp/stdout" 2>"$tmp/stderr"; then
+        tap_result 0 "$build: $name $1 $2"
+    else
+        tap_result 1 "$build: $name $1 $2" || :
+        tap_output cmp
+    fi
+}
+# digits WORDS...: what verify reports of the reference's Q4_0
+digits() { "$pare" verify "$ck" "$tmp/want/$name-Q4_0/out.gguf" --text README.md --chunks 1 --ctx 48 --tensors --mtp -q --json "$@"; }
+
+# killed RECIPE K: a conversion that dies before its K-th sync
+killed()
+{
+    rm -f "$tmp/out.gguf"*
+    (
+        export FAULT_ROOT="$tmp" FAULT_CLASS=sync FAULT_AT="$2" FAULT_DO=kill LD_PRELOAD="$o/tests/faults/inject.so"
+        exec "$pare" convert "$ck" -o "$tmp/out.gguf" -r "$1" -q -j 2 --sync-every 256K
+    ) >/dev/null 2>&1
+    [ -f "$tmp/out.gguf.journal" ]
+}
+
+first=1
+for cc in gcc clang; do
+    for opt in -O0 -O3; do
+        build="$cc $opt" o=$PWD/build-same-$cc$opt
+        pare=$o/pare
+        if ! command -v $cc >"$tmp/stdout"; then
+            skip "$cc is not installed" "$build"
+            continue
+        fi
+        ok "$build builds" make -s -j "$jobs" O="build-same-$cc$opt" CC=$cc CFLAGS=$opt "build-same-$cc$opt/pare" \
+            "build-same-$cc$opt/tests/faults/inject.so" || continue
+        for name in nano-v3 tiny-v3; do
+            ck=tests/data/$name
+            [ -d "$ck" ] || ck=$fixtures/$name
+            if [ ! -d "$ck" ]; then
+                skip "there is no $name in tests/data or $fixtures" "$build: $name"
+                continue
+            fi
+            for recipe in F32 BF16 Q8_0 Q4_0; do
+                if [ $first ]; then
+                    mkdir -p "$tmp/want/$name-$recipe"
+                    PARE_CPU=scalar convert $recipe "$tmp/want/$name-$recipe/out.gguf" -j 1
+                fi
+                for level in $levels; do
+                    PARE_CPU=$level convert $recipe "$tmp/out.gguf" -j 2
+                    same $recipe "with $level"
+                done
+                for threads in 1 2 3 7; do
+                    convert $recipe "$tmp/out.gguf" -j $threads
+                    same $recipe "by $threads threads"
+                done
+                convert $recipe "$tmp/out.gguf" -j 7 --memory 40M
+                same $recipe "in 40 MB"
+                killed $recipe 12
+                is $? 0 "$build: $name $recipe: a run is killed"
+                "$pare" convert "$ck" -o "$tmp/out.gguf" -r $recipe -q -j 3 --memory 48M >/dev/null
+                same $recipe "gone on with by 3 threads in 48 MB"
+            done
+            [ ! $first ] || PARE_CPU=scalar digits -j 1 >"$tmp/want/$name.json"
+            has "$tmp/want/$name.json" '"kld"' "$build: $name: there is a verification"
+            for level in $levels; do
+                for threads in 1 3; do
+                    [ $name = nano-v3 ] || [ $threads = 3 ] || continue
+                    PARE_CPU=$level digits -j $threads >"$tmp/digits.json"
+                    ok "$build: $name: verify with $level and $threads threads reports the same digits" cmp "$tmp/digits.json" \
+                        "$tmp/want/$name.json"
+                done
+            done
+        done
+        first=
+    done
+done
+for level in avx2 avx512; do
+    case $levels in *$level*) ;; *) skip "this processor has no $level" "bytes with $level" ;; esac
+done
+done_testing
