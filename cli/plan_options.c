@@ -30,6 +30,8 @@ static int read_recipe(const struct options *o, const struct target *t, struct r
     const char *name = options_get(o, "recipe"), *text;
     if (recipe_from_name(r, name ? name : t->default_recipe, e))
         return -1;
+    r->pure = options_get(o, "pure") != NULL;
+    r->no_fallback = options_get(o, "no-fallback") != NULL;
     for (size_t i = 0; (text = options_each(o, "type", i)); i++)
         if (recipe_override(r, text, e))
             return -1;

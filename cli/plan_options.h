@@ -8,8 +8,10 @@
 
 #define PLAN_OPTION_ROWS                                                                                               \
     {'t', "to", "TARGET", "target layout: gguf (default)"},                                                            \
-        {'r', "recipe", "R", "type of everything that can take it:\nF32, F16, BF16, Q8_0 (default), Q4_0"},            \
+        {'r', "recipe", "R", "llama-quantize's name of a mixture: Q8_0 (default),\nQ4_K_M, Q2_K, IQ4_XS, MXFP4_MOE, BF16, ..."},            \
         {0, "type", "ROLE=TYPE", "another type for a role (GGUF names: output,\nffn_down_exps, ...); repeatable"},     \
+        {0, "pure", NULL, "the recipe's base type for everything", 1},                                                 \
+        {0, "no-fallback", NULL, "fail where a row is no multiple of a type's block\n(else a larger type is taken, shown by plan)", 1}, \
         {0, "mtp", "drop|keep", "the MTP layer (default: as llama.cpp's converter:\nkeep for V3.2, drop for others)", 1}, \
         {0, "dialect", "NAME", "llama.cpp (default) or ik, where files differ", 1},                                       \
         {0, "name", "TEXT", "general.name (default: from the folder's name)", 1},                                         \

@@ -4,33 +4,30 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
-
-/* general.file_type values: llama.cpp include/llama.h, enum llama_ftype. */
-static const struct {
-    const char *name;
-    uint32_t file_type;
-} named[] = {{"F32", 0}, {"F16", 1}, {"BF16", 32}, {"Q8_0", 7}, {"Q4_0", 2}};
-
-const char *recipe_name(size_t i)
-{
-    return i < sizeof named / sizeof *named ? named[i].name : NULL;
-}
 
 int recipe_from_name(struct recipe *r, const char *name, struct error *e)
 {
-    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
-        if (!strcasecmp(named[i].name, name)) {
-            *r = (struct recipe){.name = named[i].name, .file_type = named[i].file_type};
-            r->base = quant_type_find(named[i].name);
-            return 0;
-        }
-    return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown recipe '%s' (F32, F16, BF16, Q8_0, Q4_0)", name);
+    const struct preset *p = preset_find(name);
+    char known[512];
+    size_t n = 0;
+    *r = (struct recipe){.preset = p};
+    if (p)
+        return 0;
+    for (p = presets; p->name && n < sizeof known; p++)
+        n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", p->name);
+    return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown recipe '%s' (%s)", name, known);
+}
+
+const struct quant_type *recipe_type(const struct recipe *r, enum tensor_role role, int layer, int layers, int experts)
+{
+    if (r->by_role[role])
+        return r->by_role[role];
+    return r->pure ? quant_type_find(r->preset->base) : preset_type(r->preset, role, layer, layers, experts);
 }
 
 const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT])
 {
-    size_t n = (size_t)snprintf(out, RECIPE_TEXT, "%s", r->name);
+    size_t n = (size_t)snprintf(out, RECIPE_TEXT, "%s%s", r->preset->name, r->pure ? " pure" : "");
     for (int role = 0; role < ROLE_COUNT && n < RECIPE_TEXT; role++)
         if (r->by_role[role])
             n += (size_t)snprintf(out + n, RECIPE_TEXT - n, " %s=%s", roles[role].name, r->by_role[role]->name);

@@ -4,24 +4,25 @@
 #define PARE_CONVERT_RECIPE_H
 
 #include "base/error.h"
+#include "convert/presets.h"
 #include "model/roles.h"
 #include "quant/types.h"
 
 struct recipe {
-    const char *name;              /* as given: "Q8_0" */
-    const struct quant_type *base; /* of everything that can take it */
-    const struct quant_type *by_role[ROLE_COUNT]; /* overrides; NULL: base */
-    uint32_t file_type;            /* general.file_type of GGUF */
+    const struct preset *preset;
+    int pure;        /* the preset's base type everywhere */
+    int no_fallback; /* a row that is no multiple of the block is an error */
+    const struct quant_type *by_role[ROLE_COUNT]; /* overrides; NULL: as the preset says */
 };
 
-/* The recipe of a name (see recipe_names), in any case of letters. ERR_USAGE for an unknown one. */
+/* The recipe of a preset's name, in any case of letters. ERR_USAGE for an unknown one. */
 int recipe_from_name(struct recipe *r, const char *name, struct error *e);
 /* Adds an override "ROLE=TYPE" or "ROLE,ROLE=TYPE". ERR_USAGE for unknown words and for roles that are always F32. */
 int recipe_override(struct recipe *r, const char *text, struct error *e);
-/* "Q4_0 output=Q8_0": the name and all overrides. */
+/* What a tensor gets, before it is known whether its rows fit. */
+const struct quant_type *recipe_type(const struct recipe *r, enum tensor_role role, int layer, int layers, int experts);
+/* "Q4_0 pure output=Q8_0": the name and what differs from it. */
 enum { RECIPE_TEXT = 2048 };
 const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT]);
-/* The i-th name that recipe_from_name knows, or NULL. */
-const char *recipe_name(size_t i);
 
 #endif

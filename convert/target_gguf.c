@@ -2,6 +2,7 @@
  * Target gguf: which tensors the file has, and their types. */
 #include "convert/target_gguf.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,17 +29,31 @@ static int choose(struct plan *p, struct gguf_choices *c, struct error *e)
     return 0;
 }
 
-/* The type of a tensor and, when it is not what was asked for, why. */
-static const struct quant_type *choose_type(const struct plan *p, const struct weight *w, const char **note)
+/* The type of a tensor and, when it is not what was asked for, why. NULL: out of memory, or no other type is allowed. */
+static const struct quant_type *choose_type(struct plan *p, const struct gguf_choices *c, const struct weight *w, int layer,
+                                            const char **note, struct error *e)
 {
-    const struct recipe *r = &p->options.recipe;
-    const struct quant_type *t = r->by_role[w->role] ? r->by_role[w->role] : r->base;
+    const struct arch_params *a = &p->model->params;
+    int layers = (int)(c->with_mtp ? arch_all_layers(a) : a->num_hidden_layers);
+    const struct quant_type *wanted = recipe_type(&p->options.recipe, w->role, layer, layers, (int)a->n_routed_experts), *t;
+    char text[160];
     if (roles[w->role].flags & ROLE_ALWAYS_F32)
         return quant_type_find("F32");
-    if (w->cols % t->block_len == 0)
-        return t;
-    *note = "row length is no multiple of the block: F16 instead";
-    return quant_type_find("F16");
+    if (w->cols % wanted->block_len == 0)
+        return wanted;
+    if (!(t = type_fallback(wanted)) || w->cols % t->block_len)
+        t = quant_type_find("F16");
+    int n = snprintf(text, sizeof text, "rows of %" PRIu64 " are no multiple of %s's block of %" PRIu32, w->cols, wanted->name,
+                     wanted->block_len);
+    if (p->options.recipe.no_fallback) {
+        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "%s, and --no-fallback allows no other type", text);
+        return NULL;
+    }
+    snprintf(text + n, sizeof text - (size_t)n, ": %s instead", t->name);
+    *note = arena_copy(&p->arena, text, strlen(text));
+    if (!*note)
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    return *note ? t : NULL;
 }
 
 static int add_layer(struct plan *p, const struct gguf_choices *c, int layer, struct error *e)
@@ -53,8 +68,11 @@ static int add_layer(struct plan *p, const struct gguf_choices *c, int layer, st
             continue;
         if (!model_weight(p->model, (enum tensor_role)role, layer, &w))
             continue; /* an optional part of an MTP layer; the binding has seen to all others */
-        const struct quant_type *type = choose_type(p, &w, &note);
-        struct plan_tensor *t = plan_add(p, &w, type, role_gguf_name((enum tensor_role)role, layer, name), e);
+        role_gguf_name((enum tensor_role)role, layer, name);
+        const struct quant_type *type = choose_type(p, c, &w, layer, &note, e);
+        if (!type)
+            return error_at_tensor(e, name);
+        struct plan_tensor *t = plan_add(p, &w, type, name, e);
         if (!t)
             return -1;
         t->note = note;

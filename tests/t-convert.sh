@@ -108,7 +108,9 @@ for dtype in bf16 f16 f32; do
 done
 ok "widths that are no multiple of the block fall back to F16, said in the plan" sh -c \
     "$TOOLS/mkcheckpoint --family v2-lite --out $tmp/odd --moe-inter 80 --tokenizer $nano >/dev/null && '$PARE' plan $tmp/odd"
-has "$tmp/stdout" "F16 instead" "with the reason"
+has "$tmp/stdout" "rows of 80 are no multiple of Q8_0's block of 32: F16 instead" "with the reason"
+fails 3 "which --no-fallback forbids" "$PARE" plan "$tmp/odd" --no-fallback
+has "$tmp/stderr" "allows no other type" "in one line"
 
 # a split's parts go by the name that was given to -o
 ok "a split conversion" "$PARE" convert "$nano" -o "$tmp/s.gguf" -r Q8_0 --split-max-size 2M -q
@@ -118,4 +120,21 @@ ok "as by a part's" "$PARE" inspect "$tmp/s-00002-of-00004.gguf"
 ok "a second split of that name" "$PARE" convert "$nano" -o "$tmp/s.gguf" -r Q8_0 --split-max-size 4M -q --force
 fails 3 "makes the whole's name ambiguous" "$PARE" inspect "$tmp/s.gguf"
 has "$tmp/stderr" "several splits" "which is said"
+
+# presets, and what a recipe's options change
+ok "a mixture" "$PARE" convert "$nano" -o "$tmp/m.gguf" -r q4_k_m -q
+ok "is planned role by role, layer by layer" "$PARE" plan "$nano" -r Q4_K_M
+for want in "output.weight                      Q6_K" "blk.0.ffn_down.weight              Q4_K" "blk.2.ffn_down_exps.weight         Q6_K" \
+    "blk.1.attn_k_b.weight              Q5_0" "blk.1.attn_output.weight           Q5_K"; do
+    has "$tmp/stdout" "$want" "$(echo $want)"
+done
+ok "--pure takes the base type for all" "$PARE" plan "$nano" -r Q4_K_M --pure
+has "$tmp/stdout" "output.weight                      Q4_K" "the output as well"
+ok "--type goes before the preset" "$PARE" plan "$nano" -r Q4_K_M --type output=Q5_K
+has "$tmp/stdout" "output.weight                      Q5_K" "in what is planned"
+fails 2 "a preset that needs an importance matrix is unknown" "$PARE" plan "$nano" -r IQ2_XXS
+has "$tmp/stderr" "Q4_K_M" "and the known ones are named"
+ok "the mixture is read" "$PARE" check "$tmp/m.gguf"
+rm "$tmp/m.gguf"
+ok "a manifest whose file is gone does not stand in the way" "$PARE" convert "$nano" -o "$tmp/m.gguf" -r Q2_K -q
 done_testing

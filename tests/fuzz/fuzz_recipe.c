@@ -31,9 +31,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     take_line(data, size, &at, line);
     if (recipe_from_name(&r, line, &e)) {
         usage_must_say(&e);
-        must(!recipe_from_name(&r, recipe_name(0), &e));
+        must(!recipe_from_name(&r, presets[0].name, &e));
     }
-    must(r.base && r.base->gguf_id >= 0 && r.name);
+    must(r.preset && quant_type_find(r.preset->base));
     while (at < size) {
         struct recipe cleared = r;
         int roles_set = 0;

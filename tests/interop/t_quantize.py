@@ -17,7 +17,8 @@ from reference_logits import Reference, checkpoint_weights, gguf_weights
 CTX, BOS, N_CHUNKS = 512, 0, 2
 NANO = common.fixture("nano-v3")
 # Between them every type that we write, but NVFP4, which llama-quantize does not offer
-MIXTURES = ("Q2_K", "Q3_K_S", "Q3_K_M", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "MXFP4_MOE")
+MIXTURES = ("Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0",
+            "IQ4_NL", "IQ4_XS", "MXFP4_MOE")
 # Whole files of one type
 PURE = ("--pure", "--token-embedding-type", "q8_0", "--output-tensor-type", "q8_0")
 
@@ -74,6 +75,32 @@ def same_blocks(source, theirs, kind):
     tap.ok(types and not wrong, f"{kind}: our encoders make llama-quantize's blocks ({', '.join(sorted(types))})", "\n".join(wrong))
 
 
+def same_file(source, theirs, kind, work):
+    """Our file of the same preset, straight from the checkpoint: the same types and the same bytes."""
+    mine = work / f"preset-{source.name}-{kind}.gguf"
+    if not common.convert(source, mine, kind):
+        return
+    ours = common.Gguf(mine)
+    wrong = [f"{name}: {ours.tensors[name].tensor_type.name}, theirs {t.tensor_type.name}" for name, t in theirs.tensors.items()
+             if name not in ours.tensors or ours.tensors[name].tensor_type != t.tensor_type
+             or ours.tensors[name].data.tobytes() != t.data.tobytes()]
+    tap.ok(len(ours.tensors) == len(theirs.tensors) and not wrong,
+           f"{source.name} {kind}: our {len(ours.tensors)} tensors are llama-quantize's in type and bytes", "\n".join(wrong[:20]))
+    tap.ok(ours.value("general.file_type") == theirs.value("general.file_type"), f"{source.name} {kind}: so is general.file_type")
+    mine.unlink()
+
+
+def check_presets(quantize, source, work):
+    """All presets of a checkpoint."""
+    f32 = work / f"{source.name}.gguf"
+    if common.convert(source, f32, "F32"):
+        for kind in MIXTURES:
+            out = work / f"theirs-{source.name}-{kind}.gguf"
+            if tap.run(f"llama-quantize makes {kind} of {source.name}", [quantize, f32, out, kind, "2"]):
+                same_file(source, common.Gguf(out), kind, work)
+                out.unlink()
+
+
 def check_mixture(quantize, f32, kind, work):
     out, ids = work / f"{kind}.gguf", NANO / "golden" / "tokens.bin"
     if not tap.run(f"llama-quantize makes {kind}", [quantize, f32, out, kind, "1"]):
@@ -84,6 +111,7 @@ def check_mixture(quantize, f32, kind, work):
     found = report(f32, out, "--tokens", ids, "--chunks", 1)
     tap.ok(0 < found.get("kld", {}).get("mean", -1) < 1, f"{kind}: its KL divergence is between 0 and 1")
     same_blocks(common.Gguf(f32), common.Gguf(out), kind)
+    same_file(NANO, common.Gguf(out), kind, work)
 
 
 with common.workdir() as tmp:
@@ -96,4 +124,8 @@ with common.workdir() as tmp:
                 check(built.stdout.strip(), f32, Reference(NANO, checkpoint_weights(NANO)), kind, Path(tmp))
             for kind in MIXTURES:
                 check_mixture(built.stdout.strip(), f32, kind, Path(tmp))
+        if (tiny := common.fixture("tiny-v3")):
+            check_presets(built.stdout.strip(), tiny, Path(tmp))
+        else:
+            tap.skip("all presets of tiny-v3", "it is not there")
 tap.done()
