@@ -80,6 +80,7 @@ for cc in gcc clang; do
                     same $recipe "with $level"
                 done
                 for threads in 1 2 3 7; do
+                    [ $name = nano-v3 ] || [ $threads = 7 ] || continue
                     convert $recipe "$tmp/out.gguf" -j $threads
                     same $recipe "by $threads threads"
                 done
