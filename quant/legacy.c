@@ -7,6 +7,7 @@
 
 #include "quant/floats.h"
 #include "quant/search.h"
+#include "quant/x86/searches_x86.h"
 
 enum { LEN = 32, MOST = SEARCH_BATCH / LEN };
 
@@ -134,10 +135,7 @@ static void decode(struct legacy t, const uint8_t *in, float *x, size_t n)
 }
 
 #define LEGACY_TYPE(name, bits, has_min)                                                                              \
-    void name##_encode(const float *x, const float *importance, void *blocks, size_t n)                               \
-    {                                                                                                                 \
-        encode((struct legacy){bits, has_min}, &searches_scalar, x, importance, blocks, n);                           \
-    }                                                                                                                 \
+    SEARCH_ENCODERS(name, encode((struct legacy){bits, has_min}, search, x, importance, blocks, n))                   \
     void name##_decode(const void *blocks, float *x, size_t n)                                                        \
     {                                                                                                                 \
         decode((struct legacy){bits, has_min}, blocks, x, n);                                                         \

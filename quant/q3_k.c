@@ -6,8 +6,9 @@
 
 #include "quant/floats.h"
 #include "quant/search.h"
+#include "quant/x86/searches_x86.h"
 
-enum { LEN = 16, GROUPS = SUPERBLOCK / LEN, HALF = 4, SCALE_HALF = 32 };
+enum { LEN = 16, GROUPS = SUPERBLOCK / LEN, HALF = 4, SCALE_HALF = 32, MOST = SEARCH_BATCH / SUPERBLOCK };
 struct block {
     uint8_t hmask[SUPERBLOCK / 8], qs[SUPERBLOCK / 4], scales[12];
     uint16_t d;
@@ -59,34 +60,53 @@ static void finish(const struct searches *search, const float *x, struct block *
     }
 }
 
-static void encode(const struct searches *search, const float *x, const float *importance, void *blocks, size_t n)
+/* D and s of n superblocks whose groups have these scales. */
+static void choose_scales(const struct searches *search, const float *scale, const float *weights, size_t n,
+                          struct block *b)
 {
-    for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
-        struct block b;
-        float w[SUPERBLOCK], group_weights[GROUPS], scale[GROUPS];
-        uint8_t codes[SUPERBLOCK], s[GROUPS];
-        if (importance) {
-            float sigma2 = 2 * sum_of_squares(x, SUPERBLOCK) / SUPERBLOCK;
-            search->weigh(x, importance + i * SUPERBLOCK, SUPERBLOCK, sigma2, w);
-            sums_of_blocks(LEN, w, GROUPS, group_weights);
-            search->symmetric(LEN, HALF, x, w, GROUPS, scale, codes);
-            float d;
-            search->symmetric(GROUPS, SCALE_HALF, scale, group_weights, 1, &d, s);
-            b.d = scale_to_f16(d);
-        } else {
-            search->descend(LEN, HALF, x, GROUPS, scale, codes);
-            b.d = in_thirtyseconds(scale, s);
-        }
-        put_scales(s, b.scales);
-        finish(search, x, &b, codes);
-        memcpy((uint8_t *)blocks + i * sizeof b, &b, sizeof b);
+    uint8_t s[MOST * GROUPS];
+    float d[MOST], group_weights[MOST * GROUPS];
+    if (weights) {
+        search->sums(LEN, weights, n * GROUPS, group_weights);
+        search->symmetric(GROUPS, SCALE_HALF, scale, group_weights, n, d, s);
+    }
+    for (size_t i = 0; i < n; i++) {
+        b[i].d = weights ? scale_to_f16(d[i]) : in_thirtyseconds(scale + i * GROUPS, s + i * GROUPS);
+        put_scales(s + i * GROUPS, b[i].scales);
     }
 }
 
-void q3_k_encode(const float *x, const float *importance, void *blocks, size_t n)
+static void search_weighted(const struct searches *search, const float *x, const float *importance, size_t n,
+                            struct block *b, uint8_t *codes)
 {
-    encode(&searches_scalar, x, importance, blocks, n);
+    float w[SEARCH_BATCH], sum[MOST], scale[MOST * GROUPS];
+    search->squares(SUPERBLOCK, x, n, sum);
+    for (size_t i = 0, at = 0; i < n; i++, at += SUPERBLOCK)
+        search->weigh(x + at, importance + at, SUPERBLOCK, 2 * sum[i] / SUPERBLOCK, w + at);
+    search->symmetric(LEN, HALF, x, w, n * GROUPS, scale, codes);
+    choose_scales(search, scale, w, n, b);
 }
+
+static void encode(const struct searches *search, const float *x, const float *importance, uint8_t *out, size_t n)
+{
+    for (size_t at = 0, some; at < n; at += some, x += some * SUPERBLOCK, out += some * sizeof(struct block)) {
+        struct block b[MOST];
+        uint8_t codes[SEARCH_BATCH];
+        some = n - at < MOST ? n - at : MOST;
+        if (importance) {
+            search_weighted(search, x, importance + at * SUPERBLOCK, some, b, codes);
+        } else {
+            float scale[MOST * GROUPS];
+            search->descend(LEN, HALF, x, some * GROUPS, scale, codes);
+            choose_scales(search, scale, NULL, some, b);
+        }
+        for (size_t i = 0; i < some; i++)
+            finish(search, x + i * SUPERBLOCK, &b[i], codes + i * SUPERBLOCK);
+        memcpy(out, b, some * sizeof *b);
+    }
+}
+
+SEARCH_ENCODERS(q3_k, encode(search, x, importance, blocks, n))
 
 void q3_k_decode(const void *blocks, float *x, size_t n)
 {

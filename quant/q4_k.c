@@ -6,6 +6,7 @@
 
 #include "quant/floats.h"
 #include "quant/search.h"
+#include "quant/x86/searches_x86.h"
 
 enum { LEN = 32, BLOCKS = SUPERBLOCK / LEN, SCALE_TOP = 63, MOST = SEARCH_BATCH / SUPERBLOCK };
 
@@ -37,7 +38,7 @@ static void get_scales(const uint8_t *scales, uint8_t *s, uint8_t *m)
 }
 
 /* The unit and the 6-bit codes for the scales, or for the mins, of all blocks: in 63rds of the largest. */
-static uint16_t in_sixtythirds(const float *value, uint8_t *codes)
+static float in_sixtythirds(const float *value, uint8_t *codes)
 {
     float max = 0;
     for (int b = 0; b < BLOCKS; b++)
@@ -47,27 +48,42 @@ static uint16_t in_sixtythirds(const float *value, uint8_t *codes)
         uint8_t code = (uint8_t)nearest(inverse * value[b]);
         codes[b] = code < SCALE_TOP ? code : SCALE_TOP;
     }
-    return scale_to_f16(max / SCALE_TOP);
+    return max / SCALE_TOP;
 }
 
-static void choose_scales(const float *scale, const float *min, const float *weights, struct head *h, float *step,
-                          float *offset)
+/* What n superblocks' blocks found: scale and min, and behind the choice of h, the step and offset that are stored. */
+struct found {
+    float scale[MOST * BLOCKS], min[MOST * BLOCKS], step[MOST * BLOCKS], offset[MOST * BLOCKS];
+};
+
+static void put_head(float d, float dmin, uint8_t *s, uint8_t *m, struct head *h, float *step, float *offset)
 {
-    uint8_t s[BLOCKS], m[BLOCKS];
-    float block_weights[BLOCKS];
-    if (weights) {
-        sums_of_blocks(LEN, weights, BLOCKS, block_weights);
-        h->d = scale_to_f16(search_positive(BLOCKS, SCALE_TOP, scale, block_weights, s));
-        h->dmin = scale_to_f16(search_positive(BLOCKS, SCALE_TOP, min, block_weights, m));
-    } else {
-        h->d = in_sixtythirds(scale, s);
-        h->dmin = in_sixtythirds(min, m);
-    }
+    h->d = scale_to_f16(d);
+    h->dmin = scale_to_f16(dmin);
     put_scales(s, m, h->scales);
     get_scales(h->scales, s, m); /* a code beyond 63, from a negative scale, is cut as it is stored */
     for (int b = 0; b < BLOCKS; b++) {
         step[b] = f16_to_f32(h->d) * (float)s[b];
         offset[b] = f16_to_f32(h->dmin) * (float)m[b];
+    }
+}
+
+static void choose_scales(const struct searches *search, const float *weights, size_t n, struct found *f,
+                          struct head *h)
+{
+    uint8_t s[MOST * BLOCKS], m[MOST * BLOCKS];
+    float d[MOST], dmin[MOST], block_weights[MOST * BLOCKS];
+    if (weights) {
+        search->sums(LEN, weights, n * BLOCKS, block_weights);
+        search->positive(BLOCKS, SCALE_TOP, f->scale, block_weights, n, d, s);
+        search->positive(BLOCKS, SCALE_TOP, f->min, block_weights, n, dmin, m);
+    }
+    for (size_t i = 0, b = 0; i < n; i++, b += BLOCKS) {
+        if (!weights) {
+            d[i] = in_sixtythirds(f->scale + b, s + b);
+            dmin[i] = in_sixtythirds(f->min + b, m + b);
+        }
+        put_head(d[i], dmin[i], s + b, m + b, &h[i], f->step + b, f->offset + b);
     }
 }
 
@@ -88,10 +104,14 @@ static uint8_t *put_codes(const uint8_t *codes, int bits, uint8_t *out)
 
 static void weigh(const struct searches *search, const float *x, const float *importance, size_t n, float *w)
 {
-    if (!importance)
+    float sum[MOST];
+    if (!importance) {
         search->weigh_by_size(LEN, x, n * BLOCKS, w);
-    for (size_t i = 0, at = 0; importance && i < n; i++, at += SUPERBLOCK)
-        search->weigh(x + at, importance + at, SUPERBLOCK, 2 * sum_of_squares(x + at, SUPERBLOCK) / SUPERBLOCK, w + at);
+        return;
+    }
+    search->squares(SUPERBLOCK, x, n, sum);
+    for (size_t i = 0, at = 0; i < n; i++, at += SUPERBLOCK)
+        search->weigh(x + at, importance + at, SUPERBLOCK, 2 * sum[i] / SUPERBLOCK, w + at);
 }
 
 static void encode(const struct searches *search, int bits, const float *x, const float *importance, uint8_t *out,
@@ -104,15 +124,15 @@ static void encode(const struct searches *search, int bits, const float *x, cons
         how.steps = bits == 4 ? 20 : 15;
     }
     for (size_t at = 0, some; at < n; at += some, x += some * SUPERBLOCK) {
-        float w[SEARCH_BATCH], scale[MOST * BLOCKS], min[MOST * BLOCKS], step[MOST * BLOCKS], offset[MOST * BLOCKS];
+        float w[SEARCH_BATCH];
         uint8_t codes[SEARCH_BATCH];
+        struct found f;
         struct head h[MOST];
         some = n - at < MOST ? n - at : MOST;
         weigh(search, x, importance ? importance + at * SUPERBLOCK : NULL, some, w);
-        search->affine(&how, x, w, some * BLOCKS, scale, min, codes);
-        for (size_t i = 0, b = 0; i < some; i++, b += BLOCKS)
-            choose_scales(scale + b, min + b, importance ? w + i * SUPERBLOCK : NULL, &h[i], step + b, offset + b);
-        search->requantize(LEN, 0, how.top, x, step, offset, some * BLOCKS, codes);
+        search->affine(&how, x, w, some * BLOCKS, f.scale, f.min, codes);
+        choose_scales(search, importance ? w : NULL, some, &f, h);
+        search->requantize(LEN, 0, how.top, x, f.step, f.offset, some * BLOCKS, codes);
         for (size_t i = 0; i < some; i++) {
             memcpy(out, &h[i], sizeof h[i]);
             out = put_codes(codes + i * SUPERBLOCK, bits, out + sizeof h[i]);
@@ -120,15 +140,8 @@ static void encode(const struct searches *search, int bits, const float *x, cons
     }
 }
 
-void q4_k_encode(const float *x, const float *importance, void *blocks, size_t n)
-{
-    encode(&searches_scalar, 4, x, importance, blocks, n);
-}
-
-void q5_k_encode(const float *x, const float *importance, void *blocks, size_t n)
-{
-    encode(&searches_scalar, 5, x, importance, blocks, n);
-}
+SEARCH_ENCODERS(q4_k, encode(search, 4, x, importance, blocks, n))
+SEARCH_ENCODERS(q5_k, encode(search, 5, x, importance, blocks, n))
 
 static void decode(int bits, const uint8_t *in, float *x, size_t n)
 {

@@ -6,6 +6,7 @@
 
 #include "quant/floats.h"
 #include "quant/search.h"
+#include "quant/x86/searches_x86.h"
 
 enum { LEN = 16, GROUPS = SUPERBLOCK / LEN, HALF = 32 };
 struct block {
@@ -43,28 +44,25 @@ static void put_codes(const uint8_t *codes, struct block *b)
         }
 }
 
-static void encode(const struct searches *s, const float *x, const float *importance, void *blocks, size_t n)
+static void encode(const struct searches *search, const float *x, const float *importance, void *blocks, size_t n)
 {
     static const float no_offset[GROUPS];
     for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
         struct block b = {0};
         float scale[GROUPS], step[GROUPS];
         uint8_t codes[SUPERBLOCK];
-        s->symmetric(LEN, HALF, x, importance ? importance + i * SUPERBLOCK : NULL, GROUPS, scale, codes);
+        search->symmetric(LEN, HALF, x, importance ? importance + i * SUPERBLOCK : NULL, GROUPS, scale, codes);
         if (choose_scales(scale, &b)) {
             for (int g = 0; g < GROUPS; g++)
                 step[g] = f16_to_f32(b.d) * (float)b.scales[g];
-            s->requantize(LEN, -HALF, HALF - 1, x, step, no_offset, GROUPS, codes);
+            search->requantize(LEN, -HALF, HALF - 1, x, step, no_offset, GROUPS, codes);
             put_codes(codes, &b);
         }
         memcpy((uint8_t *)blocks + i * sizeof b, &b, sizeof b);
     }
 }
 
-void q6_k_encode(const float *x, const float *importance, void *blocks, size_t n)
-{
-    encode(&searches_scalar, x, importance, blocks, n);
-}
+SEARCH_ENCODERS(q6_k, encode(search, x, importance, blocks, n))
 
 void q6_k_decode(const void *blocks, float *x, size_t n)
 {

@@ -19,7 +19,13 @@ float sum_of_squares(const float *x, size_t n)
     return sum;
 }
 
-void sums_of_blocks(int len, const float *w, size_t blocks, float *sum)
+static void squares(int len, const float *x, size_t blocks, float *sum)
+{
+    for (size_t b = 0; b < blocks; b++)
+        sum[b] = sum_of_squares(x + b * (size_t)len, (size_t)len);
+}
+
+static void sums(int len, const float *w, size_t blocks, float *sum)
 {
     for (size_t b = 0; b < blocks; b++, w += len) {
         sum[b] = 0;
@@ -300,7 +306,7 @@ static int positive_pass(int n, int top, const float *x, const float *w, struct 
     return moved;
 }
 
-float search_positive(int n, int top, const float *x, const float *w, uint8_t *codes)
+static float positive_one(int n, int top, const float *x, const float *w, uint8_t *codes)
 {
     float max = 0;
     for (int i = 0; i < n; i++)
@@ -321,6 +327,12 @@ float search_positive(int n, int top, const float *x, const float *w, uint8_t *c
     for (int pass = 0; pass < 5 && positive_pass(n, top, x, w, &f, codes); pass++)
         ;
     return f.ll > 0 ? f.xl / f.ll : 0;
+}
+
+static void positive(int n, int top, const float *x, const float *w, size_t blocks, float *scale, uint8_t *codes)
+{
+    for (size_t i = 0, at = 0; i < blocks; i++, at += (size_t)n)
+        scale[i] = positive_one(n, top, x + at, w + at, codes + at);
 }
 
 /* ---- codes for given scales ---- */
@@ -373,9 +385,12 @@ static void iq4_codes(const float *x, const float *inverse, size_t blocks, uint8
 const struct searches searches_scalar = {
     .weigh = weigh,
     .weigh_by_size = weigh_by_size,
+    .squares = squares,
+    .sums = sums,
     .affine = affine,
     .symmetric = symmetric,
     .descend = descend,
+    .positive = positive,
     .requantize = requantize,
     .iq4_scale = iq4_scale,
     .iq4_codes = iq4_codes,

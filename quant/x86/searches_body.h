@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: MIT
+ * Body of quant/x86/searches_*.c: included once per instruction set, behind its vector_*.h, with SEARCHES_VARIANT defined
+ * as the name of its table.
+ *
+ * A lane is a block: element i of LANES blocks lies in one vector, so that every block's sums keep the scalar order. What
+ * the scalar code decides by a branch is decided here by masks; lanes without a scale, and those beyond the last block,
+ * compute along and are overruled at the end. Codes are whole numbers in F32, exact. */
+#ifdef SEARCHES_VARIANT
+#include <string.h>
+
+#include "quant/iq4.h"
+#include "quant/x86/searches_x86.h"
+
+enum { MOST_LEN = 32 };
+
+/* ---- blocks into lanes and back ---- */
+
+/* out[i] gets element i of each block; blocks begin `stride` apart, those from `blocks` on are 0. len is a multiple of
+ * LANES. */
+static inline void spread(int len, const float *x, size_t stride, size_t blocks, vf *out)
+{
+    for (int at = 0; at < len; at += LANES) {
+        for (size_t b = 0; b < LANES; b++)
+            out[at + (int)b] = b < blocks ? v_load(x + b * stride + at) : v_set(0);
+        v_transpose(out + at);
+    }
+}
+
+static inline void collect(vf v, size_t blocks, float *out)
+{
+    float lanes[LANES];
+    v_store(lanes, v);
+    memcpy(out, lanes, (blocks < LANES ? blocks : LANES) * sizeof *out);
+}
+
+static inline void collect_codes(int len, vf *code, size_t blocks, uint8_t *codes)
+{
+    for (int at = 0; at < len; at += LANES) {
+        v_transpose(code + at);
+        for (size_t b = 0; b < LANES && b < blocks; b++)
+            v_store_bytes(codes + b * (size_t)len + at, code[at + (int)b]);
+    }
+}
+
+/* ---- numbers ---- */
+
+#define MAGIC 12582912.0f /* as in nearest() */
+
+/* nearest(v) clamped to low..high. Both ends are offered with MAGIC added. */
+static inline vf rounded(vf v, vf low, vf high)
+{
+    vf n = v_with_bits(v + v_set(MAGIC), 0x7fffff, 0x4b000000);
+    return v_min(v_max(n, low), high) - v_set(MAGIC);
+}
+
+/* A whole number as it is left in an unsigned byte. */
+static inline vf as_byte(vf n)
+{
+    return v_with_bits(n + v_set(MAGIC), 0xff, 0x4b000000) - v_set(8388608.0f);
+}
+
+/* ---- weights ---- */
+
+static void weigh(const float *x, const float *importance, size_t n, float sigma2, float *w)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        vf v = v_load(x + i);
+        v_store(w + i, v_load(importance + i) * v_sqrt(v_set(sigma2) + v * v));
+    }
+}
+
+static void squares(int len, const float *x, size_t blocks, float *sum)
+{
+    for (size_t b = 0; b < blocks; b += LANES, x += LANES * len) {
+        vf s = v_set(0), v[LANES];
+        for (int at = 0; at < len; at += LANES) {
+            spread(LANES, x + at, (size_t)len, blocks - b, v);
+            for (int i = 0; i < LANES; i++)
+                s = s + v[i] * v[i];
+        }
+        collect(s, blocks - b, sum + b);
+    }
+}
+
+static void sums(int len, const float *w, size_t blocks, float *sum)
+{
+    for (size_t b = 0; b < blocks; b += LANES, w += LANES * len) {
+        vf s = v_set(0), v[LANES];
+        for (int at = 0; at < len; at += LANES) {
+            spread(LANES, w + at, (size_t)len, blocks - b, v);
+            for (int i = 0; i < LANES; i++)
+                s = s + v[i];
+        }
+        collect(s, blocks - b, sum + b);
+    }
+}
+
+static void weigh_by_size(int len, const float *x, size_t blocks, float *w)
+{
+    for (size_t b = 0; b < blocks; b += LANES) {
+        float size[LANES];
+        size_t some = blocks - b < LANES ? blocks - b : LANES;
+        squares(len, x, some, size);
+        v_store(size, v_sqrt(v_load(size) / v_set((float)len)));
+        for (size_t i = 0; i < some; i++)
+            for (int j = 0; j < len; j += LANES, x += LANES, w += LANES)
+                v_store(w, v_set(size[i]) + v_abs(v_load(x)));
+    }
+}
+
+/* ---- affine ---- */
+
+struct affine_lanes {
+    const struct affine *how;
+    vf x[MOST_LEN], w[MOST_LEN], code[MOST_LEN];
+    vf min, max, sum_w, sum_x;
+};
+
+static inline void affine_begin(struct affine_lanes *a)
+{
+    a->min = a->max = a->x[0];
+    a->sum_w = a->w[0];
+    a->sum_x = a->w[0] * a->x[0];
+    for (int i = 1; i < a->how->len; i++) {
+        a->min = v_min(a->x[i], a->min);
+        a->max = v_max(a->x[i], a->max);
+        a->sum_w = a->sum_w + a->w[i];
+        a->sum_x = a->sum_x + a->w[i] * a->x[i];
+    }
+    a->min = v_min(v_set(0), a->min);
+}
+
+static inline void affine_codes(struct affine_lanes *a, vf inverse, vf min)
+{
+    const vf low = v_set(MAGIC), high = v_set(MAGIC + (float)a->how->top);
+    for (int i = 0; i < a->how->len; i++)
+        a->code[i] = rounded(inverse * (a->x[i] - min), low, high);
+}
+
+static inline vf affine_error(const struct affine_lanes *a, vf scale, vf min)
+{
+    vf error = v_set(0);
+    if (a->how->absolute)
+        for (int i = 0; i < a->how->len; i++)
+            error = error + a->w[i] * v_abs(scale * a->code[i] + min - a->x[i]);
+    else
+        for (int i = 0; i < a->how->len; i++) {
+            vf diff = scale * a->code[i] + min - a->x[i];
+            error = error + a->w[i] * (diff * diff);
+        }
+    return error;
+}
+
+/* Returns the lanes that have a solution. */
+static inline vm affine_candidate(struct affine_lanes *a, vf inverse, vf *scale, vf *min)
+{
+    const vf low = v_set(MAGIC), high = v_set(MAGIC + (float)a->how->top), start = a->min;
+    vf sum_l = v_set(0), sum_l2 = v_set(0), sum_xl = v_set(0);
+    for (int i = 0; i < a->how->len; i++) {
+        vf l = rounded(inverse * (a->x[i] - start), low, high), wl = a->w[i] * l;
+        a->code[i] = l;
+        sum_l = sum_l + wl;
+        sum_l2 = sum_l2 + wl * l;
+        sum_xl = sum_xl + wl * a->x[i];
+    }
+    vf det = a->sum_w * sum_l2 - sum_l * sum_l;
+    *scale = (a->sum_w * sum_xl - a->sum_x * sum_l) / det;
+    *min = (sum_l2 * a->sum_x - sum_l * sum_xl) / det;
+    vm above = v_less(v_set(0), *min);
+    *min = v_choose(above, v_set(0), *min);
+    *scale = v_choose(above, sum_xl / sum_l2, *scale);
+    return v_less(v_set(0), det);
+}
+
+/* Leaves the codes in a. Lanes whose weights are all equal and not negative have no scale. */
+static inline void affine_lanes(struct affine_lanes *a, vf *scale, vf *min)
+{
+    const struct affine *how = a->how;
+    affine_begin(a);
+    const vf first_min = a->min;
+    const vm active = v_less(a->min, a->max);
+    vf chosen = v_set((float)how->top) / (a->max - a->min), chosen_from = a->min;
+    affine_codes(a, chosen, a->min);
+    *scale = v_set(1) / chosen;
+    vf least = affine_error(a, *scale, a->min);
+    for (int k = 0; k <= how->steps; k++) {
+        vf tried_scale, tried_min, error;
+        vf inverse = v_set(how->first + how->step * (float)k + (float)how->top) / (a->max - a->min);
+        vm better = affine_candidate(a, inverse, &tried_scale, &tried_min);
+        error = affine_error(a, tried_scale, tried_min);
+        better = m_both(better, v_less(error, least));
+        least = v_choose(better, error, least);
+        *scale = v_choose(better, tried_scale, *scale);
+        chosen = v_choose(better, inverse, chosen);
+        chosen_from = v_choose(better, a->min, chosen_from);
+        a->min = v_choose(better, tried_min, a->min);
+    }
+    affine_codes(a, chosen, chosen_from);
+    for (int i = 0; i < how->len; i++)
+        a->code[i] = v_choose(active, a->code[i], v_set(0));
+    *scale = v_choose(active, *scale, v_set(0));
+    *min = v_negative(v_choose(active, a->min, first_min));
+}
+
+static void affine(const struct affine *how, const float *x, const float *w, size_t blocks, float *scale, float *min,
+                   uint8_t *codes)
+{
+    for (size_t b = 0, at = 0; b < blocks; b += LANES, at += (size_t)(LANES * how->len)) {
+        struct affine_lanes a = {.how = how};
+        vf s, m;
+        spread(how->len, x + at, (size_t)how->len, blocks - b, a.x);
+        spread(how->len, w + at, (size_t)how->len, blocks - b, a.w);
+        affine_lanes(&a, &s, &m);
+        collect(s, blocks - b, scale + b);
+        collect(m, blocks - b, min + b);
+        collect_codes(how->len, a.code, blocks - b, codes + at);
+    }
+}
+
+/* ---- symmetric ---- */
+
+/* The element of largest magnitude, the first of equals; 0 when all are tiny. */
+static inline vf largest(int len, const vf *x)
+{
+    vf amax = v_set(0), v = v_set(0);
+    for (int i = 0; i < len; i++) {
+        vm more = v_less(amax, v_abs(x[i]));
+        amax = v_choose(more, v_abs(x[i]), amax);
+        v = v_choose(more, x[i], v);
+    }
+    return v_choose(v_less(amax, v_set(SEARCH_TINY)), v_set(0), v);
+}
+
+struct fit {
+    vf xl, ll;
+};
+
+/* Lanes of one scale each: weights, their weights, the products of both; codes between low and high. */
+struct fit_lanes {
+    int len;
+    vf low, high; /* MAGIC added */
+    vf x[MOST_LEN], w[MOST_LEN], wx[MOST_LEN], code[MOST_LEN];
+};
+
+static inline void weigh_lanes(struct fit_lanes *a, int squared)
+{
+    for (int i = 0; i < a->len; i++) {
+        if (squared)
+            a->w[i] = a->x[i] * a->x[i];
+        a->wx[i] = a->w[i] * a->x[i];
+    }
+}
+
+static inline struct fit fit_of(const struct fit_lanes *a, vf inverse)
+{
+    struct fit f = {v_set(0), v_set(0)};
+    for (int i = 0; i < a->len; i++) {
+        vf l = rounded(inverse * a->x[i], a->low, a->high);
+        f.xl = f.xl + a->wx[i] * l;
+        f.ll = f.ll + a->w[i] * l * l;
+    }
+    return f;
+}
+
+/* f.xl * f.xl / f.ll is above best. */
+static inline vm fits_better(struct fit f, vf best)
+{
+    return m_both(v_less(v_set(0), f.ll), v_less(best * f.ll, f.xl * f.xl));
+}
+
+/* One pass over the codes; each moves to where its share of the fit is best. wraps: codes are unsigned bytes without a
+ * lower end. Returns the lanes in which one moved. */
+static inline int improve(struct fit_lanes *a, int wraps, struct fit *f)
+{
+    int any = 0;
+    for (int i = 0; i < a->len; i++) {
+        const vf x = a->x[i], w = a->w[i], wx = a->wx[i], l = a->code[i];
+        struct fit g = {f->xl - wx * l, f->ll - w * l * l};
+        vm moves = v_less(v_set(0), g.xl);
+        if (wraps)
+            moves = m_both(moves, v_less(v_set(0), g.ll));
+        vf to = rounded(x * g.ll / g.xl, a->low, a->high);
+        moves = m_both(moves, v_differ(to, l));
+        g.xl = g.xl + wx * to;
+        g.ll = g.ll + w * to * to;
+        moves = m_both(moves, v_less(v_set(0), g.ll));
+        moves = m_both(moves, v_less(f->xl * f->xl * g.ll, g.xl * g.xl * f->ll));
+        a->code[i] = v_choose(moves, wraps ? as_byte(to) : to, l);
+        f->xl = v_choose(moves, g.xl, f->xl);
+        f->ll = v_choose(moves, g.ll, f->ll);
+        any |= m_any(moves);
+    }
+    return any;
+}
+
+static inline vf scale_of(struct fit f)
+{
+    return v_choose(v_less(v_set(0), f.ll), f.xl / f.ll, v_set(0));
+}
+
+/* Codes from 0 upwards; 0 where there is no scale. */
+static inline void lift_codes(struct fit_lanes *a, int half, vm active)
+{
+    for (int i = 0; i < a->len; i++)
+        a->code[i] = v_choose(active, a->code[i] + v_set((float)half), v_set(0));
+}
+
+static inline vf symmetric_lanes(struct fit_lanes *a, int half)
+{
+    const vf v = largest(a->len, a->x);
+    const vm active = v_differ(v, v_set(0));
+    vf chosen = v_set((float)-half) / v;
+    struct fit f = fit_of(a, chosen);
+    vf scale = v_choose(v_differ(f.ll, v_set(0)), f.xl / f.ll, v_set(0)), best = scale * f.xl;
+    for (int k = -9; k <= 9; k++) {
+        if (k == 0)
+            continue;
+        vf inverse = v_set(-((float)half + 0.1f * (float)k)) / v;
+        f = fit_of(a, inverse);
+        vm better = fits_better(f, best);
+        chosen = v_choose(better, inverse, chosen);
+        scale = v_choose(better, f.xl / f.ll, scale);
+        best = v_choose(better, scale * f.xl, best);
+    }
+    for (int i = 0; i < a->len; i++)
+        a->code[i] = rounded(chosen * a->x[i], a->low, a->high);
+    lift_codes(a, half, active);
+    return v_choose(active, scale, v_set(0));
+}
+
+static inline vf descend_lanes(struct fit_lanes *a, int half)
+{
+    const vf v = largest(a->len, a->x), inverse = v_set((float)-half) / v;
+    const vm active = v_differ(v, v_set(0));
+    struct fit f = fit_of(a, inverse);
+    for (int i = 0; i < a->len; i++)
+        a->code[i] = rounded(inverse * a->x[i], a->low, a->high);
+    for (int pass = 0; pass < 5 && improve(a, 0, &f); pass++)
+        ;
+    lift_codes(a, half, active);
+    return v_choose(active, scale_of(f), v_set(0));
+}
+
+typedef vf symmetric_fn(struct fit_lanes *a, int half);
+
+static inline void for_lanes(symmetric_fn *search, int len, int half, const float *x, const float *w, size_t blocks,
+                             float *scale, uint8_t *codes)
+{
+    for (size_t b = 0, at = 0; b < blocks; b += LANES, at += (size_t)(LANES * len)) {
+        struct fit_lanes a = {len, v_set(MAGIC - (float)half), v_set(MAGIC + (float)half - 1)};
+        spread(len, x + at, (size_t)len, blocks - b, a.x);
+        if (w)
+            spread(len, w + at, (size_t)len, blocks - b, a.w);
+        weigh_lanes(&a, !w);
+        collect(search(&a, half), blocks - b, scale + b);
+        collect_codes(len, a.code, blocks - b, codes + at);
+    }
+}
+
+static void symmetric(int len, int half, const float *x, const float *w, size_t blocks, float *scale, uint8_t *codes)
+{
+    for_lanes(symmetric_lanes, len, half, x, w, blocks, scale, codes);
+}
+
+static void descend(int len, int half, const float *x, size_t blocks, float *scale, uint8_t *codes)
+{
+    for_lanes(descend_lanes, len, half, x, NULL, blocks, scale, codes);
+}
+
+/* ---- the scales of a superblock ---- */
+
+static inline vf positive_inverse(const struct fit_lanes *a, int top, vf max)
+{
+    const vf lowest = v_set(8388608.0f), highest = v_set(16777215.0f);
+    vf chosen = v_set((float)top) / max, scale = v_set(1) / chosen, least = v_set(0);
+    for (int i = 0; i < a->len; i++) {
+        vf diff = a->x[i] - scale * as_byte(rounded(chosen * a->x[i], lowest, highest));
+        least = least + a->w[i] * diff * diff;
+    }
+    for (int k = -4; k <= 4; k++) {
+        vf inverse = v_set(0.1f * (float)k + (float)top) / max, error = v_set(0);
+        if (k == 0)
+            continue;
+        scale = v_set(1) / inverse;
+        for (int i = 0; i < a->len; i++) {
+            vf diff = a->x[i] - scale * rounded(inverse * a->x[i], a->low, a->high);
+            error = error + a->w[i] * diff * diff;
+        }
+        vm better = v_less(error, least);
+        least = v_choose(better, error, least);
+        chosen = v_choose(better, inverse, chosen);
+    }
+    return chosen;
+}
+
+static inline vf positive_lanes(struct fit_lanes *a, int top)
+{
+    vf max = v_set(0);
+    for (int i = 0; i < a->len; i++)
+        max = v_max(max, a->x[i]);
+    const vm active = v_not_less(max, v_set(SEARCH_TINY));
+    const vf inverse = positive_inverse(a, top, max);
+    struct fit f = fit_of(a, inverse);
+    for (int i = 0; i < a->len; i++)
+        a->code[i] = as_byte(rounded(inverse * a->x[i], a->low, a->high));
+    for (int pass = 0; pass < 5 && improve(a, 1, &f); pass++)
+        ;
+    lift_codes(a, 0, active);
+    return v_choose(active, scale_of(f), v_set(0));
+}
+
+/* n may be below LANES, so values come and codes go one by one. */
+static void positive(int n, int top, const float *x, const float *w, size_t blocks, float *scale, uint8_t *codes)
+{
+    for (size_t b = 0, at = 0; b < blocks; b += LANES, at += (size_t)(LANES * n)) {
+        struct fit_lanes a = {n, v_set(8388608.0f), v_set(MAGIC + (float)top)};
+        size_t some = blocks - b < LANES ? blocks - b : LANES;
+        float lanes[2][MOST_LEN][LANES] = {0};
+        for (size_t i = 0; i < (size_t)n * some; i++) {
+            lanes[0][i % (size_t)n][i / (size_t)n] = x[at + i];
+            lanes[1][i % (size_t)n][i / (size_t)n] = w[at + i];
+        }
+        for (int i = 0; i < n; i++) {
+            a.x[i] = v_load(lanes[0][i]);
+            a.w[i] = v_load(lanes[1][i]);
+        }
+        weigh_lanes(&a, 0);
+        collect(positive_lanes(&a, top), some, scale + b);
+        for (int i = 0; i < n; i++)
+            v_store(lanes[0][i], a.code[i]);
+        for (size_t i = 0; i < (size_t)n * some; i++)
+            codes[at + i] = (uint8_t)lanes[0][i % (size_t)n][i / (size_t)n];
+    }
+}
+
+/* ---- codes for given scales ---- */
+
+static void requantize(int len, int low, int high, const float *x, const float *step, const float *offset,
+                       size_t blocks, uint8_t *codes)
+{
+    const vf lowest = v_set(MAGIC + (float)low), highest = v_set(MAGIC + (float)high);
+    for (size_t b = 0; b < blocks; b++, x += len, codes += len) {
+        if (step[b] == 0)
+            continue;
+        for (int i = 0; i < len; i += LANES) {
+            vf l = rounded((v_load(x + i) + v_set(offset[b])) / v_set(step[b]), lowest, highest);
+            v_store_bytes(codes + i, l - v_set((float)low));
+        }
+    }
+}
+
+/* ---- IQ4 ---- */
+
+static inline struct fit iq4_fit(const struct fit_lanes *a, vf inverse)
+{
+    struct fit f = {v_set(0), v_set(0)};
+    for (int i = 0; i < IQ4_LEN; i++) {
+        vf q = v_iq4(inverse * a->x[i], iq4_middles, iq4_values).value, wq = a->w[i] * q;
+        f.xl = f.xl + wq * a->x[i];
+        f.ll = f.ll + wq * q;
+    }
+    return f;
+}
+
+static void iq4_scale(const float *x, const float *w, size_t blocks, float *scale)
+{
+    for (size_t b = 0, at = 0; b < blocks; b += LANES, at += LANES * IQ4_LEN) {
+        struct fit_lanes a = {IQ4_LEN};
+        spread(IQ4_LEN, x + at, IQ4_LEN, blocks - b, a.x);
+        spread(IQ4_LEN, w + at, IQ4_LEN, blocks - b, a.w);
+        const vf v = largest(IQ4_LEN, a.x);
+        struct fit f = iq4_fit(&a, v_set(1) / (v_negative(v) / v_set(iq4_values[0])));
+        vf chosen = scale_of(f), best = v_choose(v_less(v_set(0), f.ll), chosen * f.xl, v_set(0));
+        for (int k = -7; k <= 7; k++) {
+            f = iq4_fit(&a, v_set((float)k + iq4_values[0]) / v);
+            vm better = fits_better(f, best);
+            chosen = v_choose(better, f.xl / f.ll, chosen);
+            best = v_choose(better, chosen * f.xl, best);
+        }
+        collect(v_choose(v_differ(v, v_set(0)), chosen, v_set(0)), blocks - b, scale + b);
+    }
+}
+
+static void iq4_codes(const float *x, const float *inverse, size_t blocks, uint8_t *codes)
+{
+    for (size_t b = 0; b < blocks; b++)
+        for (int i = 0; i < IQ4_LEN; i += LANES, x += LANES, codes += LANES)
+            v_store_bytes(codes, v_iq4(v_set(inverse[b]) * v_load(x), iq4_middles, iq4_values).code);
+}
+
+const struct searches SEARCHES_VARIANT = {
+    .weigh = weigh,
+    .weigh_by_size = weigh_by_size,
+    .squares = squares,
+    .sums = sums,
+    .affine = affine,
+    .symmetric = symmetric,
+    .descend = descend,
+    .positive = positive,
+    .requantize = requantize,
+    .iq4_scale = iq4_scale,
+    .iq4_codes = iq4_codes,
+};
+#endif
