@@ -110,110 +110,164 @@ static void weigh_by_size(int len, const float *x, size_t blocks, float *w)
 
 /* ---- affine ---- */
 
+/* Two groups of lanes at once: one's sums wait less when the other's come between. */
+enum { GROUPS = 2 };
+
 struct affine_lanes {
     const struct affine *how;
-    vf x[MOST_LEN], w[MOST_LEN], code[MOST_LEN];
-    vf min, max, sum_w, sum_x;
+    vf x[GROUPS][MOST_LEN], w[GROUPS][MOST_LEN], code[GROUPS][MOST_LEN];
+    vf min[GROUPS], max[GROUPS], sum_w[GROUPS], sum_x[GROUPS];
 };
 
-static inline void affine_begin(struct affine_lanes *a)
+/* A candidate of each lane. */
+struct affine_fit {
+    vf scale[GROUPS], min[GROUPS];
+    vm solved[GROUPS];
+};
+
+static inline void affine_begin(struct affine_lanes *a, int g)
 {
-    a->min = a->max = a->x[0];
-    a->sum_w = a->w[0];
-    a->sum_x = a->w[0] * a->x[0];
+    const vf *x = a->x[g], *w = a->w[g];
+    vf min = x[0], max = x[0], sum_w = w[0], sum_x = w[0] * x[0];
     for (int i = 1; i < a->how->len; i++) {
-        a->min = v_min(a->x[i], a->min);
-        a->max = v_max(a->x[i], a->max);
-        a->sum_w = a->sum_w + a->w[i];
-        a->sum_x = a->sum_x + a->w[i] * a->x[i];
+        min = v_min(x[i], min);
+        max = v_max(x[i], max);
+        sum_w = sum_w + w[i];
+        sum_x = sum_x + w[i] * x[i];
     }
-    a->min = v_min(v_set(0), a->min);
+    a->min[g] = v_min(v_set(0), min);
+    a->max[g] = max;
+    a->sum_w[g] = sum_w;
+    a->sum_x[g] = sum_x;
 }
 
-static inline void affine_codes(struct affine_lanes *a, vf inverse, vf min)
+static inline void affine_codes(struct affine_lanes *a, int g, vf inverse, vf min)
 {
     const vf low = v_set(MAGIC), high = v_set(MAGIC + (float)a->how->top);
     for (int i = 0; i < a->how->len; i++)
-        a->code[i] = rounded(inverse * (a->x[i] - min), low, high);
+        a->code[g][i] = rounded(inverse * (a->x[g][i] - min), low, high);
 }
 
-static inline vf affine_error(const struct affine_lanes *a, vf scale, vf min)
+static inline void affine_error(const struct affine_lanes *a, const struct affine_fit *f, vf *error)
 {
-    vf error = v_set(0);
+    for (int g = 0; g < GROUPS; g++)
+        error[g] = v_set(0);
     if (a->how->absolute)
         for (int i = 0; i < a->how->len; i++)
-            error = error + a->w[i] * v_abs(scale * a->code[i] + min - a->x[i]);
+            for (int g = 0; g < GROUPS; g++) {
+                vf diff = f->scale[g] * a->code[g][i] + f->min[g] - a->x[g][i];
+                error[g] = error[g] + a->w[g][i] * v_abs(diff);
+            }
     else
-        for (int i = 0; i < a->how->len; i++) {
-            vf diff = scale * a->code[i] + min - a->x[i];
-            error = error + a->w[i] * (diff * diff);
-        }
-    return error;
+        for (int i = 0; i < a->how->len; i++)
+            for (int g = 0; g < GROUPS; g++) {
+                vf diff = f->scale[g] * a->code[g][i] + f->min[g] - a->x[g][i];
+                error[g] = error[g] + a->w[g][i] * (diff * diff);
+            }
 }
 
-/* Returns the lanes that have a solution. */
-static inline vm affine_candidate(struct affine_lanes *a, vf inverse, vf *scale, vf *min)
+static inline void affine_candidate(struct affine_lanes *a, const vf *inverse, struct affine_fit *f)
 {
-    const vf low = v_set(MAGIC), high = v_set(MAGIC + (float)a->how->top), start = a->min;
-    vf sum_l = v_set(0), sum_l2 = v_set(0), sum_xl = v_set(0);
-    for (int i = 0; i < a->how->len; i++) {
-        vf l = rounded(inverse * (a->x[i] - start), low, high), wl = a->w[i] * l;
-        a->code[i] = l;
-        sum_l = sum_l + wl;
-        sum_l2 = sum_l2 + wl * l;
-        sum_xl = sum_xl + wl * a->x[i];
+    const vf low = v_set(MAGIC), high = v_set(MAGIC + (float)a->how->top);
+    vf sum_l[GROUPS], sum_l2[GROUPS], sum_xl[GROUPS];
+    for (int g = 0; g < GROUPS; g++)
+        sum_l[g] = sum_l2[g] = sum_xl[g] = v_set(0);
+    for (int i = 0; i < a->how->len; i++)
+        for (int g = 0; g < GROUPS; g++) {
+            vf x = a->x[g][i], l = rounded(inverse[g] * (x - a->min[g]), low, high), wl = a->w[g][i] * l;
+            a->code[g][i] = l;
+            sum_l[g] = sum_l[g] + wl;
+            sum_l2[g] = sum_l2[g] + wl * l;
+            sum_xl[g] = sum_xl[g] + wl * x;
+        }
+    for (int g = 0; g < GROUPS; g++) {
+        vf det = a->sum_w[g] * sum_l2[g] - sum_l[g] * sum_l[g];
+        vf scale = (a->sum_w[g] * sum_xl[g] - a->sum_x[g] * sum_l[g]) / det;
+        vf min = (sum_l2[g] * a->sum_x[g] - sum_l[g] * sum_xl[g]) / det;
+        vm above = v_less(v_set(0), min);
+        f->scale[g] = v_choose(above, sum_xl[g] / sum_l2[g], scale);
+        f->min[g] = v_choose(above, v_set(0), min);
+        f->solved[g] = v_less(v_set(0), det);
     }
-    vf det = a->sum_w * sum_l2 - sum_l * sum_l;
-    *scale = (a->sum_w * sum_xl - a->sum_x * sum_l) / det;
-    *min = (sum_l2 * a->sum_x - sum_l * sum_xl) / det;
-    vm above = v_less(v_set(0), *min);
-    *min = v_choose(above, v_set(0), *min);
-    *scale = v_choose(above, sum_xl / sum_l2, *scale);
-    return v_less(v_set(0), det);
 }
 
-/* Leaves the codes in a. Lanes whose weights are all equal and not negative have no scale. */
-static inline void affine_lanes(struct affine_lanes *a, vf *scale, vf *min)
+/* The best fit, and the inverse scale and min from which its codes come. */
+struct affine_best {
+    struct affine_fit fit;
+    vf least[GROUPS], inverse[GROUPS], from[GROUPS];
+};
+
+static inline void affine_search(struct affine_lanes *a, struct affine_best *best)
 {
     const struct affine *how = a->how;
-    affine_begin(a);
-    const vf first_min = a->min;
-    const vm active = v_less(a->min, a->max);
-    vf chosen = v_set((float)how->top) / (a->max - a->min), chosen_from = a->min;
-    affine_codes(a, chosen, a->min);
-    *scale = v_set(1) / chosen;
-    vf least = affine_error(a, *scale, a->min);
-    for (int k = 0; k <= how->steps; k++) {
-        vf tried_scale, tried_min, error;
-        vf inverse = v_set(how->first + how->step * (float)k + (float)how->top) / (a->max - a->min);
-        vm better = affine_candidate(a, inverse, &tried_scale, &tried_min);
-        error = affine_error(a, tried_scale, tried_min);
-        better = m_both(better, v_less(error, least));
-        least = v_choose(better, error, least);
-        *scale = v_choose(better, tried_scale, *scale);
-        chosen = v_choose(better, inverse, chosen);
-        chosen_from = v_choose(better, a->min, chosen_from);
-        a->min = v_choose(better, tried_min, a->min);
+    for (int g = 0; g < GROUPS; g++) {
+        best->inverse[g] = v_set((float)how->top) / (a->max[g] - a->min[g]);
+        best->from[g] = best->fit.min[g] = a->min[g];
+        best->fit.scale[g] = v_set(1) / best->inverse[g];
+        affine_codes(a, g, best->inverse[g], a->min[g]);
     }
-    affine_codes(a, chosen, chosen_from);
-    for (int i = 0; i < how->len; i++)
-        a->code[i] = v_choose(active, a->code[i], v_set(0));
-    *scale = v_choose(active, *scale, v_set(0));
-    *min = v_negative(v_choose(active, a->min, first_min));
+    affine_error(a, &best->fit, best->least);
+    for (int k = 0; k <= how->steps; k++) {
+        vf inverse[GROUPS], error[GROUPS];
+        struct affine_fit f;
+        for (int g = 0; g < GROUPS; g++)
+            inverse[g] = v_set(how->first + how->step * (float)k + (float)how->top) / (a->max[g] - a->min[g]);
+        affine_candidate(a, inverse, &f);
+        affine_error(a, &f, error);
+        for (int g = 0; g < GROUPS; g++) {
+            vm better = m_both(f.solved[g], v_less(error[g], best->least[g]));
+            best->least[g] = v_choose(better, error[g], best->least[g]);
+            best->inverse[g] = v_choose(better, inverse[g], best->inverse[g]);
+            best->from[g] = v_choose(better, a->min[g], best->from[g]);
+            best->fit.scale[g] = v_choose(better, f.scale[g], best->fit.scale[g]);
+            a->min[g] = best->fit.min[g] = v_choose(better, f.min[g], a->min[g]);
+        }
+    }
+}
+
+/* Blocks of equal weights that are not negative have no scale. */
+static inline void affine_end(struct affine_lanes *a, int g, const struct affine_best *best, vf first_min, vf *scale,
+                              vf *min)
+{
+    const vm active = v_less(first_min, a->max[g]);
+    affine_codes(a, g, best->inverse[g], best->from[g]);
+    for (int i = 0; i < a->how->len; i++)
+        a->code[g][i] = v_choose(active, a->code[g][i], v_set(0));
+    *scale = v_choose(active, best->fit.scale[g], v_set(0));
+    *min = v_negative(v_choose(active, best->fit.min[g], first_min));
+}
+
+/* Where group g begins, at the end when there is nothing for it. */
+static inline size_t group_at(size_t first, int g, size_t blocks)
+{
+    size_t b = first + (size_t)g * LANES;
+    return b < blocks ? b : blocks;
 }
 
 static void affine(const struct affine *how, const float *x, const float *w, size_t blocks, float *scale, float *min,
                    uint8_t *codes)
 {
-    for (size_t b = 0, at = 0; b < blocks; b += LANES, at += (size_t)(LANES * how->len)) {
-        struct affine_lanes a = {.how = how};
-        vf s, m;
-        spread(how->len, x + at, (size_t)how->len, blocks - b, a.x);
-        spread(how->len, w + at, (size_t)how->len, blocks - b, a.w);
-        affine_lanes(&a, &s, &m);
-        collect(s, blocks - b, scale + b);
-        collect(m, blocks - b, min + b);
-        collect_codes(how->len, a.code, blocks - b, codes + at);
+    const size_t len = (size_t)how->len;
+    struct affine_lanes a = {.how = how};
+    for (size_t first = 0; first < blocks; first += GROUPS * LANES) {
+        struct affine_best best;
+        vf first_min[GROUPS];
+        for (int g = 0; g < GROUPS; g++) {
+            size_t b = group_at(first, g, blocks), left = blocks - b;
+            spread(how->len, x + b * len, len, left, a.x[g]);
+            spread(how->len, w + b * len, len, left, a.w[g]);
+            affine_begin(&a, g);
+            first_min[g] = a.min[g];
+        }
+        affine_search(&a, &best);
+        for (int g = 0; g < GROUPS; g++) {
+            size_t b = group_at(first, g, blocks), left = blocks - b;
+            vf s, m;
+            affine_end(&a, g, &best, first_min[g], &s, &m);
+            collect(s, left, scale + b);
+            collect(m, left, min + b);
+            collect_codes(how->len, a.code[g], left, codes + b * len);
+        }
     }
 }
 
