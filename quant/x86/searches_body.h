@@ -42,6 +42,17 @@ static inline void collect_codes(int len, vf *code, size_t blocks, uint8_t *code
     }
 }
 
+/* Where a chain of operations would wait for itself, several groups of lanes take turns: as many as the first-level cache
+ * holds well. */
+enum { GROUPS = 32 / LANES, DESCENTS = 4 };
+
+/* Where group g begins, at the end when there is nothing for it. */
+static inline size_t group_at(size_t first, int g, size_t blocks)
+{
+    size_t b = first + (size_t)g * LANES;
+    return b < blocks ? b : blocks;
+}
+
 /* ---- numbers ---- */
 
 #define MAGIC 12582912.0f /* as in nearest() */
@@ -109,9 +120,6 @@ static void weigh_by_size(int len, const float *x, size_t blocks, float *w)
 }
 
 /* ---- affine ---- */
-
-/* Two groups of lanes at once: one's sums wait less when the other's come between. */
-enum { GROUPS = 2 };
 
 struct affine_lanes {
     const struct affine *how;
@@ -237,18 +245,12 @@ static inline void affine_end(struct affine_lanes *a, int g, const struct affine
     *min = v_negative(v_choose(active, best->fit.min[g], first_min));
 }
 
-/* Where group g begins, at the end when there is nothing for it. */
-static inline size_t group_at(size_t first, int g, size_t blocks)
-{
-    size_t b = first + (size_t)g * LANES;
-    return b < blocks ? b : blocks;
-}
-
 static void affine(const struct affine *how, const float *x, const float *w, size_t blocks, float *scale, float *min,
                    uint8_t *codes)
 {
     const size_t len = (size_t)how->len;
-    struct affine_lanes a = {.how = how};
+    struct affine_lanes a;
+    a.how = how;
     for (size_t first = 0; first < blocks; first += GROUPS * LANES) {
         struct affine_best best;
         vf first_min[GROUPS];
@@ -296,10 +298,17 @@ struct fit_lanes {
     vf x[MOST_LEN], w[MOST_LEN], wx[MOST_LEN], code[MOST_LEN];
 };
 
-static inline void weigh_lanes(struct fit_lanes *a, int squared)
+/* Codes of -half to half - 1; w NULL: x * x. */
+static inline void fit_begin(struct fit_lanes *a, int len, int half, const float *x, const float *w, size_t blocks)
 {
-    for (int i = 0; i < a->len; i++) {
-        if (squared)
+    a->len = len;
+    a->low = v_set(MAGIC - (float)half);
+    a->high = v_set(MAGIC + (float)half - 1);
+    spread(len, x, (size_t)len, blocks, a->x);
+    if (w)
+        spread(len, w, (size_t)len, blocks, a->w);
+    for (int i = 0; i < len; i++) {
+        if (!w)
             a->w[i] = a->x[i] * a->x[i];
         a->wx[i] = a->w[i] * a->x[i];
     }
@@ -316,35 +325,51 @@ static inline struct fit fit_of(const struct fit_lanes *a, vf inverse)
     return f;
 }
 
+/* Leaves the codes in a. */
+static inline struct fit fit_codes(struct fit_lanes *a, vf inverse)
+{
+    for (int i = 0; i < a->len; i++)
+        a->code[i] = rounded(inverse * a->x[i], a->low, a->high);
+    return fit_of(a, inverse);
+}
+
 /* f.xl * f.xl / f.ll is above best. */
 static inline vm fits_better(struct fit f, vf best)
 {
     return m_both(v_less(v_set(0), f.ll), v_less(best * f.ll, f.xl * f.xl));
 }
 
-/* One pass over the codes; each moves to where its share of the fit is best. wraps: codes are unsigned bytes without a
- * lower end. Returns the lanes in which one moved. */
-static inline int improve(struct fit_lanes *a, int wraps, struct fit *f)
+/* Code i moves to where its share of the fit is best. wraps: codes are unsigned bytes without a lower end. Returns the
+ * lanes in which it moved. */
+static inline vm improve_one(struct fit_lanes *a, int i, int wraps, struct fit *f)
 {
-    int any = 0;
-    for (int i = 0; i < a->len; i++) {
-        const vf x = a->x[i], w = a->w[i], wx = a->wx[i], l = a->code[i];
-        struct fit g = {f->xl - wx * l, f->ll - w * l * l};
-        vm moves = v_less(v_set(0), g.xl);
-        if (wraps)
-            moves = m_both(moves, v_less(v_set(0), g.ll));
-        vf to = rounded(x * g.ll / g.xl, a->low, a->high);
-        moves = m_both(moves, v_differ(to, l));
-        g.xl = g.xl + wx * to;
-        g.ll = g.ll + w * to * to;
+    const vf x = a->x[i], w = a->w[i], wx = a->wx[i], l = a->code[i];
+    struct fit g = {f->xl - wx * l, f->ll - w * l * l};
+    vm moves = v_less(v_set(0), g.xl);
+    if (wraps)
         moves = m_both(moves, v_less(v_set(0), g.ll));
-        moves = m_both(moves, v_less(f->xl * f->xl * g.ll, g.xl * g.xl * f->ll));
-        a->code[i] = v_choose(moves, wraps ? as_byte(to) : to, l);
-        f->xl = v_choose(moves, g.xl, f->xl);
-        f->ll = v_choose(moves, g.ll, f->ll);
-        any |= m_any(moves);
+    vf to = rounded(x * g.ll / g.xl, a->low, a->high);
+    moves = m_both(moves, v_differ(to, l));
+    g.xl = g.xl + wx * to;
+    g.ll = g.ll + w * to * to;
+    moves = m_both(moves, v_less(v_set(0), g.ll));
+    moves = m_both(moves, v_less(f->xl * f->xl * g.ll, g.xl * g.xl * f->ll));
+    a->code[i] = v_choose(moves, wraps ? as_byte(to) : to, l);
+    f->xl = v_choose(moves, g.xl, f->xl);
+    f->ll = v_choose(moves, g.ll, f->ll);
+    return moves;
+}
+
+/* Passes over the codes of `groups` groups, five or until none moves: one more changes nothing in a lane where none did. */
+static inline void improve(struct fit_lanes *a, int groups, int wraps, struct fit *f)
+{
+    int any = 1;
+    for (int pass = 0; pass < 5 && any; pass++) {
+        any = 0;
+        for (int i = 0; i < a->len; i++)
+            for (int g = 0; g < groups; g++)
+                any |= m_any(improve_one(&a[g], i, wraps, &f[g]));
     }
-    return any;
 }
 
 static inline vf scale_of(struct fit f)
@@ -376,49 +401,42 @@ static inline vf symmetric_lanes(struct fit_lanes *a, int half)
         scale = v_choose(better, f.xl / f.ll, scale);
         best = v_choose(better, scale * f.xl, best);
     }
-    for (int i = 0; i < a->len; i++)
-        a->code[i] = rounded(chosen * a->x[i], a->low, a->high);
+    fit_codes(a, chosen);
     lift_codes(a, half, active);
     return v_choose(active, scale, v_set(0));
 }
 
-static inline vf descend_lanes(struct fit_lanes *a, int half)
+static void symmetric(int len, int half, const float *x, const float *w, size_t blocks, float *scale, uint8_t *codes)
 {
-    const vf v = largest(a->len, a->x), inverse = v_set((float)-half) / v;
-    const vm active = v_differ(v, v_set(0));
-    struct fit f = fit_of(a, inverse);
-    for (int i = 0; i < a->len; i++)
-        a->code[i] = rounded(inverse * a->x[i], a->low, a->high);
-    for (int pass = 0; pass < 5 && improve(a, 0, &f); pass++)
-        ;
-    lift_codes(a, half, active);
-    return v_choose(active, scale_of(f), v_set(0));
-}
-
-typedef vf symmetric_fn(struct fit_lanes *a, int half);
-
-static inline void for_lanes(symmetric_fn *search, int len, int half, const float *x, const float *w, size_t blocks,
-                             float *scale, uint8_t *codes)
-{
+    struct fit_lanes a;
     for (size_t b = 0, at = 0; b < blocks; b += LANES, at += (size_t)(LANES * len)) {
-        struct fit_lanes a = {len, v_set(MAGIC - (float)half), v_set(MAGIC + (float)half - 1)};
-        spread(len, x + at, (size_t)len, blocks - b, a.x);
-        if (w)
-            spread(len, w + at, (size_t)len, blocks - b, a.w);
-        weigh_lanes(&a, !w);
-        collect(search(&a, half), blocks - b, scale + b);
+        fit_begin(&a, len, half, x + at, w ? w + at : NULL, blocks - b);
+        collect(symmetric_lanes(&a, half), blocks - b, scale + b);
         collect_codes(len, a.code, blocks - b, codes + at);
     }
 }
 
-static void symmetric(int len, int half, const float *x, const float *w, size_t blocks, float *scale, uint8_t *codes)
-{
-    for_lanes(symmetric_lanes, len, half, x, w, blocks, scale, codes);
-}
-
 static void descend(int len, int half, const float *x, size_t blocks, float *scale, uint8_t *codes)
 {
-    for_lanes(descend_lanes, len, half, x, NULL, blocks, scale, codes);
+    struct fit_lanes a[DESCENTS];
+    for (size_t first = 0; first < blocks; first += DESCENTS * LANES) {
+        struct fit f[DESCENTS];
+        vm active[DESCENTS];
+        for (int g = 0; g < DESCENTS; g++) {
+            size_t b = group_at(first, g, blocks);
+            fit_begin(&a[g], len, half, x + b * (size_t)len, NULL, blocks - b);
+            const vf v = largest(len, a[g].x);
+            active[g] = v_differ(v, v_set(0));
+            f[g] = fit_codes(&a[g], v_set((float)-half) / v);
+        }
+        improve(a, DESCENTS, 0, f);
+        for (int g = 0; g < DESCENTS; g++) {
+            size_t b = group_at(first, g, blocks);
+            lift_codes(&a[g], half, active[g]);
+            collect(v_choose(active[g], scale_of(f[g]), v_set(0)), blocks - b, scale + b);
+            collect_codes(len, a[g].code, blocks - b, codes + b * (size_t)len);
+        }
+    }
 }
 
 /* ---- the scales of a superblock ---- */
@@ -457,8 +475,7 @@ static inline vf positive_lanes(struct fit_lanes *a, int top)
     struct fit f = fit_of(a, inverse);
     for (int i = 0; i < a->len; i++)
         a->code[i] = as_byte(rounded(inverse * a->x[i], a->low, a->high));
-    for (int pass = 0; pass < 5 && improve(a, 1, &f); pass++)
-        ;
+    improve(a, 1, 1, &f);
     lift_codes(a, 0, active);
     return v_choose(active, scale_of(f), v_set(0));
 }
@@ -466,10 +483,14 @@ static inline vf positive_lanes(struct fit_lanes *a, int top)
 /* n may be below LANES, so values come and codes go one by one. */
 static void positive(int n, int top, const float *x, const float *w, size_t blocks, float *scale, uint8_t *codes)
 {
+    struct fit_lanes a;
+    float lanes[2][16][LANES];
     for (size_t b = 0, at = 0; b < blocks; b += LANES, at += (size_t)(LANES * n)) {
-        struct fit_lanes a = {n, v_set(8388608.0f), v_set(MAGIC + (float)top)};
+        a.len = n;
+        a.low = v_set(8388608.0f);
+        a.high = v_set(MAGIC + (float)top);
         size_t some = blocks - b < LANES ? blocks - b : LANES;
-        float lanes[2][MOST_LEN][LANES] = {0};
+        memset(lanes, 0, sizeof lanes);
         for (size_t i = 0; i < (size_t)n * some; i++) {
             lanes[0][i % (size_t)n][i / (size_t)n] = x[at + i];
             lanes[1][i % (size_t)n][i / (size_t)n] = w[at + i];
@@ -477,8 +498,8 @@ static void positive(int n, int top, const float *x, const float *w, size_t bloc
         for (int i = 0; i < n; i++) {
             a.x[i] = v_load(lanes[0][i]);
             a.w[i] = v_load(lanes[1][i]);
+            a.wx[i] = a.w[i] * a.x[i];
         }
-        weigh_lanes(&a, 0);
         collect(positive_lanes(&a, top), some, scale + b);
         for (int i = 0; i < n; i++)
             v_store(lanes[0][i], a.code[i]);
@@ -518,8 +539,8 @@ static inline struct fit iq4_fit(const struct fit_lanes *a, vf inverse)
 
 static void iq4_scale(const float *x, const float *w, size_t blocks, float *scale)
 {
+    struct fit_lanes a;
     for (size_t b = 0, at = 0; b < blocks; b += LANES, at += LANES * IQ4_LEN) {
-        struct fit_lanes a = {IQ4_LEN};
         spread(IQ4_LEN, x + at, IQ4_LEN, blocks - b, a.x);
         spread(IQ4_LEN, w + at, IQ4_LEN, blocks - b, a.w);
         const vf v = largest(IQ4_LEN, a.x);
