@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
 #include "quant/x86/searches_x86.h"
@@ -41,8 +42,8 @@ static void weigh(const struct searches *search, size_t len, const float *x, con
 
 static void pack(const uint8_t *codes, uint8_t *q)
 {
-    for (int j = 0; j < IQ4_LEN / 2; j++)
-        q[j] = (uint8_t)(codes[j] | codes[j + IQ4_LEN / 2] << 4);
+    for (int j = 0; j < IQ4_LEN / 2; j += 8)
+        put_eight(q + j, eight(codes + j, 0, 15) | eight(codes + j + IQ4_LEN / 2, 0, 15) << 4);
 }
 
 static float inverse_of(float d)

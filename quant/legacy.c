@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
 #include "quant/x86/searches_x86.h"
@@ -39,8 +40,8 @@ static void pack(struct legacy t, float scale, float m, const uint8_t *codes, ui
         memcpy(out, &high, 4);
         out += 4;
     }
-    for (int j = 0; j < LEN / 2; j++)
-        out[j] = (uint8_t)((codes[j] & 15) | codes[j + LEN / 2] << 4);
+    for (int j = 0; j < LEN / 2; j += 8)
+        put_eight(out + j, eight(codes + j, 0, 15) | eight(codes + j + LEN / 2, 0, 15) << 4);
 }
 
 /* x * id + rounding, cut off to a code. */

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
 #include "quant/x86/searches_x86.h"
@@ -49,17 +50,24 @@ static void choose_scales(const struct searches *search, const float *scale, con
     }
 }
 
-static void finish(const struct searches *s, const float *x, struct block *b, uint8_t *codes)
+static void steps_of(const struct block *b, float *step, float *offset)
 {
-    float step[GROUPS], offset[GROUPS], d = f16_to_f32(b->d), dmin = f16_to_f32(b->dmin);
+    float d = f16_to_f32(b->d), dmin = f16_to_f32(b->dmin);
     for (int g = 0; g < GROUPS; g++) {
         step[g] = d * (float)(b->scales[g] & 15);
         offset[g] = dmin * (float)(b->scales[g] >> 4);
     }
-    s->requantize(LEN, 0, TOP, x, step, offset, GROUPS, codes);
-    for (int i = 0; i < SUPERBLOCK / 4; i++) {
+}
+
+static void finish(const struct searches *search, const float *x, struct block *b, uint8_t *codes)
+{
+    float step[GROUPS], offset[GROUPS];
+    steps_of(b, step, offset);
+    search->requantize(LEN, 0, TOP, x, step, offset, GROUPS, codes);
+    for (int i = 0; i < SUPERBLOCK / 4; i += 8) {
         const uint8_t *c = codes + i / 32 * 128 + i % 32;
-        b->qs[i] = (uint8_t)(c[0] | c[32] << 2 | c[64] << 4 | c[96] << 6);
+        uint64_t low = eight(c, 0, 3) | eight(c + 32, 0, 3) << 2;
+        put_eight(b->qs + i, low | eight(c + 64, 0, 3) << 4 | eight(c + 96, 0, 3) << 6);
     }
 }
 
@@ -94,17 +102,18 @@ static void encode(const struct searches *search, const float *x, const float *i
     }
 }
 
-SEARCH_ENCODERS(q2_k, encode(search, x, importance, blocks, n))
-
-void q2_k_decode(const void *blocks, float *x, size_t n)
+static void decode(const struct searches *search, const uint8_t *in, float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
+    for (size_t i = 0; i < n; i++, in += sizeof(struct block), x += SUPERBLOCK) {
         struct block b;
-        memcpy(&b, (const uint8_t *)blocks + i * sizeof b, sizeof b);
-        float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
-        for (int j = 0; j < SUPERBLOCK; j++) {
-            int code = b.qs[j / 128 * 32 + j % 32] >> j % 128 / 32 * 2 & 3, s = b.scales[j / LEN];
-            x[j] = d * (float)(s & 15) * (float)code - dmin * (float)(s >> 4);
-        }
+        float step[GROUPS], offset[GROUPS];
+        uint8_t codes[SUPERBLOCK];
+        memcpy(&b, in, sizeof b);
+        steps_of(&b, step, offset);
+        for (int j = 0; j < SUPERBLOCK; j += 8)
+            put_eight(codes + j, eight(b.qs + j / 128 * 32 + j % 32, j % 128 / 32 * 2, 3));
+        search->dequantize(LEN, 0, codes, step, offset, GROUPS, x);
     }
 }
+
+SEARCH_KERNELS(q2_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n))

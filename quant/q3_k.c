@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
 #include "quant/x86/searches_x86.h"
@@ -44,20 +45,36 @@ static uint16_t in_thirtyseconds(const float *scale, uint8_t *s)
     return scale_to_f16(1 / inverse);
 }
 
-static void finish(const struct searches *search, const float *x, struct block *b, uint8_t *codes)
+static void steps_of(const struct block *b, float *step)
 {
-    static const float no_offset[GROUPS];
-    float step[GROUPS], d = f16_to_f32(b->d);
+    float d = f16_to_f32(b->d);
     for (int g = 0; g < GROUPS; g++)
         step[g] = d * (float)(get_scale(b->scales, g) - SCALE_HALF);
-    search->requantize(LEN, -HALF, HALF - 1, x, step, no_offset, GROUPS, codes);
-    memset(b->hmask, 0, sizeof b->hmask);
-    for (int j = 0; j < SUPERBLOCK; j++)
-        b->hmask[j % 32] |= (uint8_t)((codes[j] >> 2) << j / 32);
-    for (int i = 0; i < SUPERBLOCK / 4; i++) {
-        const uint8_t *c = codes + i / 32 * 128 + i % 32;
-        b->qs[i] = (uint8_t)((c[0] & 3) | (c[32] & 3) << 2 | (c[64] & 3) << 4 | (c[96] & 3) << 6);
+}
+
+static void put_codes(const uint8_t *codes, struct block *b)
+{
+    for (int l = 0; l < SUPERBLOCK / 8; l += 8) {
+        uint64_t high = 0;
+        for (int k = 0; k < 8; k++)
+            high |= eight(codes + k * 32 + l, 2, 1) << k;
+        put_eight(b->hmask + l, high);
     }
+    for (int i = 0; i < SUPERBLOCK / 4; i += 8) {
+        const uint8_t *c = codes + i / 32 * 128 + i % 32;
+        uint64_t low = eight(c, 0, 3) | eight(c + 32, 0, 3) << 2;
+        put_eight(b->qs + i, low | eight(c + 64, 0, 3) << 4 | eight(c + 96, 0, 3) << 6);
+    }
+}
+
+static const float no_offset[GROUPS];
+
+static void finish(const struct searches *search, const float *x, struct block *b, uint8_t *codes)
+{
+    float step[GROUPS];
+    steps_of(b, step);
+    search->requantize(LEN, -HALF, HALF - 1, x, step, no_offset, GROUPS, codes);
+    put_codes(codes, b);
 }
 
 /* D and s of n superblocks whose groups have these scales. */
@@ -106,18 +123,20 @@ static void encode(const struct searches *search, const float *x, const float *i
     }
 }
 
-SEARCH_ENCODERS(q3_k, encode(search, x, importance, blocks, n))
-
-void q3_k_decode(const void *blocks, float *x, size_t n)
+static void decode(const struct searches *search, const uint8_t *in, float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
+    for (size_t i = 0; i < n; i++, in += sizeof(struct block), x += SUPERBLOCK) {
         struct block b;
-        memcpy(&b, (const uint8_t *)blocks + i * sizeof b, sizeof b);
-        float d = f16_to_f32(b.d);
-        for (int j = 0; j < SUPERBLOCK; j++) {
-            int low = b.qs[j / 128 * 32 + j % 32] >> j % 128 / 32 * 2 & 3, high = b.hmask[j % 32] >> j / 32 & 1;
-            float step = d * (float)(get_scale(b.scales, j / LEN) - SCALE_HALF);
-            x[j] = step * (float)(low + 4 * high - HALF);
+        float step[GROUPS];
+        uint8_t codes[SUPERBLOCK];
+        memcpy(&b, in, sizeof b);
+        steps_of(&b, step);
+        for (int j = 0; j < SUPERBLOCK; j += 8) {
+            uint64_t low = eight(b.qs + j / 128 * 32 + j % 32, j % 128 / 32 * 2, 3);
+            put_eight(codes + j, low | eight(b.hmask + j % 32, j / 32, 1) << 2);
         }
+        search->dequantize(LEN, -HALF, codes, step, no_offset, GROUPS, x);
     }
 }
+
+SEARCH_KERNELS(q3_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n))

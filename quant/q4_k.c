@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
 #include "quant/x86/searches_x86.h"
@@ -56,16 +57,22 @@ struct found {
     float scale[MOST * BLOCKS], min[MOST * BLOCKS], step[MOST * BLOCKS], offset[MOST * BLOCKS];
 };
 
+static void steps_of(const struct head *h, const uint8_t *s, const uint8_t *m, float *step, float *offset)
+{
+    float d = f16_to_f32(h->d), dmin = f16_to_f32(h->dmin);
+    for (int b = 0; b < BLOCKS; b++) {
+        step[b] = d * (float)s[b];
+        offset[b] = dmin * (float)m[b];
+    }
+}
+
 static void put_head(float d, float dmin, uint8_t *s, uint8_t *m, struct head *h, float *step, float *offset)
 {
     h->d = scale_to_f16(d);
     h->dmin = scale_to_f16(dmin);
     put_scales(s, m, h->scales);
     get_scales(h->scales, s, m); /* a code beyond 63, from a negative scale, is cut as it is stored */
-    for (int b = 0; b < BLOCKS; b++) {
-        step[b] = f16_to_f32(h->d) * (float)s[b];
-        offset[b] = f16_to_f32(h->dmin) * (float)m[b];
-    }
+    steps_of(h, s, m, step, offset);
 }
 
 static void choose_scales(const struct searches *search, const float *weights, size_t n, struct found *f,
@@ -89,17 +96,25 @@ static void choose_scales(const struct searches *search, const float *weights, s
 
 static uint8_t *put_codes(const uint8_t *codes, int bits, uint8_t *out)
 {
-    if (bits == 5) {
-        memset(out, 0, SUPERBLOCK / 8);
-        for (int j = 0; j < SUPERBLOCK; j++)
-            out[j % 32] |= (uint8_t)(codes[j] >> 4 << j / 32);
-        out += SUPERBLOCK / 8;
+    for (int l = 0; bits == 5 && l < LEN; l += 8, out += 8) {
+        uint64_t high = 0;
+        for (int b = 0; b < BLOCKS; b++)
+            high |= eight(codes + b * LEN + l, 4, 1) << b;
+        put_eight(out, high);
     }
-    for (int i = 0; i < SUPERBLOCK / 2; i++) {
-        const uint8_t *c = codes + i / 32 * 64 + i % 32;
-        out[i] = (uint8_t)((c[0] & 15) | c[32] << 4);
+    for (int i = 0; i < SUPERBLOCK / 2; i += 8, out += 8) {
+        const uint8_t *c = codes + i / LEN * 64 + i % LEN;
+        put_eight(out, eight(c, 0, 15) | eight(c + LEN, 0, 15) << 4);
     }
-    return out + SUPERBLOCK / 2;
+    return out;
+}
+
+static void get_codes(const uint8_t *in, int bits, uint8_t *codes)
+{
+    const uint8_t *qs = bits == 4 ? in : in + SUPERBLOCK / 8;
+    for (int b = 0; b < BLOCKS; b++)
+        for (int l = 0; l < LEN; l += 8, codes += 8)
+            put_eight(codes, eight(qs + b / 2 * LEN + l, b % 2 * 4, 15) | (bits == 5 ? eight(in + l, b, 1) << 4 : 0));
 }
 
 static void weigh(const struct searches *search, const float *x, const float *importance, size_t n, float *w)
@@ -140,34 +155,19 @@ static void encode(const struct searches *search, int bits, const float *x, cons
     }
 }
 
-SEARCH_ENCODERS(q4_k, encode(search, 4, x, importance, blocks, n))
-SEARCH_ENCODERS(q5_k, encode(search, 5, x, importance, blocks, n))
-
-static void decode(int bits, const uint8_t *in, float *x, size_t n)
+static void decode(const struct searches *search, int bits, const uint8_t *in, float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++, in += bits == 4 ? Q4_BYTES : Q5_BYTES) {
+    for (size_t i = 0; i < n; i++, in += bits == 4 ? Q4_BYTES : Q5_BYTES, x += SUPERBLOCK) {
         struct head h;
-        uint8_t s[BLOCKS], m[BLOCKS];
-        const uint8_t *qh = in + sizeof h, *qs = bits == 4 ? qh : qh + SUPERBLOCK / 8;
+        uint8_t s[BLOCKS], m[BLOCKS], codes[SUPERBLOCK];
+        float step[BLOCKS], offset[BLOCKS];
         memcpy(&h, in, sizeof h);
         get_scales(h.scales, s, m);
-        for (int b = 0; b < BLOCKS; b++) {
-            float step = f16_to_f32(h.d) * (float)s[b], offset = f16_to_f32(h.dmin) * (float)m[b];
-            for (int l = 0; l < LEN; l++) {
-                int code = qs[b / 2 * LEN + l] >> b % 2 * 4 & 15;
-                code |= bits == 5 ? (qh[l] >> b & 1) << 4 : 0;
-                *x++ = step * (float)code - offset;
-            }
-        }
+        steps_of(&h, s, m, step, offset);
+        get_codes(in + sizeof h, bits, codes);
+        search->dequantize(LEN, 0, codes, step, offset, BLOCKS, x);
     }
 }
 
-void q4_k_decode(const void *blocks, float *x, size_t n)
-{
-    decode(4, blocks, x, n);
-}
-
-void q5_k_decode(const void *blocks, float *x, size_t n)
-{
-    decode(5, blocks, x, n);
-}
+SEARCH_KERNELS(q4_k, encode(search, 4, x, importance, blocks, n), decode(search, 4, blocks, x, n))
+SEARCH_KERNELS(q5_k, encode(search, 5, x, importance, blocks, n), decode(search, 5, blocks, x, n))

@@ -348,6 +348,14 @@ static void requantize(int len, int low, int high, const float *x, const float *
     }
 }
 
+static void dequantize(int len, int low, const uint8_t *codes, const float *step, const float *offset, size_t blocks,
+                       float *x)
+{
+    for (size_t b = 0; b < blocks; b++, x += len, codes += len)
+        for (int i = 0; i < len; i++)
+            x[i] = step[b] * (float)(codes[i] + low) - offset[b];
+}
+
 static float iq4_scale_one(const float *x, const float *w)
 {
     float v = largest(IQ4_LEN, x), scale = 0, best = 0;
@@ -392,6 +400,7 @@ const struct searches searches_scalar = {
     .descend = descend,
     .positive = positive,
     .requantize = requantize,
+    .dequantize = dequantize,
     .iq4_scale = iq4_scale,
     .iq4_codes = iq4_codes,
 };

@@ -74,6 +74,9 @@ struct searches {
     /* code = nearest((x + offset) / step) clamped to low..high, less low. Blocks whose step is 0 keep their codes. */
     void (*requantize)(int len, int low, int high, const float *x, const float *step, const float *offset,
                        size_t blocks, uint8_t *codes);
+    /* x = step * (code + low) - offset */
+    void (*dequantize)(int len, int low, const uint8_t *codes, const float *step, const float *offset, size_t blocks,
+                       float *x);
     /* Blocks of 32 in the sixteen values of IQ4_NL (quant/iq4.h): fifteen inverse scales. */
     void (*iq4_scale)(const float *x, const float *w, size_t blocks, float *scale);
     /* code of the value nearest to x * inverse, the larger of two */

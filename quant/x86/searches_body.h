@@ -524,6 +524,14 @@ static void requantize(int len, int low, int high, const float *x, const float *
     }
 }
 
+static void dequantize(int len, int low, const uint8_t *codes, const float *step, const float *offset, size_t blocks,
+                       float *x)
+{
+    for (size_t b = 0; b < blocks; b++, x += len, codes += len)
+        for (int i = 0; i < len; i += LANES)
+            v_store(x + i, v_set(step[b]) * (v_load_bytes(codes + i) + v_set((float)low)) - v_set(offset[b]));
+}
+
 /* ---- IQ4 ---- */
 
 static inline struct fit iq4_fit(const struct fit_lanes *a, vf inverse)
@@ -573,6 +581,7 @@ const struct searches SEARCHES_VARIANT = {
     .descend = descend,
     .positive = positive,
     .requantize = requantize,
+    .dequantize = dequantize,
     .iq4_scale = iq4_scale,
     .iq4_codes = iq4_codes,
 };

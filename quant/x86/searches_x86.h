@@ -9,13 +9,25 @@
 
 extern const struct searches searches_avx2, searches_avx512;
 
-/* Defines NAME_encode, which does what follows with `search`, x, importance, blocks and n, its variants, and
- * NAME_simd, which chooses. */
+/* SEARCH_KERNELS defines NAME_encode and NAME_decode, which do what follows with `search`, x, importance, blocks and n,
+ * their variants, and NAME_simd, which chooses. SEARCH_ENCODERS does without decoders. */
+#define SEARCH_ENCODER(linkage, name, set, call)                                                                      \
+    linkage void name(const float *x, const float *importance, void *blocks, size_t n)                                \
+    {                                                                                                                 \
+        const struct searches *search = &set;                                                                         \
+        call;                                                                                                         \
+    }
+#define SEARCH_DECODER(linkage, name, set, call)                                                                      \
+    linkage void name(const void *blocks, float *x, size_t n)                                                         \
+    {                                                                                                                 \
+        const struct searches *search = &set;                                                                         \
+        call;                                                                                                         \
+    }
 #if defined(__x86_64__)
-#define SEARCH_ENCODERS(name, ...)                                                                                    \
-    SEARCH_ENCODER(, name##_encode, searches_scalar, __VA_ARGS__)                                                     \
-    SEARCH_ENCODER(static, name##_encode_avx2, searches_avx2, __VA_ARGS__)                                            \
-    SEARCH_ENCODER(static, name##_encode_avx512, searches_avx512, __VA_ARGS__)                                        \
+#define SEARCH_ENCODERS(name, encoding)                                                                               \
+    SEARCH_ENCODER(, name##_encode, searches_scalar, encoding)                                                        \
+    SEARCH_ENCODER(static, name##_encode_avx2, searches_avx2, encoding)                                               \
+    SEARCH_ENCODER(static, name##_encode_avx512, searches_avx512, encoding)                                           \
     void name##_simd(struct quant_kernels *k, unsigned cpu)                                                           \
     {                                                                                                                 \
         if (cpu & CPU_AVX2)                                                                                           \
@@ -23,20 +35,31 @@ extern const struct searches searches_avx2, searches_avx512;
         if (cpu & CPU_AVX512)                                                                                         \
             k->encode = name##_encode_avx512;                                                                         \
     }
+#define SEARCH_KERNELS(name, encoding, decoding)                                                                      \
+    SEARCH_ENCODER(, name##_encode, searches_scalar, encoding)                                                        \
+    SEARCH_ENCODER(static, name##_encode_avx2, searches_avx2, encoding)                                               \
+    SEARCH_ENCODER(static, name##_encode_avx512, searches_avx512, encoding)                                           \
+    SEARCH_DECODER(, name##_decode, searches_scalar, decoding)                                                        \
+    SEARCH_DECODER(static, name##_decode_avx2, searches_avx2, decoding)                                               \
+    SEARCH_DECODER(static, name##_decode_avx512, searches_avx512, decoding)                                           \
+    void name##_simd(struct quant_kernels *k, unsigned cpu)                                                           \
+    {                                                                                                                 \
+        if (cpu & CPU_AVX2)                                                                                           \
+            *k = (struct quant_kernels){name##_encode_avx2, name##_decode_avx2};                                      \
+        if (cpu & CPU_AVX512)                                                                                         \
+            *k = (struct quant_kernels){name##_encode_avx512, name##_decode_avx512};                                  \
+    }
 #else
-#define SEARCH_ENCODERS(name, ...)                                                                                    \
-    SEARCH_ENCODER(, name##_encode, searches_scalar, __VA_ARGS__)                                                     \
+#define SEARCH_ENCODERS(name, encoding)                                                                               \
+    SEARCH_ENCODER(, name##_encode, searches_scalar, encoding)                                                        \
     void name##_simd(struct quant_kernels *k, unsigned cpu)                                                           \
     {                                                                                                                 \
         (void)k;                                                                                                      \
         (void)cpu;                                                                                                    \
     }
+#define SEARCH_KERNELS(name, encoding, decoding)                                                                      \
+    SEARCH_ENCODERS(name, encoding)                                                                                   \
+    SEARCH_DECODER(, name##_decode, searches_scalar, decoding)
 #endif
-#define SEARCH_ENCODER(linkage, name, set, ...)                                                                       \
-    linkage void name(const float *x, const float *importance, void *blocks, size_t n)                                \
-    {                                                                                                                 \
-        const struct searches *search = &set;                                                                         \
-        __VA_ARGS__;                                                                                                  \
-    }
 
 #endif

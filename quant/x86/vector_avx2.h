@@ -118,6 +118,11 @@ static inline void v_store_bytes(uint8_t *p, vf v)
     _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(h, h));
 }
 
+static inline vf v_load_bytes(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
 /* The code of IQ4_NL (iq4_code) as a whole number, and its value. */
 struct v_iq4 {
     vf code, value;

@@ -116,6 +116,11 @@ static inline void v_store_bytes(uint8_t *p, vf v)
     _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v)));
 }
 
+static inline vf v_load_bytes(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+
 struct v_iq4 {
     vf code, value;
 };
