@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Every kernel of every quantization type, on every instruction set that has one of its own, against the scalar
  * reference run one block at a time (one row at a time with importance): the same bytes for 1 to 17 blocks (5
- * superblocks) and for 5120 weights, wherever the buffers begin, and not a byte written beside them. With --bench [TYPE]: prints million
- * weights per second of each kernel instead. */
+ * superblocks) and for 5120 weights, wherever the buffers begin, and not a byte written beside them. With
+ * --bench [TYPE]: prints million weights per second of each kernel instead. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
