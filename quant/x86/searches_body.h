@@ -61,7 +61,7 @@ static inline size_t group_at(size_t first, int g, size_t blocks)
 static inline vf rounded(vf v, vf low, vf high)
 {
     vf n = v_with_bits(v + v_set(MAGIC), 0x7fffff, 0x4b000000);
-    return v_min(v_max(n, low), high) - v_set(MAGIC);
+    return v_clamp_positive(n, low, high) - v_set(MAGIC);
 }
 
 /* A whole number as it is left in an unsigned byte. */

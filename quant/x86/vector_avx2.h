@@ -37,6 +37,13 @@ static inline vf v_max(vf a, vf b)
     return _mm256_max_ps(a, b);
 }
 
+/* Of positive numbers: as whole numbers, which leaves the multipliers alone. */
+static inline vf v_clamp_positive(vf v, vf low, vf high)
+{
+    __m256i q = _mm256_max_epi32(_mm256_castps_si256(v), _mm256_castps_si256(low));
+    return _mm256_castsi256_ps(_mm256_min_epi32(q, _mm256_castps_si256(high)));
+}
+
 static inline vf v_sqrt(vf v)
 {
     return _mm256_sqrt_ps(v);

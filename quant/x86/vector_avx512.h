@@ -37,6 +37,12 @@ static inline vf v_max(vf a, vf b)
     return _mm512_max_ps(a, b);
 }
 
+static inline vf v_clamp_positive(vf v, vf low, vf high)
+{
+    __m512i q = _mm512_max_epi32(_mm512_castps_si512(v), _mm512_castps_si512(low));
+    return _mm512_castsi512_ps(_mm512_min_epi32(q, _mm512_castps_si512(high)));
+}
+
 static inline vf v_sqrt(vf v)
 {
     return _mm512_sqrt_ps(v);
