@@ -290,6 +290,7 @@ static inline vf largest(int len, const vf *x)
 struct fit {
     vf xl, ll;
 };
+enum { TOGETHER = 3 }; /* candidates in one walk over the weights */
 
 /* Lanes of one scale each: weights, their weights, the products of both; codes between low and high. */
 struct fit_lanes {
@@ -314,23 +315,28 @@ static inline void fit_begin(struct fit_lanes *a, int len, int half, const float
     }
 }
 
-static inline struct fit fit_of(const struct fit_lanes *a, vf inverse)
+/* n inverse scales at once. */
+static inline void fit_of(const struct fit_lanes *a, int n, const vf *inverse, struct fit *f)
 {
-    struct fit f = {v_set(0), v_set(0)};
-    for (int i = 0; i < a->len; i++) {
-        vf l = rounded(inverse * a->x[i], a->low, a->high);
-        f.xl = f.xl + a->wx[i] * l;
-        f.ll = f.ll + a->w[i] * l * l;
-    }
-    return f;
+    const vf low = a->low, high = a->high;
+    for (int k = 0; k < n; k++)
+        f[k].xl = f[k].ll = v_set(0);
+    for (int i = 0; i < a->len; i++)
+        for (int k = 0; k < n; k++) {
+            vf l = rounded(inverse[k] * a->x[i], low, high);
+            f[k].xl = f[k].xl + a->wx[i] * l;
+            f[k].ll = f[k].ll + a->w[i] * l * l;
+        }
 }
 
 /* Leaves the codes in a. */
 static inline struct fit fit_codes(struct fit_lanes *a, vf inverse)
 {
+    struct fit f;
     for (int i = 0; i < a->len; i++)
         a->code[i] = rounded(inverse * a->x[i], a->low, a->high);
-    return fit_of(a, inverse);
+    fit_of(a, 1, &inverse, &f);
+    return f;
 }
 
 /* f.xl * f.xl / f.ll is above best. */
@@ -389,17 +395,22 @@ static inline vf symmetric_lanes(struct fit_lanes *a, int half)
     const vf v = largest(a->len, a->x);
     const vm active = v_differ(v, v_set(0));
     vf chosen = v_set((float)-half) / v;
-    struct fit f = fit_of(a, chosen);
+    struct fit f, tried[TOGETHER];
+    fit_of(a, 1, &chosen, &f);
     vf scale = v_choose(v_differ(f.ll, v_set(0)), f.xl / f.ll, v_set(0)), best = scale * f.xl;
-    for (int k = -9; k <= 9; k++) {
-        if (k == 0)
-            continue;
-        vf inverse = v_set(-((float)half + 0.1f * (float)k)) / v;
-        f = fit_of(a, inverse);
-        vm better = fits_better(f, best);
-        chosen = v_choose(better, inverse, chosen);
-        scale = v_choose(better, f.xl / f.ll, scale);
-        best = v_choose(better, scale * f.xl, best);
+    for (int j = 0; j < 18; j += TOGETHER) { /* k = -9..-1, 1..9 */
+        vf inverse[TOGETHER];
+        for (int t = 0; t < TOGETHER; t++) {
+            int k = j + t < 9 ? j + t - 9 : j + t - 8;
+            inverse[t] = v_set(-((float)half + 0.1f * (float)k)) / v;
+        }
+        fit_of(a, TOGETHER, inverse, tried);
+        for (int t = 0; t < TOGETHER; t++) {
+            vm better = fits_better(tried[t], best);
+            chosen = v_choose(better, inverse[t], chosen);
+            scale = v_choose(better, tried[t].xl / tried[t].ll, scale);
+            best = v_choose(better, scale * tried[t].xl, best);
+        }
     }
     fit_codes(a, chosen);
     lift_codes(a, half, active);
@@ -472,7 +483,8 @@ static inline vf positive_lanes(struct fit_lanes *a, int top)
         max = v_max(max, a->x[i]);
     const vm active = v_not_less(max, v_set(SEARCH_TINY));
     const vf inverse = positive_inverse(a, top, max);
-    struct fit f = fit_of(a, inverse);
+    struct fit f;
+    fit_of(a, 1, &inverse, &f);
     for (int i = 0; i < a->len; i++)
         a->code[i] = as_byte(rounded(inverse * a->x[i], a->low, a->high));
     improve(a, 1, 1, &f);
