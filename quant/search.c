@@ -142,8 +142,8 @@ static void affine(const struct affine *how, const float *x, const float *w, siz
 
 /* ---- symmetric ---- */
 
-/* The element of largest magnitude, the first of equals; 0 when all are tiny. */
-static float largest(int len, const float *x)
+/* The element of largest magnitude, the first of equals. */
+static float peak_of(int len, const float *x)
 {
     float amax = 0, v = 0;
     for (int i = 0; i < len; i++)
@@ -151,7 +151,14 @@ static float largest(int len, const float *x)
             amax = fabsf(x[i]);
             v = x[i];
         }
-    return amax < SEARCH_TINY ? 0 : v;
+    return v;
+}
+
+/* The same; 0 when all are tiny. */
+static float largest(int len, const float *x)
+{
+    float v = peak_of(len, x);
+    return fabsf(v) < SEARCH_TINY ? 0 : v;
 }
 
 /* sum w x l and sum w l l of one choice of codes: the best scale is their quotient, the smaller error has the larger
@@ -348,6 +355,37 @@ static void requantize(int len, int low, int high, const float *x, const float *
     }
 }
 
+static void peaks(int len, const float *x, size_t blocks, float *peak)
+{
+    for (size_t b = 0; b < blocks; b++)
+        peak[b] = peak_of(len, x + b * (size_t)len);
+}
+
+static void ranges(int len, const float *x, size_t blocks, float *low, float *high)
+{
+    for (size_t b = 0; b < blocks; b++, x += len) {
+        float min = x[0], max = x[0];
+        for (int i = 1; i < len; i++) {
+            min = x[i] < min ? x[i] : min;
+            max = x[i] > max ? x[i] : max;
+        }
+        low[b] = min;
+        high[b] = max;
+    }
+}
+
+static void cut(int len, int top, float rounding, const float *x, const float *low, const float *inverse, size_t blocks,
+                uint8_t *codes)
+{
+    for (size_t b = 0; b < blocks; b++, x += len, codes += len) {
+        memset(codes, 0, (size_t)len);
+        for (int i = 0; i < len && !isinf(inverse[b]); i++) {
+            int c = (int)((x[i] - low[b]) * inverse[b] + rounding);
+            codes[i] = (uint8_t)(c > top ? top : c);
+        }
+    }
+}
+
 static void dequantize(int len, int low, const uint8_t *codes, const float *step, const float *offset, size_t blocks,
                        float *x)
 {
@@ -400,6 +438,9 @@ const struct searches searches_scalar = {
     .descend = descend,
     .positive = positive,
     .requantize = requantize,
+    .peaks = peaks,
+    .ranges = ranges,
+    .cut = cut,
     .dequantize = dequantize,
     .iq4_scale = iq4_scale,
     .iq4_codes = iq4_codes,

@@ -74,6 +74,13 @@ struct searches {
     /* code = nearest((x + offset) / step) clamped to low..high, less low. Blocks whose step is 0 keep their codes. */
     void (*requantize)(int len, int low, int high, const float *x, const float *step, const float *offset,
                        size_t blocks, uint8_t *codes);
+    /* The element of largest magnitude, the first of equals; the smallest and the largest. */
+    void (*peaks)(int len, const float *x, size_t blocks, float *peak);
+    void (*ranges)(int len, const float *x, size_t blocks, float *low, float *high);
+    /* code = (x - low) * inverse + rounding, at most top, its fraction cut off; 0 where inverse is infinite. It must not
+     * be below 0. */
+    void (*cut)(int len, int top, float rounding, const float *x, const float *low, const float *inverse,
+                size_t blocks, uint8_t *codes);
     /* x = step * (code + low) - offset */
     void (*dequantize)(int len, int low, const uint8_t *codes, const float *step, const float *offset, size_t blocks,
                        float *x);

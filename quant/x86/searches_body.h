@@ -275,8 +275,8 @@ static void affine(const struct affine *how, const float *x, const float *w, siz
 
 /* ---- symmetric ---- */
 
-/* The element of largest magnitude, the first of equals; 0 when all are tiny. */
-static inline vf largest(int len, const vf *x)
+/* The element of largest magnitude, the first of equals. */
+static inline vf peak_of(int len, const vf *x)
 {
     vf amax = v_set(0), v = v_set(0);
     for (int i = 0; i < len; i++) {
@@ -284,7 +284,14 @@ static inline vf largest(int len, const vf *x)
         amax = v_choose(more, v_abs(x[i]), amax);
         v = v_choose(more, x[i], v);
     }
-    return v_choose(v_less(amax, v_set(SEARCH_TINY)), v_set(0), v);
+    return v;
+}
+
+/* The same; 0 when all are tiny. */
+static inline vf largest(int len, const vf *x)
+{
+    vf v = peak_of(len, x);
+    return v_choose(v_less(v_abs(v), v_set(SEARCH_TINY)), v_set(0), v);
 }
 
 struct fit {
@@ -536,6 +543,43 @@ static void requantize(int len, int low, int high, const float *x, const float *
     }
 }
 
+static void peaks(int len, const float *x, size_t blocks, float *peak)
+{
+    vf v[MOST_LEN];
+    for (size_t b = 0; b < blocks; b += LANES, x += LANES * len) {
+        spread(len, x, (size_t)len, blocks - b, v);
+        collect(peak_of(len, v), blocks - b, peak + b);
+    }
+}
+
+static void ranges(int len, const float *x, size_t blocks, float *low, float *high)
+{
+    vf v[MOST_LEN];
+    for (size_t b = 0; b < blocks; b += LANES, x += LANES * len) {
+        spread(len, x, (size_t)len, blocks - b, v);
+        vf min = v[0], max = v[0];
+        for (int i = 1; i < len; i++) {
+            min = v_min(v[i], min);
+            max = v_max(v[i], max);
+        }
+        collect(min, blocks - b, low + b);
+        collect(max, blocks - b, high + b);
+    }
+}
+
+static void cut(int len, int top, float rounding, const float *x, const float *low, const float *inverse, size_t blocks,
+                uint8_t *codes)
+{
+    for (size_t b = 0; b < blocks; b++, x += len, codes += len) {
+        const vf from = v_set(low[b]), factor = v_set(inverse[b]), half = v_set(rounding), most = v_set((float)top);
+        if (isinf(inverse[b]))
+            memset(codes, 0, (size_t)len);
+        else
+            for (int i = 0; i < len; i += LANES)
+                v_store_bytes(codes + i, v_min((v_load(x + i) - from) * factor + half, most));
+    }
+}
+
 static void dequantize(int len, int low, const uint8_t *codes, const float *step, const float *offset, size_t blocks,
                        float *x)
 {
@@ -593,6 +637,9 @@ const struct searches SEARCHES_VARIANT = {
     .descend = descend,
     .positive = positive,
     .requantize = requantize,
+    .peaks = peaks,
+    .ranges = ranges,
+    .cut = cut,
     .dequantize = dequantize,
     .iq4_scale = iq4_scale,
     .iq4_codes = iq4_codes,

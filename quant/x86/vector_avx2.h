@@ -117,7 +117,7 @@ static inline void v_transpose(vf *r)
     }
 }
 
-/* Whole numbers 0..255 as bytes. */
+/* Numbers 0..255 as bytes, fractions cut off. */
 static inline void v_store_bytes(uint8_t *p, vf v)
 {
     __m256i q = _mm256_cvttps_epi32(v);
