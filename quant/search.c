@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "quant/fp4.h"
 #include "quant/iq4.h"
 
 uint16_t scale_to_f16(float scale)
@@ -394,6 +395,28 @@ static void dequantize(int len, int low, const uint8_t *codes, const float *step
             x[i] = step[b] * (float)(codes[i] + low) - offset[b];
 }
 
+/* Minus zero, code 8, is never used, and no value of the other sign is nearer than zero. */
+static uint8_t f4_code(float x, float step)
+{
+    int best = 0;
+    float least = fabsf(x);
+    for (int c = 1; c < 8; c++) {
+        float error = fabsf(f4_values[c] * step - fabsf(x));
+        if (error < least) {
+            best = c;
+            least = error;
+        }
+    }
+    return (uint8_t)(best > 0 && x < 0 ? best + 8 : best);
+}
+
+static void f4_codes(int len, const float *x, const float *step, size_t blocks, uint8_t *codes)
+{
+    for (size_t b = 0; b < blocks; b++, x += len, codes += len)
+        for (int i = 0; i < len; i++)
+            codes[i] = f4_code(x[i], step[b]);
+}
+
 static float iq4_scale_one(const float *x, const float *w)
 {
     float v = largest(IQ4_LEN, x), scale = 0, best = 0;
@@ -442,6 +465,7 @@ const struct searches searches_scalar = {
     .ranges = ranges,
     .cut = cut,
     .dequantize = dequantize,
+    .f4_codes = f4_codes,
     .iq4_scale = iq4_scale,
     .iq4_codes = iq4_codes,
 };

@@ -84,6 +84,8 @@ struct searches {
     /* x = step * (code + low) - offset */
     void (*dequantize)(int len, int low, const uint8_t *codes, const float *step, const float *offset, size_t blocks,
                        float *x);
+    /* code of the value of MXFP4 and NVFP4 (quant/fp4.h) times step that is nearest to x, the first of equals */
+    void (*f4_codes)(int len, const float *x, const float *step, size_t blocks, uint8_t *codes);
     /* Blocks of 32 in the sixteen values of IQ4_NL (quant/iq4.h): fifteen inverse scales. */
     void (*iq4_scale)(const float *x, const float *w, size_t blocks, float *scale);
     /* code of the value nearest to x * inverse, the larger of two */

@@ -36,8 +36,8 @@ const struct quant_type quant_types[] = {
     {"Q6_K", 14, 256, 210, 0, SCALE * 127 * 31 / 2, {q6_k_encode, q6_k_decode}, q6_k_simd},
     {"IQ4_NL", 20, 32, 18, 0, SCALE * 113 / 2, {iq4_nl_encode, iq4_nl_decode}, iq4_nl_simd},
     {"IQ4_XS", 23, 256, 136, 0, SCALE * 31 * 113 / 2, {iq4_xs_encode, iq4_xs_decode}, iq4_xs_simd},
-    {"MXFP4", 39, 32, 17, 0, FLT_MAX, {mxfp4_encode, mxfp4_decode}, NULL},
-    {"NVFP4", 40, 64, 36, 0, 448.0f * 6, {nvfp4_encode, nvfp4_decode}, NULL},
+    {"MXFP4", 39, 32, 17, 0, FLT_MAX, {mxfp4_encode, mxfp4_decode}, mxfp4_simd},
+    {"NVFP4", 40, 64, 36, 0, 448.0f * 6, {nvfp4_encode, nvfp4_decode}, nvfp4_simd},
     /* read only */
     {"IQ1_S", 19, 256, 50, 0, SCALE, {NULL, iq1_s_decode}, NULL},
     {"IQ1_M", 29, 256, 56, 0, SCALE, {NULL, iq1_m_decode}, NULL},

@@ -8,6 +8,7 @@
 #ifdef SEARCHES_VARIANT
 #include <string.h>
 
+#include "quant/fp4.h"
 #include "quant/iq4.h"
 #include "quant/x86/searches_x86.h"
 
@@ -588,7 +589,29 @@ static void dequantize(int len, int low, const uint8_t *codes, const float *step
             v_store(x + i, v_set(step[b]) * (v_load_bytes(codes + i) + v_set((float)low)) - v_set(offset[b]));
 }
 
-/* ---- IQ4 ---- */
+/* ---- F4 and IQ4 ---- */
+
+static void f4_codes(int len, const float *x, const float *step, size_t blocks, uint8_t *codes)
+{
+    for (size_t b = 0; b < blocks; b++) {
+        vf value[8];
+        for (int c = 1; c < 8; c++)
+            value[c] = v_set(f4_values[c] * step[b]);
+        for (int i = 0; i < len; i += LANES, x += LANES, codes += LANES) {
+            const vf v = v_load(x), size = v_abs(v);
+            vf least = size, code = v_set(0);
+            for (int c = 1; c < 8; c++) {
+                vf error = v_abs(value[c] - size);
+                vm better = v_less(error, least);
+                least = v_choose(better, error, least);
+                code = v_choose(better, v_set((float)c), code);
+            }
+            vm negative = m_both(v_less(v, v_set(0)), v_less(v_set(0), code));
+            v_store_bytes(codes, v_choose(negative, code + v_set(8), code));
+        }
+    }
+}
+
 
 static inline struct fit iq4_fit(const struct fit_lanes *a, vf inverse)
 {
@@ -641,6 +664,7 @@ const struct searches SEARCHES_VARIANT = {
     .ranges = ranges,
     .cut = cut,
     .dequantize = dequantize,
+    .f4_codes = f4_codes,
     .iq4_scale = iq4_scale,
     .iq4_codes = iq4_codes,
 };
