@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The searches behind `--search compat`: scales and codes of blocks, chosen as llama.cpp's quantizers choose them.
+ * The searches behind `--search compat`: scales and codes of blocks, chosen as llama.cpp's quantizers choose them. And the
+ * plain steps around them, from weights to codes and back.
  *
  * A block is `len` consecutive weights, 16 or 32 where nothing else is said. Every function takes `blocks` of them behind
  * one another, works on each alone, and fills one scale (and min) per block and one code per weight. w are the weights'
