@@ -65,8 +65,8 @@ static void weigh_by_size(int len, const float *x, size_t blocks, float *w)
 
 /* ---- symmetric ---- */
 
-/* The element of largest magnitude, the first of equals. */
-static inline vf peak_of(int len, const vf *x)
+/* The element of largest magnitude, the first of equals; 0 when all are tiny. */
+static inline vf largest(int len, const vf *x)
 {
     vf amax = v_set(0), v = v_set(0);
     for (int i = 0; i < len; i++) {
@@ -74,14 +74,7 @@ static inline vf peak_of(int len, const vf *x)
         amax = v_choose(more, v_abs(x[i]), amax);
         v = v_choose(more, x[i], v);
     }
-    return v;
-}
-
-/* The same; 0 when all are tiny. */
-static inline vf largest(int len, const vf *x)
-{
-    vf v = peak_of(len, x);
-    return v_choose(v_less(v_abs(v), v_set(SEARCH_TINY)), v_set(0), v);
+    return v_choose(v_less(amax, v_set(SEARCH_TINY)), v_set(0), v);
 }
 
 struct fit {
@@ -333,12 +326,20 @@ static void requantize(int len, int low, int high, const float *x, const float *
     }
 }
 
+/* Here lanes are weights: a maximum knows no order, and the first that reaches it is found afterwards. */
 static void peaks(int len, const float *x, size_t blocks, float *peak)
 {
-    vf v[MOST_LEN];
-    for (size_t b = 0; b < blocks; b += LANES) {
-        spread(len, x + b * (size_t)len, (size_t)len, blocks - b, v);
-        collect(peak_of(len, v), blocks - b, peak + b);
+    for (size_t b = 0; b < blocks; b++, x += len) {
+        vf most = v_set(0);
+        for (int i = 0; i < len; i += LANES)
+            most = v_max(most, v_abs(v_load(x + i)));
+        const float amax = v_largest(most);
+        int at = 0, reached = 0;
+        for (int i = 0; i < len && !reached; i += LANES) {
+            at = i;
+            reached = m_any(v_not_less(v_abs(v_load(x + i)), v_set(amax)));
+        }
+        peak[b] = amax > 0 ? x[at + __builtin_ctz((unsigned)reached)] : 0;
     }
 }
 

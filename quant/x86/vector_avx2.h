@@ -92,6 +92,14 @@ static inline int m_any(vm m)
     return _mm256_movemask_ps(m);
 }
 
+/* The largest lane, of numbers. */
+static inline float v_largest(vf v)
+{
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+
 static inline vf v_choose(vm m, vf yes, vf no)
 {
     return _mm256_blendv_ps(no, yes, m);

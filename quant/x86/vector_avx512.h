@@ -89,6 +89,11 @@ static inline int m_any(vm m)
     return m;
 }
 
+static inline float v_largest(vf v)
+{
+    return _mm512_reduce_max_ps(v);
+}
+
 static inline vf v_choose(vm m, vf yes, vf no)
 {
     return _mm512_mask_blend_ps(m, no, yes);
