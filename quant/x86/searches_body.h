@@ -53,7 +53,7 @@ static void sums(int len, const float *w, size_t blocks, float *sum)
 static void weigh_by_size(int len, const float *x, size_t blocks, float *w)
 {
     for (size_t b = 0; b < blocks; b += LANES) {
-        float size[LANES];
+        float size[LANES] = {0};
         size_t some = blocks - b < LANES ? blocks - b : LANES;
         squares(len, x, some, size);
         v_store(size, v_sqrt(v_load(size) / v_set((float)len)));
