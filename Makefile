@@ -32,10 +32,10 @@ LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
 all: $(PARE)     ## build ./pare
 
-$(O)/quant/x86/%_avx2.o: FLAGS += -mavx2 -mf16c
+$(O)/quant/x86/%_avx2.o: FLAGS += -mavx2 -mf16c -O3
 $(O)/model/forward/%_avx2.o: FLAGS += -mavx2 -mfma -O3
 $(O)/model/forward/%_avx512.o: FLAGS += -mavx512f -mavx512vl -mavx512dq -O3
-$(O)/quant/x86/%_avx512.o: FLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl
+$(O)/quant/x86/%_avx512.o: FLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -O3
 $(O)/%.o: %.c Makefile | packages
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<

@@ -5,7 +5,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "quant/eight.h"
 #include "quant/floats.h"
+#include "quant/search.h"
+#include "quant/x86/searches_x86.h"
 
 enum { MX_LEN = 32, NV_LEN = 64, NV_BLOCK = 16 };
 struct mx {
@@ -17,15 +20,7 @@ struct nv {
 _Static_assert(sizeof(struct mx) == 17, "an MXFP4 block has 17 bytes");
 _Static_assert(sizeof(struct nv) == 36, "an NVFP4 block has 36 bytes");
 
-static const float f4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-
-static float largest_magnitude(const float *x, int n)
-{
-    float amax = 0;
-    for (int i = 0; i < n; i++)
-        amax = fabsf(x[i]) > amax ? fabsf(x[i]) : amax;
-    return amax;
-}
+const float f4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 /* floor of log2 rounded to F32, for v > 0. Let v = 2^(k+1) * (1 - n * 2^-24) with small n: its logarithm is
  * k + 1 - n * 2^-24 / ln 2, and rounds to k + 1 when that is within half a step of F32 below it: n < 2^m * ln 2, where
@@ -42,32 +37,17 @@ static int floor_log2(float v)
     return rest <= floorf(0.693147f * (float)(1 << m)) ? k : k - 1;
 }
 
-/* The code whose value times d is nearest to x, the first of equals: 8, minus zero, is never used. */
-static uint8_t code_of(float x, float d)
+static void pack(const uint8_t *codes, int len, uint8_t *q)
 {
-    int best = 0;
-    float least = fabsf(x);
-    for (int c = 1; c < 16; c++) {
-        float error = fabsf(f4[c] * d - x);
-        if (error < least) {
-            best = c;
-            least = error;
-        }
-    }
-    return (uint8_t)best;
-}
-
-static void pack(const float *x, int len, float d, uint8_t *q)
-{
-    for (int j = 0; j < len / 2; j++)
-        q[j] = (uint8_t)(code_of(x[j], d) | code_of(x[j + len / 2], d) << 4);
+    for (int j = 0; j < len / 2; j += 8)
+        put_eight(q + j, eight(codes + j, 0, 15) | eight(codes + j + len / 2, 0, 15) << 4);
 }
 
 static void unpack(const uint8_t *q, int len, float d, float *x)
 {
     for (int j = 0; j < len / 2; j++) {
-        x[j] = f4[q[j] & 15] * d;
-        x[j + len / 2] = f4[q[j] >> 4] * d;
+        x[j] = f4_values[q[j] & 15] * d;
+        x[j + len / 2] = f4_values[q[j] >> 4] * d;
     }
 }
 
@@ -77,14 +57,24 @@ static float half_e8m0(uint8_t e)
     return bits_f32(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
 }
 
-void mxfp4_encode(const float *x, const float *importance, void *blocks, size_t n)
+static void mx_encode(const struct searches *search, const float *x, uint8_t *out, size_t n)
 {
-    (void)importance;
-    for (size_t i = 0; i < n; i++, x += MX_LEN) {
-        float amax = largest_magnitude(x, MX_LEN);
-        struct mx b = {.e = amax > 0 ? (uint8_t)(floor_log2(amax) + 125) : 0};
-        pack(x, MX_LEN, half_e8m0(b.e), b.q);
-        memcpy((uint8_t *)blocks + i * sizeof b, &b, sizeof b);
+    enum { MOST = SEARCH_BATCH / MX_LEN };
+    for (size_t at = 0, some; at < n; at += some, x += some * MX_LEN) {
+        struct mx b[MOST];
+        float peak[MOST], step[MOST];
+        uint8_t codes[SEARCH_BATCH];
+        some = n - at < MOST ? n - at : MOST;
+        search->peaks(MX_LEN, x, some, peak);
+        for (size_t i = 0; i < some; i++) {
+            b[i].e = peak[i] != 0 ? (uint8_t)(floor_log2(fabsf(peak[i])) + 125) : 0;
+            step[i] = half_e8m0(b[i].e);
+        }
+        search->f4_codes(MX_LEN, x, step, some, codes);
+        for (size_t i = 0; i < some; i++)
+            pack(codes + i * MX_LEN, MX_LEN, b[i].q);
+        memcpy(out, b, some * sizeof *b);
+        out += some * sizeof *b;
     }
 }
 
@@ -120,16 +110,25 @@ static uint8_t f32_to_ue4m3(float v)
     return (uint8_t)(code >= 15 << 3 ? 0x7e : code);
 }
 
-void nvfp4_encode(const float *x, const float *importance, void *blocks, size_t n)
+static void nv_encode(const struct searches *search, const float *x, uint8_t *out, size_t n)
 {
-    (void)importance;
-    for (size_t i = 0; i < n; i++) {
-        struct nv b;
-        for (int s = 0; s < NV_LEN / NV_BLOCK; s++, x += NV_BLOCK) {
-            b.d[s] = f32_to_ue4m3(largest_magnitude(x, NV_BLOCK) / 6);
-            pack(x, NV_BLOCK, half_ue4m3(b.d[s]), b.q + s * NV_BLOCK / 2);
+    enum { MOST = SEARCH_BATCH / NV_LEN, PARTS = NV_LEN / NV_BLOCK };
+    for (size_t at = 0, some; at < n; at += some, x += some * NV_LEN) {
+        struct nv b[MOST];
+        float peak[MOST * PARTS], step[MOST * PARTS];
+        uint8_t codes[SEARCH_BATCH];
+        some = n - at < MOST ? n - at : MOST;
+        search->peaks(NV_BLOCK, x, some * PARTS, peak);
+        for (size_t i = 0; i < some * PARTS; i++) {
+            uint8_t d = f32_to_ue4m3(fabsf(peak[i]) / 6);
+            b[i / PARTS].d[i % PARTS] = d;
+            step[i] = half_ue4m3(d);
         }
-        memcpy((uint8_t *)blocks + i * sizeof b, &b, sizeof b);
+        search->f4_codes(NV_BLOCK, x, step, some * PARTS, codes);
+        for (size_t i = 0; i < some * PARTS; i++)
+            pack(codes + i * NV_BLOCK, NV_BLOCK, b[i / PARTS].q + i % PARTS * NV_BLOCK / 2);
+        memcpy(out, b, some * sizeof *b);
+        out += some * sizeof *b;
     }
 }
 
@@ -142,3 +141,6 @@ void nvfp4_decode(const void *blocks, float *x, size_t n)
             unpack(b.q + s * NV_BLOCK / 2, NV_BLOCK, half_ue4m3(b.d[s]), x);
     }
 }
+
+SEARCH_ENCODERS(mxfp4, (void)importance; mx_encode(search, x, blocks, n))
+SEARCH_ENCODERS(nvfp4, (void)importance; nv_encode(search, x, blocks, n))

@@ -22,7 +22,10 @@
 
 #include "quant/types.h"
 
+extern const float f4_values[16];
+
 quant_encode_fn mxfp4_encode, nvfp4_encode;
 quant_decode_fn mxfp4_decode, nvfp4_decode;
+quant_simd_fn mxfp4_simd, nvfp4_simd;
 
 #endif

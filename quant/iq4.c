@@ -4,8 +4,10 @@
 
 #include <string.h>
 
+#include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
+#include "quant/x86/searches_x86.h"
 
 enum { XS_BLOCKS = SUPERBLOCK / IQ4_LEN };
 struct nl {
@@ -24,21 +26,24 @@ const float iq4_middles[15] = {-115.5f, -93.5f, -74, -57,  -42,   -28.5f, -16, -
                                7,       19,     31.5f, 45.5f, 61, 79,     101};
 
 /* The weights of `units` blocks or superblocks of `len`. */
-static void weigh(const struct searches *s, size_t len, const float *x, const float *importance, size_t units, float *w)
+static void weigh(const struct searches *search, size_t len, const float *x, const float *importance, size_t units,
+                  float *w)
 {
-    for (size_t i = 0, at = 0; i < units; i++, at += len) {
+    float sum[SEARCH_BATCH / IQ4_LEN];
+    if (importance)
+        search->squares((int)len, x, units, sum);
+    for (size_t i = 0, at = 0; i < units; i++, at += len)
         if (importance)
-            s->weigh(x + at, importance + at, len, sum_of_squares(x + at, len) * (2.0f / (float)len), w + at);
+            search->weigh(x + at, importance + at, len, sum[i] * (2.0f / (float)len), w + at);
         else
             for (size_t j = at; j < at + len; j++)
                 w[j] = x[j] * x[j];
-    }
 }
 
 static void pack(const uint8_t *codes, uint8_t *q)
 {
-    for (int j = 0; j < IQ4_LEN / 2; j++)
-        q[j] = (uint8_t)(codes[j] | codes[j + IQ4_LEN / 2] << 4);
+    for (int j = 0; j < IQ4_LEN / 2; j += 8)
+        put_eight(q + j, eight(codes + j, 0, 15) | eight(codes + j + IQ4_LEN / 2, 0, 15) << 4);
 }
 
 static float inverse_of(float d)
@@ -46,18 +51,18 @@ static float inverse_of(float d)
     return d != 0 ? 1 / d : 0;
 }
 
-static void nl_encode(const struct searches *s, const float *x, const float *importance, void *blocks, size_t n)
+static void nl_encode(const struct searches *search, const float *x, const float *importance, void *blocks, size_t n)
 {
     enum { MOST = SEARCH_BATCH / IQ4_LEN };
     float w[SEARCH_BATCH], scale[MOST], inverse[MOST];
     uint8_t codes[SEARCH_BATCH], *out = blocks;
     for (size_t at = 0, some; at < n; at += some, x += some * IQ4_LEN) {
         some = n - at < MOST ? n - at : MOST;
-        weigh(s, IQ4_LEN, x, importance ? importance + at * IQ4_LEN : NULL, some, w);
-        s->iq4_scale(x, w, some, scale);
+        weigh(search, IQ4_LEN, x, importance ? importance + at * IQ4_LEN : NULL, some, w);
+        search->iq4_scale(x, w, some, scale);
         for (size_t i = 0; i < some; i++)
             inverse[i] = inverse_of(scale[i]);
-        s->iq4_codes(x, inverse, some, codes);
+        search->iq4_codes(x, inverse, some, codes);
         for (size_t i = 0; i < some; i++, out += sizeof(struct nl)) {
             struct nl b = {.d = scale_to_f16(scale[i])};
             pack(codes + i * IQ4_LEN, b.q);
@@ -86,7 +91,7 @@ static void choose_scales(const float *scale, struct xs *b, float *inverse)
     }
 }
 
-static void xs_encode(const struct searches *s, const float *x, const float *importance, void *blocks, size_t n)
+static void xs_encode(const struct searches *search, const float *x, const float *importance, void *blocks, size_t n)
 {
     enum { MOST = SEARCH_BATCH / SUPERBLOCK };
     float w[SEARCH_BATCH], scale[MOST * XS_BLOCKS], inverse[MOST * XS_BLOCKS];
@@ -94,11 +99,11 @@ static void xs_encode(const struct searches *s, const float *x, const float *imp
     for (size_t at = 0, some; at < n; at += some, x += some * SUPERBLOCK) {
         struct xs b[MOST] = {0};
         some = n - at < MOST ? n - at : MOST;
-        weigh(s, SUPERBLOCK, x, importance ? importance + at * SUPERBLOCK : NULL, some, w);
-        s->iq4_scale(x, w, some * XS_BLOCKS, scale);
+        weigh(search, SUPERBLOCK, x, importance ? importance + at * SUPERBLOCK : NULL, some, w);
+        search->iq4_scale(x, w, some * XS_BLOCKS, scale);
         for (size_t i = 0; i < some; i++)
             choose_scales(scale + i * XS_BLOCKS, &b[i], inverse + i * XS_BLOCKS);
-        s->iq4_codes(x, inverse, some * XS_BLOCKS, codes);
+        search->iq4_codes(x, inverse, some * XS_BLOCKS, codes);
         for (size_t i = 0; i < some * XS_BLOCKS; i++)
             pack(codes + i * IQ4_LEN, b[i / XS_BLOCKS].q + i % XS_BLOCKS * (IQ4_LEN / 2));
         memcpy(out, b, some * sizeof *b);
@@ -106,15 +111,8 @@ static void xs_encode(const struct searches *s, const float *x, const float *imp
     }
 }
 
-void iq4_nl_encode(const float *x, const float *importance, void *blocks, size_t n)
-{
-    nl_encode(&searches_scalar, x, importance, blocks, n);
-}
-
-void iq4_xs_encode(const float *x, const float *importance, void *blocks, size_t n)
-{
-    xs_encode(&searches_scalar, x, importance, blocks, n);
-}
+SEARCH_ENCODERS(iq4_nl, nl_encode(search, x, importance, blocks, n))
+SEARCH_ENCODERS(iq4_xs, xs_encode(search, x, importance, blocks, n))
 
 static void unpack(const uint8_t *q, float d, float *x)
 {

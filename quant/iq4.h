@@ -37,5 +37,6 @@ static inline int iq4_code(float v)
 
 quant_encode_fn iq4_nl_encode, iq4_xs_encode;
 quant_decode_fn iq4_nl_decode, iq4_xs_decode;
+quant_simd_fn iq4_nl_simd, iq4_xs_simd;
 
 #endif

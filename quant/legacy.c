@@ -5,8 +5,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
+#include "quant/x86/searches_x86.h"
 
 enum { LEN = 32, MOST = SEARCH_BATCH / LEN };
 
@@ -21,10 +23,21 @@ static size_t bytes_of(struct legacy t)
     return 2 + (t.has_min ? 2 : 0) + (t.bits == 5 ? 4 : 0) + LEN / 2;
 }
 
+/* The fifth bits of eight codes as one byte, and back: products and sums that move a bit per byte without carries. */
+static uint8_t fifth_bits(const uint8_t *codes)
+{
+    return (uint8_t)(eight(codes, 4, 1) * UINT64_C(0x0102040810204080) >> 56);
+}
+
+static uint64_t from_fifth_bits(uint8_t bits)
+{
+    uint64_t v = bits * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
+    return ((v + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 3) & UINT64_C(0x1010101010101010);
+}
+
 static void pack(struct legacy t, float scale, float m, const uint8_t *codes, uint8_t *out)
 {
     uint16_t half = scale_to_f16(scale);
-    uint32_t high = 0;
     memcpy(out, &half, 2);
     out += 2;
     if (t.has_min) {
@@ -32,52 +45,31 @@ static void pack(struct legacy t, float scale, float m, const uint8_t *codes, ui
         memcpy(out, &half, 2);
         out += 2;
     }
-    if (t.bits == 5) {
-        for (int j = 0; j < LEN; j++)
-            high |= (uint32_t)(codes[j] >> 4 & 1) << j;
-        memcpy(out, &high, 4);
-        out += 4;
-    }
-    for (int j = 0; j < LEN / 2; j++)
-        out[j] = (uint8_t)((codes[j] & 15) | codes[j + LEN / 2] << 4);
+    for (int j = 0; t.bits == 5 && j < LEN; j += 8)
+        *out++ = fifth_bits(codes + j);
+    for (int j = 0; j < LEN / 2; j += 8)
+        put_eight(out + j, eight(codes + j, 0, 15) | eight(codes + j + LEN / 2, 0, 15) << 4);
 }
 
-/* x * id + rounding, cut off to a code. */
-static uint8_t cut(float x, float id, float rounding, int top)
+static void encode_plain(struct legacy t, const struct searches *search, const float *x, uint8_t *out, size_t n)
 {
-    int c = (int)(x * id + rounding);
-    return (uint8_t)(c > top ? top : c);
-}
-
-static void plain_symmetric(struct legacy t, const float *x, uint8_t *out)
-{
-    int half = 1 << (t.bits - 1);
-    float amax = 0, v = 0;
-    uint8_t codes[LEN] = {0};
-    for (int j = 0; j < LEN; j++)
-        if (fabsf(x[j]) > amax) {
-            amax = fabsf(x[j]);
-            v = x[j];
+    const int half = 1 << (t.bits - 1), top = 2 * half - 1;
+    for (size_t at = 0, some; at < n; at += some, x += some * LEN) {
+        float low[MOST] = {0}, high[MOST], d[MOST], inverse[MOST];
+        uint8_t codes[SEARCH_BATCH];
+        some = n - at < MOST ? n - at : MOST;
+        if (t.has_min)
+            search->ranges(LEN, x, some, low, high);
+        else
+            search->peaks(LEN, x, some, high);
+        for (size_t i = 0; i < some; i++) {
+            d[i] = t.has_min ? (high[i] - low[i]) / (float)top : high[i] / (float)-half;
+            inverse[i] = d[i] != 0 ? 1 / d[i] : 0;
         }
-    float d = v / (float)-half, id = d != 0 ? 1 / d : 0;
-    for (int j = 0; j < LEN && !isinf(id); j++)
-        codes[j] = cut(x[j], id, (float)half + 0.5f, 2 * half - 1);
-    pack(t, d, 0, codes, out);
-}
-
-static void plain_affine(struct legacy t, const float *x, uint8_t *out)
-{
-    int top = (1 << t.bits) - 1;
-    float low = x[0], high = x[0];
-    uint8_t codes[LEN] = {0};
-    for (int j = 1; j < LEN; j++) {
-        low = x[j] < low ? x[j] : low;
-        high = x[j] > high ? x[j] : high;
+        search->cut(LEN, top, t.has_min ? 0.5f : (float)half + 0.5f, x, low, inverse, some, codes);
+        for (size_t i = 0; i < some; i++, out += bytes_of(t))
+            pack(t, d[i], low[i], codes + i * LEN, out);
     }
-    float d = (high - low) / (float)top, id = d != 0 ? 1 / d : 0;
-    for (int j = 0; j < LEN && !isinf(id); j++)
-        codes[j] = cut(x[j] - low, id, 0.5f, top);
-    pack(t, d, low, codes, out);
 }
 
 static void encode_weighted(struct legacy t, const struct searches *s, const float *x, const float *importance,
@@ -98,50 +90,35 @@ static void encode_weighted(struct legacy t, const struct searches *s, const flo
     }
 }
 
-static void encode(struct legacy t, const struct searches *s, const float *x, const float *importance, uint8_t *out,
-                   size_t n)
+static void encode(struct legacy t, const struct searches *search, const float *x, const float *importance,
+                   uint8_t *out, size_t n)
 {
-    if (importance) {
-        encode_weighted(t, s, x, importance, out, n);
-        return;
-    }
-    for (size_t i = 0; i < n; i++, x += LEN, out += bytes_of(t))
-        if (t.has_min)
-            plain_affine(t, x, out);
-        else
-            plain_symmetric(t, x, out);
+    if (importance)
+        encode_weighted(t, search, x, importance, out, n);
+    else
+        encode_plain(t, search, x, out, n);
 }
 
-static void decode(struct legacy t, const uint8_t *in, float *x, size_t n)
+/* x = d * (code - half), or d * code - -m. */
+static void decode(struct legacy t, const struct searches *search, const uint8_t *in, float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++, x += LEN, in += bytes_of(t)) {
-        uint16_t half;
-        uint32_t high = 0;
+        uint16_t stored[2] = {0, 0};
+        uint8_t codes[LEN];
         const uint8_t *qs = in + bytes_of(t) - LEN / 2;
-        memcpy(&half, in, 2);
-        float d = f16_to_f32(half), m = 0;
-        if (t.has_min) {
-            memcpy(&half, in + 2, 2);
-            m = f16_to_f32(half);
+        memcpy(stored, in, t.has_min ? 4 : 2);
+        for (int j = 0; j < LEN; j += 8) {
+            uint64_t high = t.bits == 5 ? from_fifth_bits(qs[j / 8 - 4]) : 0;
+            put_eight(codes + j, eight(qs + j % (LEN / 2), j / (LEN / 2) * 4, 15) | high);
         }
-        if (t.bits == 5)
-            memcpy(&high, qs - 4, 4);
-        for (int j = 0; j < LEN; j++) {
-            int code = (j < LEN / 2 ? qs[j] & 15 : qs[j - LEN / 2] >> 4) | (int)(high >> j & 1) << 4;
-            x[j] = t.has_min ? (float)code * d + m : (float)(code - (1 << (t.bits - 1))) * d;
-        }
+        float step = f16_to_f32(stored[0]), offset = t.has_min ? -f16_to_f32(stored[1]) : 0;
+        search->dequantize(LEN, t.has_min ? 0 : -(1 << (t.bits - 1)), codes, &step, &offset, 1, x);
     }
 }
 
 #define LEGACY_TYPE(name, bits, has_min)                                                                              \
-    void name##_encode(const float *x, const float *importance, void *blocks, size_t n)                               \
-    {                                                                                                                 \
-        encode((struct legacy){bits, has_min}, &searches_scalar, x, importance, blocks, n);                           \
-    }                                                                                                                 \
-    void name##_decode(const void *blocks, float *x, size_t n)                                                        \
-    {                                                                                                                 \
-        decode((struct legacy){bits, has_min}, blocks, x, n);                                                         \
-    }
+    SEARCH_KERNELS(name, encode((struct legacy){bits, has_min}, search, x, importance, blocks, n),                    \
+                   decode((struct legacy){bits, has_min}, search, blocks, x, n))
 LEGACY_TYPE(q4_0, 4, 0)
 LEGACY_TYPE(q4_1, 4, 1)
 LEGACY_TYPE(q5_0, 5, 0)

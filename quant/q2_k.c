@@ -4,10 +4,12 @@
 
 #include <string.h>
 
+#include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
+#include "quant/x86/searches_x86.h"
 
-enum { LEN = 16, GROUPS = SUPERBLOCK / LEN, TOP = 3, SCALE_TOP = 15 };
+enum { LEN = 16, GROUPS = SUPERBLOCK / LEN, TOP = 3, SCALE_TOP = 15, MOST = SEARCH_BATCH / SUPERBLOCK };
 struct block {
     uint8_t scales[GROUPS], qs[SUPERBLOCK / 4];
     uint16_t d, dmin;
@@ -15,7 +17,7 @@ struct block {
 _Static_assert(sizeof(struct block) == 84, "a Q2_K block has 84 bytes");
 
 /* d and 4-bit codes for the scales, or for the mins, of all groups: in fifteenths of the largest. */
-static uint16_t in_fifteenths(const float *value, uint8_t *codes)
+static float in_fifteenths(const float *value, uint8_t *codes)
 {
     float max = 0;
     for (int g = 0; g < GROUPS; g++)
@@ -23,73 +25,95 @@ static uint16_t in_fifteenths(const float *value, uint8_t *codes)
     memset(codes, 0, GROUPS);
     for (int g = 0; g < GROUPS && max > 0; g++)
         codes[g] = (uint8_t)nearest(SCALE_TOP / max * value[g]);
-    return max > 0 ? scale_to_f16(max / SCALE_TOP) : 0;
+    return max > 0 ? max / SCALE_TOP : 0;
 }
 
-static void choose_scales(const float *scale, const float *min, const float *weights, struct block *b)
+static void choose_scales(const struct searches *search, const float *scale, const float *min, const float *weights,
+                          size_t n, struct block *b)
 {
-    uint8_t s[GROUPS], m[GROUPS];
-    float group_weights[GROUPS];
+    uint8_t s[MOST * GROUPS], m[MOST * GROUPS];
+    float d[MOST], dmin[MOST], group_weights[MOST * GROUPS];
     if (weights) {
-        sums_of_blocks(LEN, weights, GROUPS, group_weights);
-        b->d = scale_to_f16(search_positive(GROUPS, SCALE_TOP, scale, group_weights, s));
-        b->dmin = scale_to_f16(search_positive(GROUPS, SCALE_TOP, min, group_weights, m));
-    } else {
-        b->d = in_fifteenths(scale, s);
-        b->dmin = in_fifteenths(min, m);
+        search->sums(LEN, weights, n * GROUPS, group_weights);
+        search->positive(GROUPS, SCALE_TOP, scale, group_weights, n, d, s);
+        search->positive(GROUPS, SCALE_TOP, min, group_weights, n, dmin, m);
     }
-    for (int g = 0; g < GROUPS; g++)
-        b->scales[g] = (uint8_t)(s[g] | m[g] << 4);
+    for (size_t i = 0, at = 0; i < n; i++, at += GROUPS) {
+        if (!weights) {
+            d[i] = in_fifteenths(scale + at, s + at);
+            dmin[i] = in_fifteenths(min + at, m + at);
+        }
+        b[i].d = scale_to_f16(d[i]);
+        b[i].dmin = scale_to_f16(dmin[i]);
+        for (size_t g = 0; g < GROUPS; g++)
+            b[i].scales[g] = (uint8_t)(s[at + g] | m[at + g] << 4);
+    }
 }
 
-static void finish(const struct searches *s, const float *x, struct block *b, uint8_t *codes)
+static void steps_of(const struct block *b, float *step, float *offset)
 {
-    float step[GROUPS], offset[GROUPS], d = f16_to_f32(b->d), dmin = f16_to_f32(b->dmin);
+    float d = f16_to_f32(b->d), dmin = f16_to_f32(b->dmin);
     for (int g = 0; g < GROUPS; g++) {
         step[g] = d * (float)(b->scales[g] & 15);
         offset[g] = dmin * (float)(b->scales[g] >> 4);
     }
-    s->requantize(LEN, 0, TOP, x, step, offset, GROUPS, codes);
-    for (int i = 0; i < SUPERBLOCK / 4; i++) {
+}
+
+static void finish(const struct searches *search, const float *x, struct block *b, uint8_t *codes)
+{
+    float step[GROUPS], offset[GROUPS];
+    steps_of(b, step, offset);
+    search->requantize(LEN, 0, TOP, x, step, offset, GROUPS, codes);
+    for (int i = 0; i < SUPERBLOCK / 4; i += 8) {
         const uint8_t *c = codes + i / 32 * 128 + i % 32;
-        b->qs[i] = (uint8_t)(c[0] | c[32] << 2 | c[64] << 4 | c[96] << 6);
+        uint64_t low = eight(c, 0, 3) | eight(c + 32, 0, 3) << 2;
+        put_eight(b->qs + i, low | eight(c + 64, 0, 3) << 4 | eight(c + 96, 0, 3) << 6);
     }
 }
 
-static void encode(const struct searches *s, const float *x, const float *importance, void *blocks, size_t n)
+static void weigh(const struct searches *search, const float *x, const float *importance, size_t n, float *w)
+{
+    float sum[MOST];
+    if (importance)
+        search->squares(SUPERBLOCK, x, n, sum);
+    for (size_t i = 0, at = 0; i < n; i++, at += SUPERBLOCK)
+        if (importance)
+            search->weigh(x + at, importance + at, SUPERBLOCK, sum[i] / SUPERBLOCK, w + at);
+        else
+            for (size_t j = at; j < at + SUPERBLOCK; j++)
+                w[j] = fabsf(x[j]);
+}
+
+static void encode(const struct searches *search, const float *x, const float *importance, uint8_t *out, size_t n)
 {
     static const struct affine plain = {LEN, TOP, .first = -0.5f, .step = 0.1f, .steps = 15, .absolute = 1};
     static const struct affine weighted = {LEN, TOP, .first = -0.9f, .step = 0.05f, .steps = 36};
-    for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
+    for (size_t at = 0, some; at < n; at += some, x += some * SUPERBLOCK, out += some * sizeof(struct block)) {
+        struct block b[MOST];
+        float w[SEARCH_BATCH], scale[MOST * GROUPS], min[MOST * GROUPS];
+        uint8_t codes[SEARCH_BATCH];
+        some = n - at < MOST ? n - at : MOST;
+        weigh(search, x, importance ? importance + at * SUPERBLOCK : NULL, some, w);
+        search->affine(importance ? &weighted : &plain, x, w, some * GROUPS, scale, min, codes);
+        choose_scales(search, scale, min, importance ? w : NULL, some, b);
+        for (size_t i = 0; i < some; i++)
+            finish(search, x + i * SUPERBLOCK, &b[i], codes + i * SUPERBLOCK);
+        memcpy(out, b, some * sizeof *b);
+    }
+}
+
+static void decode(const struct searches *search, const uint8_t *in, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++, in += sizeof(struct block), x += SUPERBLOCK) {
         struct block b;
-        float w[SUPERBLOCK], scale[GROUPS], min[GROUPS];
+        float step[GROUPS], offset[GROUPS];
         uint8_t codes[SUPERBLOCK];
-        if (importance)
-            s->weigh(x, importance + i * SUPERBLOCK, SUPERBLOCK, sum_of_squares(x, SUPERBLOCK) / SUPERBLOCK, w);
-        else
-            for (int j = 0; j < SUPERBLOCK; j++)
-                w[j] = fabsf(x[j]);
-        s->affine(importance ? &weighted : &plain, x, w, GROUPS, scale, min, codes);
-        choose_scales(scale, min, importance ? w : NULL, &b);
-        finish(s, x, &b, codes);
-        memcpy((uint8_t *)blocks + i * sizeof b, &b, sizeof b);
+        memcpy(&b, in, sizeof b);
+        steps_of(&b, step, offset);
+        for (int j = 0; j < SUPERBLOCK; j += 8)
+            put_eight(codes + j, eight(b.qs + j / 128 * 32 + j % 32, j % 128 / 32 * 2, 3));
+        search->dequantize(LEN, 0, codes, step, offset, GROUPS, x);
     }
 }
 
-void q2_k_encode(const float *x, const float *importance, void *blocks, size_t n)
-{
-    encode(&searches_scalar, x, importance, blocks, n);
-}
-
-void q2_k_decode(const void *blocks, float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
-        struct block b;
-        memcpy(&b, (const uint8_t *)blocks + i * sizeof b, sizeof b);
-        float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
-        for (int j = 0; j < SUPERBLOCK; j++) {
-            int code = b.qs[j / 128 * 32 + j % 32] >> j % 128 / 32 * 2 & 3, s = b.scales[j / LEN];
-            x[j] = d * (float)(s & 15) * (float)code - dmin * (float)(s >> 4);
-        }
-    }
-}
+SEARCH_KERNELS(q2_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n))

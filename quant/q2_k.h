@@ -19,5 +19,6 @@
 
 quant_encode_fn q2_k_encode;
 quant_decode_fn q2_k_decode;
+quant_simd_fn q2_k_simd;
 
 #endif

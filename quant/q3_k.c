@@ -4,10 +4,12 @@
 
 #include <string.h>
 
+#include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
+#include "quant/x86/searches_x86.h"
 
-enum { LEN = 16, GROUPS = SUPERBLOCK / LEN, HALF = 4, SCALE_HALF = 32 };
+enum { LEN = 16, GROUPS = SUPERBLOCK / LEN, HALF = 4, SCALE_HALF = 32, MOST = SEARCH_BATCH / SUPERBLOCK };
 struct block {
     uint8_t hmask[SUPERBLOCK / 8], qs[SUPERBLOCK / 4], scales[12];
     uint16_t d;
@@ -43,61 +45,98 @@ static uint16_t in_thirtyseconds(const float *scale, uint8_t *s)
     return scale_to_f16(1 / inverse);
 }
 
-static void finish(const struct searches *search, const float *x, struct block *b, uint8_t *codes)
+static void steps_of(const struct block *b, float *step)
 {
-    static const float no_offset[GROUPS];
-    float step[GROUPS], d = f16_to_f32(b->d);
+    float d = f16_to_f32(b->d);
     for (int g = 0; g < GROUPS; g++)
         step[g] = d * (float)(get_scale(b->scales, g) - SCALE_HALF);
-    search->requantize(LEN, -HALF, HALF - 1, x, step, no_offset, GROUPS, codes);
-    memset(b->hmask, 0, sizeof b->hmask);
-    for (int j = 0; j < SUPERBLOCK; j++)
-        b->hmask[j % 32] |= (uint8_t)((codes[j] >> 2) << j / 32);
-    for (int i = 0; i < SUPERBLOCK / 4; i++) {
+}
+
+static void put_codes(const uint8_t *codes, struct block *b)
+{
+    for (int l = 0; l < SUPERBLOCK / 8; l += 8) {
+        uint64_t high = 0;
+        for (int k = 0; k < 8; k++)
+            high |= eight(codes + k * 32 + l, 2, 1) << k;
+        put_eight(b->hmask + l, high);
+    }
+    for (int i = 0; i < SUPERBLOCK / 4; i += 8) {
         const uint8_t *c = codes + i / 32 * 128 + i % 32;
-        b->qs[i] = (uint8_t)((c[0] & 3) | (c[32] & 3) << 2 | (c[64] & 3) << 4 | (c[96] & 3) << 6);
+        uint64_t low = eight(c, 0, 3) | eight(c + 32, 0, 3) << 2;
+        put_eight(b->qs + i, low | eight(c + 64, 0, 3) << 4 | eight(c + 96, 0, 3) << 6);
     }
 }
 
-static void encode(const struct searches *search, const float *x, const float *importance, void *blocks, size_t n)
+static const float no_offset[GROUPS];
+
+static void finish(const struct searches *search, const float *x, struct block *b, uint8_t *codes)
 {
-    for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
-        struct block b;
-        float w[SUPERBLOCK], group_weights[GROUPS], scale[GROUPS];
-        uint8_t codes[SUPERBLOCK], s[GROUPS];
+    float step[GROUPS];
+    steps_of(b, step);
+    search->requantize(LEN, -HALF, HALF - 1, x, step, no_offset, GROUPS, codes);
+    put_codes(codes, b);
+}
+
+/* D and s of n superblocks whose groups have these scales. */
+static void choose_scales(const struct searches *search, const float *scale, const float *weights, size_t n,
+                          struct block *b)
+{
+    uint8_t s[MOST * GROUPS];
+    float d[MOST], group_weights[MOST * GROUPS];
+    if (weights) {
+        search->sums(LEN, weights, n * GROUPS, group_weights);
+        search->symmetric(GROUPS, SCALE_HALF, scale, group_weights, n, d, s);
+    }
+    for (size_t i = 0; i < n; i++) {
+        b[i].d = weights ? scale_to_f16(d[i]) : in_thirtyseconds(scale + i * GROUPS, s + i * GROUPS);
+        put_scales(s + i * GROUPS, b[i].scales);
+    }
+}
+
+static void search_weighted(const struct searches *search, const float *x, const float *importance, size_t n,
+                            struct block *b, uint8_t *codes)
+{
+    float w[SEARCH_BATCH], sum[MOST], scale[MOST * GROUPS];
+    search->squares(SUPERBLOCK, x, n, sum);
+    for (size_t i = 0, at = 0; i < n; i++, at += SUPERBLOCK)
+        search->weigh(x + at, importance + at, SUPERBLOCK, 2 * sum[i] / SUPERBLOCK, w + at);
+    search->symmetric(LEN, HALF, x, w, n * GROUPS, scale, codes);
+    choose_scales(search, scale, w, n, b);
+}
+
+static void encode(const struct searches *search, const float *x, const float *importance, uint8_t *out, size_t n)
+{
+    for (size_t at = 0, some; at < n; at += some, x += some * SUPERBLOCK, out += some * sizeof(struct block)) {
+        struct block b[MOST];
+        uint8_t codes[SEARCH_BATCH];
+        some = n - at < MOST ? n - at : MOST;
         if (importance) {
-            float sigma2 = 2 * sum_of_squares(x, SUPERBLOCK) / SUPERBLOCK;
-            search->weigh(x, importance + i * SUPERBLOCK, SUPERBLOCK, sigma2, w);
-            sums_of_blocks(LEN, w, GROUPS, group_weights);
-            search->symmetric(LEN, HALF, x, w, GROUPS, scale, codes);
-            float d;
-            search->symmetric(GROUPS, SCALE_HALF, scale, group_weights, 1, &d, s);
-            b.d = scale_to_f16(d);
+            search_weighted(search, x, importance + at * SUPERBLOCK, some, b, codes);
         } else {
-            search->descend(LEN, HALF, x, GROUPS, scale, codes);
-            b.d = in_thirtyseconds(scale, s);
+            float scale[MOST * GROUPS];
+            search->descend(LEN, HALF, x, some * GROUPS, scale, codes);
+            choose_scales(search, scale, NULL, some, b);
         }
-        put_scales(s, b.scales);
-        finish(search, x, &b, codes);
-        memcpy((uint8_t *)blocks + i * sizeof b, &b, sizeof b);
+        for (size_t i = 0; i < some; i++)
+            finish(search, x + i * SUPERBLOCK, &b[i], codes + i * SUPERBLOCK);
+        memcpy(out, b, some * sizeof *b);
     }
 }
 
-void q3_k_encode(const float *x, const float *importance, void *blocks, size_t n)
+static void decode(const struct searches *search, const uint8_t *in, float *x, size_t n)
 {
-    encode(&searches_scalar, x, importance, blocks, n);
-}
-
-void q3_k_decode(const void *blocks, float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
+    for (size_t i = 0; i < n; i++, in += sizeof(struct block), x += SUPERBLOCK) {
         struct block b;
-        memcpy(&b, (const uint8_t *)blocks + i * sizeof b, sizeof b);
-        float d = f16_to_f32(b.d);
-        for (int j = 0; j < SUPERBLOCK; j++) {
-            int low = b.qs[j / 128 * 32 + j % 32] >> j % 128 / 32 * 2 & 3, high = b.hmask[j % 32] >> j / 32 & 1;
-            float step = d * (float)(get_scale(b.scales, j / LEN) - SCALE_HALF);
-            x[j] = step * (float)(low + 4 * high - HALF);
+        float step[GROUPS];
+        uint8_t codes[SUPERBLOCK];
+        memcpy(&b, in, sizeof b);
+        steps_of(&b, step);
+        for (int j = 0; j < SUPERBLOCK; j += 8) {
+            uint64_t low = eight(b.qs + j / 128 * 32 + j % 32, j % 128 / 32 * 2, 3);
+            put_eight(codes + j, low | eight(b.hmask + j % 32, j / 32, 1) << 2);
         }
+        search->dequantize(LEN, -HALF, codes, step, no_offset, GROUPS, x);
     }
 }
+
+SEARCH_KERNELS(q3_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n))

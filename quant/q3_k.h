@@ -21,5 +21,6 @@
 
 quant_encode_fn q3_k_encode;
 quant_decode_fn q3_k_decode;
+quant_simd_fn q3_k_simd;
 
 #endif

@@ -4,8 +4,10 @@
 
 #include <string.h>
 
+#include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
+#include "quant/x86/searches_x86.h"
 
 enum { LEN = 32, BLOCKS = SUPERBLOCK / LEN, SCALE_TOP = 63, MOST = SEARCH_BATCH / SUPERBLOCK };
 
@@ -37,7 +39,7 @@ static void get_scales(const uint8_t *scales, uint8_t *s, uint8_t *m)
 }
 
 /* The unit and the 6-bit codes for the scales, or for the mins, of all blocks: in 63rds of the largest. */
-static uint16_t in_sixtythirds(const float *value, uint8_t *codes)
+static float in_sixtythirds(const float *value, uint8_t *codes)
 {
     float max = 0;
     for (int b = 0; b < BLOCKS; b++)
@@ -47,51 +49,84 @@ static uint16_t in_sixtythirds(const float *value, uint8_t *codes)
         uint8_t code = (uint8_t)nearest(inverse * value[b]);
         codes[b] = code < SCALE_TOP ? code : SCALE_TOP;
     }
-    return scale_to_f16(max / SCALE_TOP);
+    return max / SCALE_TOP;
 }
 
-static void choose_scales(const float *scale, const float *min, const float *weights, struct head *h, float *step,
-                          float *offset)
+/* What n superblocks' blocks found: scale and min, and behind the choice of h, the step and offset that are stored. */
+struct found {
+    float scale[MOST * BLOCKS], min[MOST * BLOCKS], step[MOST * BLOCKS], offset[MOST * BLOCKS];
+};
+
+static void steps_of(const struct head *h, const uint8_t *s, const uint8_t *m, float *step, float *offset)
 {
-    uint8_t s[BLOCKS], m[BLOCKS];
-    float block_weights[BLOCKS];
-    if (weights) {
-        sums_of_blocks(LEN, weights, BLOCKS, block_weights);
-        h->d = scale_to_f16(search_positive(BLOCKS, SCALE_TOP, scale, block_weights, s));
-        h->dmin = scale_to_f16(search_positive(BLOCKS, SCALE_TOP, min, block_weights, m));
-    } else {
-        h->d = in_sixtythirds(scale, s);
-        h->dmin = in_sixtythirds(min, m);
+    float d = f16_to_f32(h->d), dmin = f16_to_f32(h->dmin);
+    for (int b = 0; b < BLOCKS; b++) {
+        step[b] = d * (float)s[b];
+        offset[b] = dmin * (float)m[b];
     }
+}
+
+static void put_head(float d, float dmin, uint8_t *s, uint8_t *m, struct head *h, float *step, float *offset)
+{
+    h->d = scale_to_f16(d);
+    h->dmin = scale_to_f16(dmin);
     put_scales(s, m, h->scales);
     get_scales(h->scales, s, m); /* a code beyond 63, from a negative scale, is cut as it is stored */
-    for (int b = 0; b < BLOCKS; b++) {
-        step[b] = f16_to_f32(h->d) * (float)s[b];
-        offset[b] = f16_to_f32(h->dmin) * (float)m[b];
+    steps_of(h, s, m, step, offset);
+}
+
+static void choose_scales(const struct searches *search, const float *weights, size_t n, struct found *f,
+                          struct head *h)
+{
+    uint8_t s[MOST * BLOCKS], m[MOST * BLOCKS];
+    float d[MOST], dmin[MOST], block_weights[MOST * BLOCKS];
+    if (weights) {
+        search->sums(LEN, weights, n * BLOCKS, block_weights);
+        search->positive(BLOCKS, SCALE_TOP, f->scale, block_weights, n, d, s);
+        search->positive(BLOCKS, SCALE_TOP, f->min, block_weights, n, dmin, m);
+    }
+    for (size_t i = 0, b = 0; i < n; i++, b += BLOCKS) {
+        if (!weights) {
+            d[i] = in_sixtythirds(f->scale + b, s + b);
+            dmin[i] = in_sixtythirds(f->min + b, m + b);
+        }
+        put_head(d[i], dmin[i], s + b, m + b, &h[i], f->step + b, f->offset + b);
     }
 }
 
 static uint8_t *put_codes(const uint8_t *codes, int bits, uint8_t *out)
 {
-    if (bits == 5) {
-        memset(out, 0, SUPERBLOCK / 8);
-        for (int j = 0; j < SUPERBLOCK; j++)
-            out[j % 32] |= (uint8_t)(codes[j] >> 4 << j / 32);
-        out += SUPERBLOCK / 8;
+    for (int l = 0; bits == 5 && l < LEN; l += 8, out += 8) {
+        uint64_t high = 0;
+        for (int b = 0; b < BLOCKS; b++)
+            high |= eight(codes + b * LEN + l, 4, 1) << b;
+        put_eight(out, high);
     }
-    for (int i = 0; i < SUPERBLOCK / 2; i++) {
-        const uint8_t *c = codes + i / 32 * 64 + i % 32;
-        out[i] = (uint8_t)((c[0] & 15) | c[32] << 4);
+    for (int i = 0; i < SUPERBLOCK / 2; i += 8, out += 8) {
+        const uint8_t *c = codes + i / LEN * 64 + i % LEN;
+        put_eight(out, eight(c, 0, 15) | eight(c + LEN, 0, 15) << 4);
     }
-    return out + SUPERBLOCK / 2;
+    return out;
+}
+
+static void get_codes(const uint8_t *in, int bits, uint8_t *codes)
+{
+    const uint8_t *qs = bits == 4 ? in : in + SUPERBLOCK / 8;
+    for (int b = 0; b < BLOCKS; b++)
+        for (int l = 0; l < LEN; l += 8, codes += 8)
+            put_eight(codes, eight(qs + b / 2 * LEN + l, b % 2 * 4, 15) | (bits == 5 ? eight(in + l, b, 1) << 4 : 0));
 }
 
 static void weigh(const struct searches *search, const float *x, const float *importance, size_t n, float *w)
 {
-    if (!importance)
+    float sum[MOST];
+    if (!importance) {
         search->weigh_by_size(LEN, x, n * BLOCKS, w);
-    for (size_t i = 0, at = 0; importance && i < n; i++, at += SUPERBLOCK)
-        search->weigh(x + at, importance + at, SUPERBLOCK, 2 * sum_of_squares(x + at, SUPERBLOCK) / SUPERBLOCK, w + at);
+        return;
+    }
+    search->squares(SUPERBLOCK, x, n, sum);
+    for (size_t i = 0, at = 0; i < n; i++, at += SUPERBLOCK)
+        search->weigh(x + at, importance + at, SUPERBLOCK, 2 * sum[i] / SUPERBLOCK, w + at);
 }
 
 static void encode(const struct searches *search, int bits, const float *x, const float *importance, uint8_t *out,
@@ -104,15 +139,15 @@ static void encode(const struct searches *search, int bits, const float *x, cons
         how.steps = bits == 4 ? 20 : 15;
     }
     for (size_t at = 0, some; at < n; at += some, x += some * SUPERBLOCK) {
-        float w[SEARCH_BATCH], scale[MOST * BLOCKS], min[MOST * BLOCKS], step[MOST * BLOCKS], offset[MOST * BLOCKS];
+        float w[SEARCH_BATCH];
         uint8_t codes[SEARCH_BATCH];
+        struct found f;
         struct head h[MOST];
         some = n - at < MOST ? n - at : MOST;
         weigh(search, x, importance ? importance + at * SUPERBLOCK : NULL, some, w);
-        search->affine(&how, x, w, some * BLOCKS, scale, min, codes);
-        for (size_t i = 0, b = 0; i < some; i++, b += BLOCKS)
-            choose_scales(scale + b, min + b, importance ? w + i * SUPERBLOCK : NULL, &h[i], step + b, offset + b);
-        search->requantize(LEN, 0, how.top, x, step, offset, some * BLOCKS, codes);
+        search->affine(&how, x, w, some * BLOCKS, f.scale, f.min, codes);
+        choose_scales(search, importance ? w : NULL, some, &f, h);
+        search->requantize(LEN, 0, how.top, x, f.step, f.offset, some * BLOCKS, codes);
         for (size_t i = 0; i < some; i++) {
             memcpy(out, &h[i], sizeof h[i]);
             out = put_codes(codes + i * SUPERBLOCK, bits, out + sizeof h[i]);
@@ -120,41 +155,19 @@ static void encode(const struct searches *search, int bits, const float *x, cons
     }
 }
 
-void q4_k_encode(const float *x, const float *importance, void *blocks, size_t n)
+static void decode(const struct searches *search, int bits, const uint8_t *in, float *x, size_t n)
 {
-    encode(&searches_scalar, 4, x, importance, blocks, n);
-}
-
-void q5_k_encode(const float *x, const float *importance, void *blocks, size_t n)
-{
-    encode(&searches_scalar, 5, x, importance, blocks, n);
-}
-
-static void decode(int bits, const uint8_t *in, float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++, in += bits == 4 ? Q4_BYTES : Q5_BYTES) {
+    for (size_t i = 0; i < n; i++, in += bits == 4 ? Q4_BYTES : Q5_BYTES, x += SUPERBLOCK) {
         struct head h;
-        uint8_t s[BLOCKS], m[BLOCKS];
-        const uint8_t *qh = in + sizeof h, *qs = bits == 4 ? qh : qh + SUPERBLOCK / 8;
+        uint8_t s[BLOCKS], m[BLOCKS], codes[SUPERBLOCK];
+        float step[BLOCKS], offset[BLOCKS];
         memcpy(&h, in, sizeof h);
         get_scales(h.scales, s, m);
-        for (int b = 0; b < BLOCKS; b++) {
-            float step = f16_to_f32(h.d) * (float)s[b], offset = f16_to_f32(h.dmin) * (float)m[b];
-            for (int l = 0; l < LEN; l++) {
-                int code = qs[b / 2 * LEN + l] >> b % 2 * 4 & 15;
-                code |= bits == 5 ? (qh[l] >> b & 1) << 4 : 0;
-                *x++ = step * (float)code - offset;
-            }
-        }
+        steps_of(&h, s, m, step, offset);
+        get_codes(in + sizeof h, bits, codes);
+        search->dequantize(LEN, 0, codes, step, offset, BLOCKS, x);
     }
 }
 
-void q4_k_decode(const void *blocks, float *x, size_t n)
-{
-    decode(4, blocks, x, n);
-}
-
-void q5_k_decode(const void *blocks, float *x, size_t n)
-{
-    decode(5, blocks, x, n);
-}
+SEARCH_KERNELS(q4_k, encode(search, 4, x, importance, blocks, n), decode(search, 4, blocks, x, n))
+SEARCH_KERNELS(q5_k, encode(search, 5, x, importance, blocks, n), decode(search, 5, blocks, x, n))

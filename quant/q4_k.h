@@ -18,8 +18,8 @@
  * Encoding: per block search.h's affine search. Without importance the weights are rms(block) + |x|, with 21 candidates
  * (Q5_K: 16); s and m are scale and min in 63rds of the largest. With importance they are
  * importance * sqrt(sigma2 + x * x), sigma2 twice the mean square of the superblock, with 37 candidates; s and m by
- * search_positive with the blocks' weights. Then codes are taken anew for the scales that are stored; blocks with
- * d * s = 0 keep theirs.
+ * search.h's positive search with the blocks' weights. Then codes are taken anew for the scales that are stored; blocks
+ * with d * s = 0 keep theirs.
  * Source: ggml-org/ggml, src/ggml-common.h block_q4_K, block_q5_K, src/ggml-quants.c quantize_row_q4_K_ref,
  * quantize_row_q4_K_impl and the same of q5_K. */
 #ifndef PARE_QUANT_Q4_K_H
@@ -29,5 +29,6 @@
 
 quant_encode_fn q4_k_encode, q5_k_encode;
 quant_decode_fn q4_k_decode, q5_k_decode;
+quant_simd_fn q4_k_simd, q5_k_simd;
 
 #endif

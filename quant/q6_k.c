@@ -4,8 +4,10 @@
 
 #include <string.h>
 
+#include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
+#include "quant/x86/searches_x86.h"
 
 enum { LEN = 16, GROUPS = SUPERBLOCK / LEN, HALF = 32 };
 struct block {
@@ -35,47 +37,60 @@ static int choose_scales(const float *scale, struct block *b)
 static void put_codes(const uint8_t *codes, struct block *b)
 {
     for (int h = 0; h < 2; h++, codes += 128)
-        for (int l = 0; l < 32; l++) {
+        for (int l = 0; l < 32; l += 8) {
             const uint8_t *c = codes + l;
-            b->ql[64 * h + l] = (uint8_t)((c[0] & 15) | c[64] << 4);
-            b->ql[64 * h + 32 + l] = (uint8_t)((c[32] & 15) | c[96] << 4);
-            b->qh[32 * h + l] = (uint8_t)(c[0] >> 4 | c[32] >> 4 << 2 | c[64] >> 4 << 4 | c[96] >> 4 << 6);
+            put_eight(b->ql + 64 * h + l, eight(c, 0, 15) | eight(c + 64, 0, 15) << 4);
+            put_eight(b->ql + 64 * h + 32 + l, eight(c + 32, 0, 15) | eight(c + 96, 0, 15) << 4);
+            uint64_t high = eight(c, 4, 3) | eight(c + 32, 4, 3) << 2;
+            put_eight(b->qh + 32 * h + l, high | eight(c + 64, 4, 3) << 4 | eight(c + 96, 4, 3) << 6);
         }
 }
 
-static void encode(const struct searches *s, const float *x, const float *importance, void *blocks, size_t n)
+static void get_codes(const struct block *b, uint8_t *codes)
 {
-    static const float no_offset[GROUPS];
-    for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
+    for (int e = 0; e < SUPERBLOCK; e += 8) {
+        int h = e / 128, j = e % 128 / 32, l = e % 32;
+        put_eight(codes + e, eight(b->ql + 64 * h + 32 * (j % 2) + l, j / 2 * 4, 15) |
+                                 eight(b->qh + 32 * h + l, 2 * j, 3) << 4);
+    }
+}
+
+static void steps_of(const struct block *b, float *step)
+{
+    float d = f16_to_f32(b->d);
+    for (int g = 0; g < GROUPS; g++)
+        step[g] = d * (float)b->scales[g];
+}
+
+static const float no_offset[GROUPS];
+
+static void encode(const struct searches *search, const float *x, const float *importance, uint8_t *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++, x += SUPERBLOCK, out += sizeof(struct block)) {
         struct block b = {0};
         float scale[GROUPS], step[GROUPS];
         uint8_t codes[SUPERBLOCK];
-        s->symmetric(LEN, HALF, x, importance ? importance + i * SUPERBLOCK : NULL, GROUPS, scale, codes);
+        search->symmetric(LEN, HALF, x, importance ? importance + i * SUPERBLOCK : NULL, GROUPS, scale, codes);
         if (choose_scales(scale, &b)) {
-            for (int g = 0; g < GROUPS; g++)
-                step[g] = f16_to_f32(b.d) * (float)b.scales[g];
-            s->requantize(LEN, -HALF, HALF - 1, x, step, no_offset, GROUPS, codes);
+            steps_of(&b, step);
+            search->requantize(LEN, -HALF, HALF - 1, x, step, no_offset, GROUPS, codes);
             put_codes(codes, &b);
         }
-        memcpy((uint8_t *)blocks + i * sizeof b, &b, sizeof b);
+        memcpy(out, &b, sizeof b);
     }
 }
 
-void q6_k_encode(const float *x, const float *importance, void *blocks, size_t n)
+static void decode(const struct searches *search, const uint8_t *in, float *x, size_t n)
 {
-    encode(&searches_scalar, x, importance, blocks, n);
-}
-
-void q6_k_decode(const void *blocks, float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++, x += SUPERBLOCK) {
+    for (size_t i = 0; i < n; i++, in += sizeof(struct block), x += SUPERBLOCK) {
         struct block b;
-        memcpy(&b, (const uint8_t *)blocks + i * sizeof b, sizeof b);
-        float d = f16_to_f32(b.d);
-        for (int e = 0; e < SUPERBLOCK; e++) {
-            int h = e / 128, j = e % 128 / 32, l = e % 32;
-            int low = b.ql[64 * h + 32 * (j % 2) + l] >> j / 2 * 4 & 15, high = b.qh[32 * h + l] >> 2 * j & 3;
-            x[e] = d * (float)b.scales[e / LEN] * (float)((low | high << 4) - HALF);
-        }
+        float step[GROUPS];
+        uint8_t codes[SUPERBLOCK];
+        memcpy(&b, in, sizeof b);
+        steps_of(&b, step);
+        get_codes(&b, codes);
+        search->dequantize(LEN, -HALF, codes, step, no_offset, GROUPS, x);
     }
 }
+
+SEARCH_KERNELS(q6_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n))

@@ -19,5 +19,6 @@
 
 quant_encode_fn q6_k_encode;
 quant_decode_fn q6_k_decode;
+quant_simd_fn q6_k_simd;
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "quant/fp4.h"
 #include "quant/iq4.h"
 
 uint16_t scale_to_f16(float scale)
@@ -19,7 +20,13 @@ float sum_of_squares(const float *x, size_t n)
     return sum;
 }
 
-void sums_of_blocks(int len, const float *w, size_t blocks, float *sum)
+static void squares(int len, const float *x, size_t blocks, float *sum)
+{
+    for (size_t b = 0; b < blocks; b++)
+        sum[b] = sum_of_squares(x + b * (size_t)len, (size_t)len);
+}
+
+static void sums(int len, const float *w, size_t blocks, float *sum)
 {
     for (size_t b = 0; b < blocks; b++, w += len) {
         sum[b] = 0;
@@ -136,8 +143,8 @@ static void affine(const struct affine *how, const float *x, const float *w, siz
 
 /* ---- symmetric ---- */
 
-/* The element of largest magnitude, the first of equals; 0 when all are tiny. */
-static float largest(int len, const float *x)
+/* The element of largest magnitude, the first of equals. */
+static float peak_of(int len, const float *x)
 {
     float amax = 0, v = 0;
     for (int i = 0; i < len; i++)
@@ -145,7 +152,14 @@ static float largest(int len, const float *x)
             amax = fabsf(x[i]);
             v = x[i];
         }
-    return amax < SEARCH_TINY ? 0 : v;
+    return v;
+}
+
+/* The same; 0 when all are tiny. */
+static float largest(int len, const float *x)
+{
+    float v = peak_of(len, x);
+    return fabsf(v) < SEARCH_TINY ? 0 : v;
 }
 
 /* sum w x l and sum w l l of one choice of codes: the best scale is their quotient, the smaller error has the larger
@@ -300,7 +314,7 @@ static int positive_pass(int n, int top, const float *x, const float *w, struct 
     return moved;
 }
 
-float search_positive(int n, int top, const float *x, const float *w, uint8_t *codes)
+static float positive_one(int n, int top, const float *x, const float *w, uint8_t *codes)
 {
     float max = 0;
     for (int i = 0; i < n; i++)
@@ -323,6 +337,12 @@ float search_positive(int n, int top, const float *x, const float *w, uint8_t *c
     return f.ll > 0 ? f.xl / f.ll : 0;
 }
 
+static void positive(int n, int top, const float *x, const float *w, size_t blocks, float *scale, uint8_t *codes)
+{
+    for (size_t i = 0, at = 0; i < blocks; i++, at += (size_t)n)
+        scale[i] = positive_one(n, top, x + at, w + at, codes + at);
+}
+
 /* ---- codes for given scales ---- */
 
 static void requantize(int len, int low, int high, const float *x, const float *step, const float *offset,
@@ -334,6 +354,67 @@ static void requantize(int len, int low, int high, const float *x, const float *
         for (int i = 0; i < len; i++)
             codes[i] = (uint8_t)(clamped(nearest((x[i] + offset[b]) / step[b]), low, high) - low);
     }
+}
+
+static void peaks(int len, const float *x, size_t blocks, float *peak)
+{
+    for (size_t b = 0; b < blocks; b++)
+        peak[b] = peak_of(len, x + b * (size_t)len);
+}
+
+static void ranges(int len, const float *x, size_t blocks, float *low, float *high)
+{
+    for (size_t b = 0; b < blocks; b++, x += len) {
+        float min = x[0], max = x[0];
+        for (int i = 1; i < len; i++) {
+            min = x[i] < min ? x[i] : min;
+            max = x[i] > max ? x[i] : max;
+        }
+        low[b] = min;
+        high[b] = max;
+    }
+}
+
+static void cut(int len, int top, float rounding, const float *x, const float *low, const float *inverse, size_t blocks,
+                uint8_t *codes)
+{
+    for (size_t b = 0; b < blocks; b++, x += len, codes += len) {
+        memset(codes, 0, (size_t)len);
+        for (int i = 0; i < len && !isinf(inverse[b]); i++) {
+            int c = (int)((x[i] - low[b]) * inverse[b] + rounding);
+            codes[i] = (uint8_t)(c > top ? top : c);
+        }
+    }
+}
+
+static void dequantize(int len, int low, const uint8_t *codes, const float *step, const float *offset, size_t blocks,
+                       float *x)
+{
+    for (size_t b = 0; b < blocks; b++, x += len, codes += len)
+        for (int i = 0; i < len; i++)
+            x[i] = step[b] * (float)(codes[i] + low) - offset[b];
+}
+
+/* Minus zero, code 8, is never used, and no value of the other sign is nearer than zero. */
+static uint8_t f4_code(float x, float step)
+{
+    int best = 0;
+    float least = fabsf(x);
+    for (int c = 1; c < 8; c++) {
+        float error = fabsf(f4_values[c] * step - fabsf(x));
+        if (error < least) {
+            best = c;
+            least = error;
+        }
+    }
+    return (uint8_t)(best > 0 && x < 0 ? best + 8 : best);
+}
+
+static void f4_codes(int len, const float *x, const float *step, size_t blocks, uint8_t *codes)
+{
+    for (size_t b = 0; b < blocks; b++, x += len, codes += len)
+        for (int i = 0; i < len; i++)
+            codes[i] = f4_code(x[i], step[b]);
 }
 
 static float iq4_scale_one(const float *x, const float *w)
@@ -373,10 +454,18 @@ static void iq4_codes(const float *x, const float *inverse, size_t blocks, uint8
 const struct searches searches_scalar = {
     .weigh = weigh,
     .weigh_by_size = weigh_by_size,
+    .squares = squares,
+    .sums = sums,
     .affine = affine,
     .symmetric = symmetric,
     .descend = descend,
+    .positive = positive,
     .requantize = requantize,
+    .peaks = peaks,
+    .ranges = ranges,
+    .cut = cut,
+    .dequantize = dequantize,
+    .f4_codes = f4_codes,
     .iq4_scale = iq4_scale,
     .iq4_codes = iq4_codes,
 };

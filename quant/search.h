@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * The searches behind `--search compat`: scales and codes of blocks, chosen as llama.cpp's quantizers choose them.
+ * The searches behind `--search compat`: scales and codes of blocks, chosen as llama.cpp's quantizers choose them. And the
+ * plain steps around them, from weights to codes and back.
  *
- * A block is `len` consecutive weights, 16 or 32. Every function takes `blocks` of them behind one another, works on each
- * alone, and fills one scale (and min) per block and one code per weight. w are the weights' weights in the error that is
- * minimized; codes are stored from 0 upwards.
+ * A block is `len` consecutive weights, 16 or 32 where nothing else is said. Every function takes `blocks` of them behind
+ * one another, works on each alone, and fills one scale (and min) per block and one code per weight. w are the weights'
+ * weights in the error that is minimized; codes are stored from 0 upwards.
  *
  * Files are equal byte for byte only if every sum has llama.cpp's order: products from left to right, sums over a block
  * in index order, each operation rounded to F32 on its own (no contraction). struct searches is one set of them; the
@@ -21,8 +22,8 @@
 
 #include "quant/floats.h"
 
-/* Encoders hand over this many weights at most: 16 blocks of 32, a lane of AVX-512 each. */
-enum { SEARCH_BATCH = 512, SUPERBLOCK = 256 };
+/* Encoders hand over this many weights at most: 16 superblocks, a lane of AVX-512 each. */
+enum { SEARCH_BATCH = 4096, SUPERBLOCK = 256 };
 
 /* A block whose largest magnitude is below this has no scale. */
 #define SEARCH_TINY 1e-15f
@@ -57,6 +58,9 @@ struct searches {
     void (*weigh)(const float *x, const float *importance, size_t n, float sigma2, float *w);
     /* w = root mean square of the block + |x|: what stands in for an importance */
     void (*weigh_by_size)(int len, const float *x, size_t blocks, float *w);
+    /* Sums of x * x, or of w, over each block; len a multiple of 16. */
+    void (*squares)(int len, const float *x, size_t blocks, float *sum);
+    void (*sums)(int len, const float *w, size_t blocks, float *sum);
     void (*affine)(const struct affine *how, const float *x, const float *w, size_t blocks, float *scale, float *min,
                    uint8_t *codes);
     /* x = scale * (code - half), codes 0..2 * half - 1: nineteen inverse scales around the one that maps the largest
@@ -65,9 +69,24 @@ struct searches {
     /* The same form with x * x for w: from that one inverse scale, codes move one by one as long as it helps, in at most
      * five passes. */
     void (*descend)(int len, int half, const float *x, size_t blocks, float *scale, uint8_t *codes);
+    /* x = scale * code for non-negative x with codes 0..top, the scales or mins of superblocks, 8 or 16 to a block: as
+     * descend, but after nine inverse scales were tried. */
+    void (*positive)(int n, int top, const float *x, const float *w, size_t blocks, float *scale, uint8_t *codes);
     /* code = nearest((x + offset) / step) clamped to low..high, less low. Blocks whose step is 0 keep their codes. */
     void (*requantize)(int len, int low, int high, const float *x, const float *step, const float *offset,
                        size_t blocks, uint8_t *codes);
+    /* The element of largest magnitude, the first of equals; the smallest and the largest. */
+    void (*peaks)(int len, const float *x, size_t blocks, float *peak);
+    void (*ranges)(int len, const float *x, size_t blocks, float *low, float *high);
+    /* code = (x - low) * inverse + rounding, at most top, its fraction cut off; 0 where inverse is infinite. It must not
+     * be below 0. */
+    void (*cut)(int len, int top, float rounding, const float *x, const float *low, const float *inverse,
+                size_t blocks, uint8_t *codes);
+    /* x = step * (code + low) - offset */
+    void (*dequantize)(int len, int low, const uint8_t *codes, const float *step, const float *offset, size_t blocks,
+                       float *x);
+    /* code of the value of MXFP4 and NVFP4 (quant/fp4.h) times step that is nearest to x, the first of equals */
+    void (*f4_codes)(int len, const float *x, const float *step, size_t blocks, uint8_t *codes);
     /* Blocks of 32 in the sixteen values of IQ4_NL (quant/iq4.h): fifteen inverse scales. */
     void (*iq4_scale)(const float *x, const float *w, size_t blocks, float *scale);
     /* code of the value nearest to x * inverse, the larger of two */
@@ -76,14 +95,7 @@ struct searches {
 
 extern const struct searches searches_scalar;
 
-/* Sum of x * x. */
+/* Sum of x * x, in index order. */
 float sum_of_squares(const float *x, size_t n);
-
-/* x = scale * code for n non-negative x, the scales or mins of a superblock: as descend, but after nine inverse scales
- * were tried. Returns the scale. */
-float search_positive(int n, int top, const float *x, const float *w, uint8_t *codes);
-
-/* Sums of w over each block. */
-void sums_of_blocks(int len, const float *w, size_t blocks, float *sum);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Every kernel of every quantization type, on every instruction set that has one of its own, against the scalar
  * reference run one block at a time (one row at a time with importance): the same bytes for 1 to 17 blocks (5
- * superblocks), wherever the buffers begin, and not a byte written beside them. With --bench [TYPE]: prints million
- * weights per second of each kernel instead. */
+ * superblocks) and for 5120 weights, wherever the buffers begin, and not a byte written beside them. With
+ * --bench [TYPE]: prints million weights per second of each kernel instead. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,15 +14,16 @@
 #include "quant/types.h"
 #include "tests/tap.h"
 
-enum { MAX_BLOCKS = 17, MAX_SUPERBLOCKS = 5, GUARD = 64, SHIFTS = 3 };
+enum { MAX_BLOCKS = 17, MAX_SUPERBLOCKS = 5, MANY = 5120, MAX_BYTES = 4 * MANY, GUARD = 64, SHIFTS = 3 };
 
 static const struct isa {
     const char *name;
     unsigned cpu;
 } isas[] = {{"scalar", 0}, {"avx2", CPU_AVX2}, {"avx512", CPU_AVX2 | CPU_AVX512}};
 
-static const char *const patterns[] = {"random",      "heavy-tailed", "all zero",         "all -0",       "one-hot",
-                                       "alternating", "subnormal",    "nearly subnormal", "max magnitude"};
+static const char *const patterns[] = {"random",      "heavy-tailed", "all zero",         "all -0",        "one-hot",
+                                       "alternating", "subnormal",    "nearly subnormal", "max magnitude", "constant",
+                                       "above zero",  "below zero",   "quarters",         "ascending",     "any size"};
 enum { PATTERNS = sizeof patterns / sizeof *patterns };
 
 static float clamp(double v, float limit)
@@ -53,8 +54,20 @@ static float number(int pattern, size_t i, size_t n, float limit, uint64_t *stat
         bits = (bits & 0x807fffff) | (pattern == 6 ? 0 : (uint32_t)(i / 32 % 12) << 23);
         memcpy(&f, &bits, sizeof f);
         return f;
-    default:
+    case 8:
         return bits & 1 ? limit : -limit;
+    case 9: /* by group of sixteen, of either sign */
+        return (float)((int)(i / 16 % 5) - 2) / 3;
+    case 10:
+        return clamp(1 + 0.1 * fabsf(rng_gauss(state)), limit);
+    case 11:
+        return clamp(-1e4 - fabsf(rng_gauss(state)), limit);
+    case 12:
+        return (float)((int)(bits % 9) - 4) / 4;
+    case 13:
+        return (float)(i % 32) - 12.5f;
+    default: /* by group of sixteen, a fifth of them 0 */
+        return i / 16 % 5 == 3 ? 0 : clamp(ldexp(rng_gauss(state), (int)(i / 16 * 53 % 270) - 149), limit);
     }
 }
 
@@ -119,8 +132,8 @@ static int encodes_at(const struct quant_kernels *k, const float *x, const float
 /* Returns the shift at which the bytes are wrong, or -1. */
 static int encode_differs(const struct quant_type *t, const struct quant_kernels *k, size_t n, int pattern)
 {
-    static uint8_t want[MAX_BLOCKS * 1024];
-    static float x[MAX_BLOCKS * 256];
+    static uint8_t want[MAX_BYTES];
+    static float x[MANY];
     fill_floats(x, n * t->block_len, pattern, t->max_abs, n * 1000 + (uint64_t)pattern);
     for (size_t i = 0; i < n; i++)
         t->ref.encode(x + i * t->block_len, NULL, want + i * t->block_bytes, 1);
@@ -132,8 +145,8 @@ static int encode_differs(const struct quant_type *t, const struct quant_kernels
 
 static int weighted_encode_differs(const struct quant_type *t, const struct quant_kernels *k, size_t n, int pattern)
 {
-    static uint8_t want[MAX_BLOCKS * 1024];
-    static float x[MAX_BLOCKS * 256], importance[MAX_BLOCKS * 256];
+    static uint8_t want[MAX_BYTES];
+    static float x[MANY], importance[MANY];
     uint64_t state = n;
     fill_floats(x, n * t->block_len, pattern, t->max_abs, n * 1000 + (uint64_t)pattern);
     for (size_t i = 0; i < n * t->block_len; i++) /* a fifth of it 0, in the second block all of it */
@@ -148,8 +161,8 @@ static int weighted_encode_differs(const struct quant_type *t, const struct quan
 /* Pattern PATTERNS: any bytes, NaN and infinite scales among them. */
 static int decode_differs(const struct quant_type *t, const struct quant_kernels *k, size_t n, int pattern)
 {
-    static uint8_t blocks[MAX_BLOCKS * 1024];
-    static float x[MAX_BLOCKS * 256], want[MAX_BLOCKS * 256];
+    static uint8_t blocks[MAX_BYTES];
+    static float x[MANY], want[MANY];
     uint64_t state = n;
     int wrong = -1;
     if (pattern < PATTERNS && !t->ref.encode)
@@ -178,16 +191,18 @@ static int decode_differs(const struct quant_type *t, const struct quant_kernels
 
 typedef int differs_fn(const struct quant_type *t, const struct quant_kernels *k, size_t n, int pattern);
 
-static size_t most_blocks(const struct quant_type *t)
+/* The i-th number of blocks to try; 0 when there are no more. */
+static size_t blocks_at(const struct quant_type *t, size_t i)
 {
-    return t->block_len < 256 ? MAX_BLOCKS : MAX_SUPERBLOCKS;
+    size_t most = t->block_len < 256 ? MAX_BLOCKS : MAX_SUPERBLOCKS;
+    return i < most ? i + 1 : i == most ? MANY / t->block_len : 0;
 }
 
 static void test_kernel(const struct quant_type *t, const struct isa *isa, const char *what, differs_fn *differs,
                         int n_patterns)
 {
     struct quant_kernels k = quant_kernels_for(t, isa->cpu);
-    for (size_t n = 1; n <= most_blocks(t); n++) {
+    for (size_t i = 0, n; (n = blocks_at(t, i)); i++) {
         int wrong = 0, shift;
         for (int p = 0; p < n_patterns; p++)
             if ((shift = differs(t, &k, n, p)) >= 0 && !wrong++)
@@ -200,7 +215,7 @@ static void skip_kernel(const struct quant_type *t, const struct isa *isa, const
 {
     char reason[64];
     snprintf(reason, sizeof reason, "this machine has no %s", isa->name);
-    for (size_t n = 1; n <= most_blocks(t); n++)
+    for (size_t i = 0, n; (n = blocks_at(t, i)); i++)
         skip(reason, "%s %s, %s, %zu blocks: the scalar reference's bytes", t->name, what, isa->name, n);
 }
 

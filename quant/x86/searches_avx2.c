@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: MIT
+ * Searches, AVX2. */
+#include "quant/x86/vector_avx2.h"
+
+#define SEARCHES_VARIANT searches_avx2
+#include "quant/x86/searches_body.h"
