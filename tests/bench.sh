@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Ratios against what a user would run instead, both in this run on this machine. Needs the environment of `make interop`.
 # The slice has V3's real layer shapes; its tensors are made by tests/tools/mkcheckpoint and mean nothing.
-# usage: bench.sh [conversion|kernels]...      all of them by default
+# usage: bench.sh [conversion|mixture|kernels]...      all of them by default
 set -eu
 PARE=${PARE:-./pare}
 TOOLS=${TOOLS:-build/tests/tools}
@@ -46,12 +46,17 @@ median()
     sort -n "$1" | sed -n "$(((RUNS + 1) / 2))p"
 }
 
-conversion()
+make_slice()
 {
-    python=$(sh tests/interop/env.sh)/bin/python
+    [ ! -d "$tmp/slice" ] || return 0
     "$TOOLS/mkcheckpoint" --family v3 --out "$tmp/slice" --hidden 7168 --heads 128 --q-lora 1536 --kv-lora 512 --layers 2 --dense 1 \
         --inter 18432 --moe-inter 2048 --experts 16 --groups 8 --topk-group 4 --used 8 --mtp 0 --vocab 2048 --shards 3 \
         --tokenizer tests/data/nano-v3
+}
+
+conversion()
+{
+    make_slice
     printf '%-24s %8s %10s %8s %10s %8s\n' "median of $RUNS, source cold" "pare s" "llama.cpp" "ratio" "dd fsync" "of dd"
     for type in Q8_0 BF16; do
         bytes=$("$PARE" plan "$tmp/slice" -r $type --json | sed -n 's/.*"total_bytes":[^0-9]*\([0-9]*\).*/\1/p')
@@ -66,13 +71,36 @@ conversion()
     done
 }
 
+# peer_mixture TYPE: what a user of llama.cpp runs, by way of a BF16 file
+peer_mixture()
+{
+    "$python" tests/interop/convert_reference.py --pre deepseek-v3 "$tmp/slice" "$tmp/out.bf16.gguf" BF16
+    "$quantize" "$tmp/out.bf16.gguf" "$tmp/out.b.gguf" "$1" "$(nproc)"
+}
+
+# The whole way to a mixture. Once each: the peer's takes minutes.
+mixture()
+{
+    make_slice
+    quantize=$(sh tests/interop/llama_quantize.sh "$(dirname "$(dirname "$python")")")
+    printf '%-24s %8s %10s %8s\n' "source cold" "pare s" "llama.cpp" "ratio"
+    for type in Q4_K_M Q2_K IQ4_XS; do
+        seconds "$PARE" convert "$tmp/slice" -o "$tmp/out.gguf" -r $type -q >"$tmp/ours"
+        seconds peer_mixture $type >"$tmp/peer"
+        echo "$(cat "$tmp/ours") $(cat "$tmp/peer")" |
+            awk -v what="FP8 -> $type" '{printf "%-24s %8.2f %10.2f %8.1f\n", what, $1, $2, $2 / $1}'
+    done
+}
+
 kernels()
 {
+    "$python" tests/interop/bench_codecs.py build/tests/t-kernels
     build/tests/t-kernels --bench
     build/tests/t-forward --bench
 }
 
-[ $# -gt 0 ] || set -- conversion kernels
+python=$(sh tests/interop/env.sh)/bin/python
+[ $# -gt 0 ] || set -- conversion mixture kernels
 for part; do
     $part
 done
