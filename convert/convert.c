@@ -113,21 +113,20 @@ static int check_files(const struct plan *p, const struct convert_options *o, ui
     return rc || (p->n_files > 1 && check_file(p->model->source, o->path, o->force, e)) ? -1 : 0;
 }
 
-/* Whether any file that a manifest lists is there. One that cannot be read may list anything. */
-static int has_files(const char *manifest)
+/* Whether no file that a manifest lists is there any more. One that cannot be read may list anything. */
+static int is_orphan(const char *manifest)
 {
-    struct error ignored;
-    struct manifest *m = manifest_load(manifest, &ignored);
+    struct manifest *m = io_kind(manifest) == 1 ? manifest_load(manifest, NULL) : NULL;
     char *folder = io_folder(manifest);
-    int has = !m || !folder;
-    for (size_t i = 0; !has && i < m->n_files; i++) {
+    int orphan = m && folder;
+    for (size_t i = 0; orphan && i < m->n_files; i++) {
         char *path = io_join(folder, m->files[i].name);
-        has = !path || io_kind(path) != 0;
+        orphan = path && !io_kind(path);
         free(path);
     }
     manifest_free(m);
     free(folder);
-    return has;
+    return orphan;
 }
 
 /* A manifest may belong to files of other names: the split form of this output, or the single one. One whose files are gone
@@ -138,8 +137,8 @@ static int check_manifest(const struct plan *p, const struct convert_options *o,
     int rc = 0;
     if (!manifest || !journal)
         rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    else if (io_kind(manifest) != 1 || has_files(manifest))
-        rc = check_file(p->model->source, manifest, o->force || io_kind(journal) == 1, e);
+    else
+        rc = check_file(p->model->source, manifest, o->force || io_kind(journal) == 1 || is_orphan(manifest), e);
     free(manifest);
     free(journal);
     return rc;

@@ -84,7 +84,7 @@ mixture()
     make_slice
     quantize=$(sh tests/interop/llama_quantize.sh "$(dirname "$(dirname "$python")")")
     printf '%-24s %8s %10s %8s\n' "source cold" "pare s" "llama.cpp" "ratio"
-    for type in Q4_K_M Q2_K IQ4_XS; do
+    for type in Q4_K_M Q2_K; do
         seconds "$PARE" convert "$tmp/slice" -o "$tmp/out.gguf" -r $type -q >"$tmp/ours"
         seconds peer_mixture $type >"$tmp/peer"
         echo "$(cat "$tmp/ours") $(cat "$tmp/peer")" |
