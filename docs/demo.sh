@@ -19,10 +19,10 @@ printf 'An FP8 checkpoint of 8.7 million parameters with the architecture of Dee
 run "$pare" inspect $source
 run "$pare" convert $source -o demo/nano-v3-F32.gguf --recipe F32 --force
 run "$pare" convert $source -o demo/nano-v3-Q8_0.gguf --recipe Q8_0 --force
-run "$pare" convert $source -o demo/nano-v3-Q4_0.gguf --recipe Q4_0 --type token_embd,output=Q8_0 --force
-run "$pare" check demo/nano-v3-Q4_0.gguf
-cat README.md docs/*.md >demo/text.md
+run "$pare" convert $source -o demo/nano-v3-Q4_K_M.gguf --recipe Q4_K_M --force
+run "$pare" check demo/nano-v3-Q4_K_M.gguf
+cat docs/*.md >demo/text.md
 printf '\nWhat 8 and 4 bits cost, judged by a reference forward pass over our own documentation:\n'
 run "$pare" verify $source demo/nano-v3-Q8_0.gguf --text demo/text.md --chunks 8 --quiet
-run "$pare" verify $source demo/nano-v3-Q4_0.gguf --text demo/text.md --chunks 8 --quiet --max-kld 1
+run "$pare" verify $source demo/nano-v3-Q4_K_M.gguf --text demo/text.md --chunks 8 --quiet --max-kld 1
 printf '\nThe files are in ./demo; llama.cpp loads them.\n'
