@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 static int no_memory(struct error *e)
 {
     return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
@@ -97,7 +96,8 @@ int identity_make(struct identity *id, const struct plan *p, const char *tool, s
     id->room = s->n_files + 8;
     if (!(id->pairs = arena_array(&id->arena, id->room, sizeof *id->pairs)))
         return no_memory(e);
-    if (add(id, "tool", "%s", tool) || add(id, "target", "%s", p->target->name) || add(id, "recipe", "%s", recipe_text(&p->options.recipe, recipe)) ||
+    if (add(id, "tool", "%s", tool) || add(id, "target", "%s", p->target->name) ||
+        add(id, "recipe", "%s", recipe_text(&p->options.recipe, recipe)) ||
         add(id, "output", "%zu files, %" PRIu64 " bytes", p->n_files, p->total) ||
         add(id, "part", "%d of %d", p->options.part, p->options.parts) || add_layout(id, p))
         return no_memory(e);

@@ -29,7 +29,8 @@ static int same_file(const struct manifest_file *a, const struct manifest_file *
 static int check_pair(const struct manifest *a, const struct manifest *b, const char *path, struct error *e)
 {
     int equal = same(a->tool, b->tool) && same(a->recipe, b->recipe) && same(a->target, b->target) &&
-                same(a->source, b->source) && !strcmp(a->plan_hash, b->plan_hash) && same(a->output, b->output) && a->parts == b->parts &&
+                same(a->source, b->source) && !strcmp(a->plan_hash, b->plan_hash) && same(a->output, b->output) &&
+                a->parts == b->parts &&
                 a->all_files == b->all_files && a->n_source_files == b->n_source_files;
     for (size_t i = 0; equal && i < a->n_source_files; i++)
         equal = same_file(&a->source_files[i], &b->source_files[i]);

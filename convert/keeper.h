@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Keeper: makes finished units durable in groups, in a thread of its own: sync of the output files, then one append to the
- * journal. The workers never wait for the disk because of it,
- * unless it is told to be bounded. */
+ * journal. The workers never wait for the disk because of it, unless it is told to be bounded. */
 #ifndef PARE_CONVERT_KEEPER_H
 #define PARE_CONVERT_KEEPER_H
 

@@ -33,9 +33,8 @@ static int choose(struct plan *p, struct gguf_choices *c, struct error *e)
 static const struct quant_type *choose_type(struct plan *p, const struct gguf_choices *c, const struct weight *w, int layer,
                                             const char **note, struct error *e)
 {
-    const struct arch_params *a = &p->model->params;
-    int layers = (int)(c->with_mtp ? arch_all_layers(a) : a->num_hidden_layers);
-    const struct quant_type *wanted = recipe_type(&p->options.recipe, w->role, layer, layers, (int)a->n_routed_experts), *t;
+    const struct quant_type *wanted = recipe_type(&p->options.recipe, w->role, layer, c->layers,
+                                                  (int)p->model->params.n_routed_experts), *t;
     char text[160];
     if (roles[w->role].flags & ROLE_ALWAYS_F32)
         return quant_type_find("F32");
@@ -169,8 +168,8 @@ int target_gguf_build(struct plan *p, struct error *e)
     if (choose(p, &c, e))
         return -1;
     const struct arch_params *a = &p->model->params;
-    int layers = (int)(c.with_mtp ? arch_all_layers(a) : a->num_hidden_layers);
-    for (int layer = -1; layer < layers; layer++)
+    c.layers = (int)(c.with_mtp ? arch_all_layers(a) : a->num_hidden_layers);
+    for (int layer = -1; layer < c.layers; layer++)
         if (add_layer(p, &c, layer, e))
             return -1;
     struct gguf_meta *meta = calloc(1, sizeof *meta);

@@ -16,6 +16,7 @@ char *target_gguf_file_name(const char *path, size_t i, size_t n);
 struct gguf_choices {
     const char *arch; /* general.architecture */
     int with_mtp, with_indexer;
+    int layers; /* of the file */
 };
 
 /* Adds every key of the file, in the order of llama.cpp's converter (gguf_keys.c). p->tensors must be complete: the size

@@ -4,8 +4,7 @@
  *
  * Every byte of a file is covered: its header (everything before the tensor data; of a side file the whole file) by one
  * hash, each tensor by one, and padding between tensors is zeros. The manifest's last line is the hash of its own bytes before
- * it. Hashes are XXH3-128: they find accidents, they do not stop
- * attackers. File names are plain names in the manifest's folder, never paths. */
+ * it. Hashes are XXH3-128: they find accidents, they do not stop attackers. File names are plain names in the manifest's folder, never paths. */
 #ifndef PARE_FORMATS_MANIFEST_H
 #define PARE_FORMATS_MANIFEST_H
 

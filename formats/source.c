@@ -128,16 +128,14 @@ static int sort_tensors(struct source *s, struct error *e)
     return 0;
 }
 
-static const struct format *probe(const char *path, struct error *e)
+static const struct format *probe(const char *path, int kind, struct error *e)
 {
     uint8_t head[64];
     size_t n = 0;
-    int kind, best = 0;
+    int best = 0;
     const struct format *found = NULL;
     struct io_file f = {.handle = NULL};
 
-    if (io_look(path, &kind, e))
-        return NULL;
     if (kind != 2) { /* let io_open say what is wrong with a missing or special file */
         if (io_open(&f, path, e))
             return NULL;
@@ -163,17 +161,9 @@ static const struct format *probe(const char *path, struct error *e)
     return found;
 }
 
-/* A name that stands for several files: the whole of a split GGUF becomes its first part. *part is malloc'd or NULL. */
-static int resolve(const char *path, char **part, struct error *e)
+static struct source *open_path(const char *path, int kind, struct error *e)
 {
-    int kind;
-    *part = NULL;
-    return io_look(path, &kind, e) ? -1 : kind ? 0 : gguf_split_find(path, part, e);
-}
-
-static struct source *open_file(const char *path, struct error *e)
-{
-    const struct format *format = probe(path, e);
+    const struct format *format = probe(path, kind, e);
     struct source *s = format ? calloc(1, sizeof *s) : NULL;
     if (!s) {
         if (format)
@@ -197,8 +187,11 @@ fail:
 
 struct source *source_open(const char *path, struct error *e)
 {
-    char *part;
-    struct source *s = resolve(path, &part, e) ? NULL : open_file(part ? part : path, e);
+    char *part = NULL; /* the whole of a split GGUF stands for its first part */
+    int kind;
+    if (io_look(path, &kind, e) || (!kind && gguf_split_find(path, &part, e)))
+        return NULL;
+    struct source *s = open_path(part ? part : path, part ? 1 : kind, e);
     free(part);
     return s;
 }

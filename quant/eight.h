@@ -19,4 +19,21 @@ static inline void put_eight(uint8_t *bytes, uint64_t v)
     memcpy(bytes, &v, sizeof v);
 }
 
+/* Codes of 4 bits, len a multiple of 16: code j in the low half of byte j, code j + len / 2 in its high half. */
+static inline void put_nibbles(const uint8_t *codes, int len, uint8_t *q)
+{
+    for (int j = 0; j < len / 2; j += 8)
+        put_eight(q + j, eight(codes + j, 0, 15) | eight(codes + j + len / 2, 0, 15) << 4);
+}
+
+/* The low 2 bits of 256 codes: of each 128, byte j has codes j, j + 32, j + 64 and j + 96. */
+static inline void put_two_bits(const uint8_t *codes, uint8_t *q)
+{
+    for (int i = 0; i < 64; i += 8) {
+        const uint8_t *c = codes + i / 32 * 128 + i % 32;
+        uint64_t low = eight(c, 0, 3) | eight(c + 32, 0, 3) << 2;
+        put_eight(q + i, low | eight(c + 64, 0, 3) << 4 | eight(c + 96, 0, 3) << 6);
+    }
+}
+
 #endif

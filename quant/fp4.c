@@ -37,12 +37,6 @@ static int floor_log2(float v)
     return rest <= floorf(0.693147f * (float)(1 << m)) ? k : k - 1;
 }
 
-static void pack(const uint8_t *codes, int len, uint8_t *q)
-{
-    for (int j = 0; j < len / 2; j += 8)
-        put_eight(q + j, eight(codes + j, 0, 15) | eight(codes + j + len / 2, 0, 15) << 4);
-}
-
 static void unpack(const uint8_t *q, int len, float d, float *x)
 {
     for (int j = 0; j < len / 2; j++) {
@@ -72,7 +66,7 @@ static void mx_encode(const struct searches *search, const float *x, uint8_t *ou
         }
         search->f4_codes(MX_LEN, x, step, some, codes);
         for (size_t i = 0; i < some; i++)
-            pack(codes + i * MX_LEN, MX_LEN, b[i].q);
+            put_nibbles(codes + i * MX_LEN, MX_LEN, b[i].q);
         memcpy(out, b, some * sizeof *b);
         out += some * sizeof *b;
     }
@@ -126,7 +120,7 @@ static void nv_encode(const struct searches *search, const float *x, uint8_t *ou
         }
         search->f4_codes(NV_BLOCK, x, step, some * PARTS, codes);
         for (size_t i = 0; i < some * PARTS; i++)
-            pack(codes + i * NV_BLOCK, NV_BLOCK, b[i / PARTS].q + i % PARTS * NV_BLOCK / 2);
+            put_nibbles(codes + i * NV_BLOCK, NV_BLOCK, b[i / PARTS].q + i % PARTS * NV_BLOCK / 2);
         memcpy(out, b, some * sizeof *b);
         out += some * sizeof *b;
     }

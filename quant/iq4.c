@@ -29,26 +29,11 @@ const float iq4_middles[15] = {-115.5f, -93.5f, -74, -57,  -42,   -28.5f, -16, -
 static void weigh(const struct searches *search, size_t len, const float *x, const float *importance, size_t units,
                   float *w)
 {
-    float sum[SEARCH_BATCH / IQ4_LEN];
     if (importance)
-        search->squares((int)len, x, units, sum);
-    for (size_t i = 0, at = 0; i < units; i++, at += len)
-        if (importance)
-            search->weigh(x + at, importance + at, len, sum[i] * (2.0f / (float)len), w + at);
-        else
-            for (size_t j = at; j < at + len; j++)
-                w[j] = x[j] * x[j];
-}
-
-static void pack(const uint8_t *codes, uint8_t *q)
-{
-    for (int j = 0; j < IQ4_LEN / 2; j += 8)
-        put_eight(q + j, eight(codes + j, 0, 15) | eight(codes + j + IQ4_LEN / 2, 0, 15) << 4);
-}
-
-static float inverse_of(float d)
-{
-    return d != 0 ? 1 / d : 0;
+        weigh_units(search, (int)len, 2, x, importance, units, w);
+    else
+        for (size_t j = 0; j < units * len; j++)
+            w[j] = x[j] * x[j];
 }
 
 static void nl_encode(const struct searches *search, const float *x, const float *importance, void *blocks, size_t n)
@@ -65,7 +50,7 @@ static void nl_encode(const struct searches *search, const float *x, const float
         search->iq4_codes(x, inverse, some, codes);
         for (size_t i = 0; i < some; i++, out += sizeof(struct nl)) {
             struct nl b = {.d = scale_to_f16(scale[i])};
-            pack(codes + i * IQ4_LEN, b.q);
+            put_nibbles(codes + i * IQ4_LEN, IQ4_LEN, b.q);
             memcpy(out, &b, sizeof b);
         }
     }
@@ -74,13 +59,7 @@ static void nl_encode(const struct searches *search, const float *x, const float
 /* D and the block scales of a superblock; inverse gets 1 / (D * (s - 32)). */
 static void choose_scales(const float *scale, struct xs *b, float *inverse)
 {
-    float d = 0, amax = 0;
-    for (int i = 0; i < XS_BLOCKS; i++)
-        if (fabsf(scale[i]) > amax) {
-            amax = fabsf(scale[i]);
-            d = scale[i];
-        }
-    d = -d / 32;
+    float d = -peak_of(XS_BLOCKS, scale) / 32;
     b->d = scale_to_f16(d);
     float id = inverse_of(d);
     for (int i = 0; i < XS_BLOCKS; i++) {
@@ -105,7 +84,7 @@ static void xs_encode(const struct searches *search, const float *x, const float
             choose_scales(scale + i * XS_BLOCKS, &b[i], inverse + i * XS_BLOCKS);
         search->iq4_codes(x, inverse, some * XS_BLOCKS, codes);
         for (size_t i = 0; i < some * XS_BLOCKS; i++)
-            pack(codes + i * IQ4_LEN, b[i / XS_BLOCKS].q + i % XS_BLOCKS * (IQ4_LEN / 2));
+            put_nibbles(codes + i * IQ4_LEN, IQ4_LEN, b[i / XS_BLOCKS].q + i % XS_BLOCKS * (IQ4_LEN / 2));
         memcpy(out, b, some * sizeof *b);
         out += some * sizeof *b;
     }

@@ -47,8 +47,7 @@ static void pack(struct legacy t, float scale, float m, const uint8_t *codes, ui
     }
     for (int j = 0; t.bits == 5 && j < LEN; j += 8)
         *out++ = fifth_bits(codes + j);
-    for (int j = 0; j < LEN / 2; j += 8)
-        put_eight(out + j, eight(codes + j, 0, 15) | eight(codes + j + LEN / 2, 0, 15) << 4);
+    put_nibbles(codes, LEN, out);
 }
 
 static void encode_plain(struct legacy t, const struct searches *search, const float *x, uint8_t *out, size_t n)
@@ -64,7 +63,7 @@ static void encode_plain(struct legacy t, const struct searches *search, const f
             search->peaks(LEN, x, some, high);
         for (size_t i = 0; i < some; i++) {
             d[i] = t.has_min ? (high[i] - low[i]) / (float)top : high[i] / (float)-half;
-            inverse[i] = d[i] != 0 ? 1 / d[i] : 0;
+            inverse[i] = inverse_of(d[i]);
         }
         search->cut(LEN, top, t.has_min ? 0.5f : (float)half + 0.5f, x, low, inverse, some, codes);
         for (size_t i = 0; i < some; i++, out += bytes_of(t))

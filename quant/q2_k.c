@@ -64,24 +64,16 @@ static void finish(const struct searches *search, const float *x, struct block *
     float step[GROUPS], offset[GROUPS];
     steps_of(b, step, offset);
     search->requantize(LEN, 0, TOP, x, step, offset, GROUPS, codes);
-    for (int i = 0; i < SUPERBLOCK / 4; i += 8) {
-        const uint8_t *c = codes + i / 32 * 128 + i % 32;
-        uint64_t low = eight(c, 0, 3) | eight(c + 32, 0, 3) << 2;
-        put_eight(b->qs + i, low | eight(c + 64, 0, 3) << 4 | eight(c + 96, 0, 3) << 6);
-    }
+    put_two_bits(codes, b->qs);
 }
 
 static void weigh(const struct searches *search, const float *x, const float *importance, size_t n, float *w)
 {
-    float sum[MOST];
     if (importance)
-        search->squares(SUPERBLOCK, x, n, sum);
-    for (size_t i = 0, at = 0; i < n; i++, at += SUPERBLOCK)
-        if (importance)
-            search->weigh(x + at, importance + at, SUPERBLOCK, sum[i] / SUPERBLOCK, w + at);
-        else
-            for (size_t j = at; j < at + SUPERBLOCK; j++)
-                w[j] = fabsf(x[j]);
+        weigh_units(search, SUPERBLOCK, 1, x, importance, n, w);
+    else
+        for (size_t j = 0; j < n * SUPERBLOCK; j++)
+            w[j] = fabsf(x[j]);
 }
 
 static void encode(const struct searches *search, const float *x, const float *importance, uint8_t *out, size_t n)

@@ -33,9 +33,7 @@ static int get_scale(const uint8_t *scales, int g)
 /* s in thirty-seconds of the scale of largest magnitude, which becomes -32. */
 static uint16_t in_thirtyseconds(const float *scale, uint8_t *s)
 {
-    float v = 0;
-    for (int g = 0; g < GROUPS; g++)
-        v = fabsf(scale[g]) > fabsf(v) ? scale[g] : v;
+    float v = peak_of(GROUPS, scale);
     memset(s, 0, GROUPS);
     if (v == 0)
         return 0;
@@ -60,11 +58,7 @@ static void put_codes(const uint8_t *codes, struct block *b)
             high |= eight(codes + k * 32 + l, 2, 1) << k;
         put_eight(b->hmask + l, high);
     }
-    for (int i = 0; i < SUPERBLOCK / 4; i += 8) {
-        const uint8_t *c = codes + i / 32 * 128 + i % 32;
-        uint64_t low = eight(c, 0, 3) | eight(c + 32, 0, 3) << 2;
-        put_eight(b->qs + i, low | eight(c + 64, 0, 3) << 4 | eight(c + 96, 0, 3) << 6);
-    }
+    put_two_bits(codes, b->qs);
 }
 
 static const float no_offset[GROUPS];
@@ -96,10 +90,8 @@ static void choose_scales(const struct searches *search, const float *scale, con
 static void search_weighted(const struct searches *search, const float *x, const float *importance, size_t n,
                             struct block *b, uint8_t *codes)
 {
-    float w[SEARCH_BATCH], sum[MOST], scale[MOST * GROUPS];
-    search->squares(SUPERBLOCK, x, n, sum);
-    for (size_t i = 0, at = 0; i < n; i++, at += SUPERBLOCK)
-        search->weigh(x + at, importance + at, SUPERBLOCK, 2 * sum[i] / SUPERBLOCK, w + at);
+    float w[SEARCH_BATCH], scale[MOST * GROUPS];
+    weigh_units(search, SUPERBLOCK, 2, x, importance, n, w);
     search->symmetric(LEN, HALF, x, w, n * GROUPS, scale, codes);
     choose_scales(search, scale, w, n, b);
 }

@@ -119,14 +119,10 @@ static void get_codes(const uint8_t *in, int bits, uint8_t *codes)
 
 static void weigh(const struct searches *search, const float *x, const float *importance, size_t n, float *w)
 {
-    float sum[MOST];
-    if (!importance) {
+    if (importance)
+        weigh_units(search, SUPERBLOCK, 2, x, importance, n, w);
+    else
         search->weigh_by_size(LEN, x, n * BLOCKS, w);
-        return;
-    }
-    search->squares(SUPERBLOCK, x, n, sum);
-    for (size_t i = 0, at = 0; i < n; i++, at += SUPERBLOCK)
-        search->weigh(x + at, importance + at, SUPERBLOCK, 2 * sum[i] / SUPERBLOCK, w + at);
 }
 
 static void encode(const struct searches *search, int bits, const float *x, const float *importance, uint8_t *out,

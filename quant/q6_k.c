@@ -20,9 +20,7 @@ _Static_assert(sizeof(struct block) == 210, "a Q6_K block has 210 bytes");
 /* Returns 0 when no group has a scale. */
 static int choose_scales(const float *scale, struct block *b)
 {
-    float v = 0;
-    for (int g = 0; g < GROUPS; g++)
-        v = fabsf(scale[g]) > fabsf(v) ? scale[g] : v;
+    float v = peak_of(GROUPS, scale);
     if (fabsf(v) < SEARCH_TINY)
         return 0;
     float inverse = -128 / v;

@@ -20,6 +20,15 @@ float sum_of_squares(const float *x, size_t n)
     return sum;
 }
 
+void weigh_units(const struct searches *search, int len, float factor, const float *x, const float *importance,
+                 size_t units, float *w)
+{
+    float sum[SEARCH_BATCH / 32];
+    search->squares(len, x, units, sum);
+    for (size_t i = 0, at = 0; i < units; i++, at += (size_t)len)
+        search->weigh(x + at, importance + at, (size_t)len, factor * sum[i] / (float)len, w + at);
+}
+
 static void squares(int len, const float *x, size_t blocks, float *sum)
 {
     for (size_t b = 0; b < blocks; b++)
@@ -143,8 +152,7 @@ static void affine(const struct affine *how, const float *x, const float *w, siz
 
 /* ---- symmetric ---- */
 
-/* The element of largest magnitude, the first of equals. */
-static float peak_of(int len, const float *x)
+float peak_of(int len, const float *x)
 {
     float amax = 0, v = 0;
     for (int i = 0; i < len; i++)

@@ -98,4 +98,17 @@ extern const struct searches searches_scalar;
 /* Sum of x * x, in index order. */
 float sum_of_squares(const float *x, size_t n);
 
+/* The element of largest magnitude, the first of equals; 0 for none. */
+float peak_of(int len, const float *x);
+
+static inline float inverse_of(float d)
+{
+    return d != 0 ? 1 / d : 0;
+}
+
+/* The weights of `units` blocks or superblocks of `len`, a power of two: sigma2 is `factor` times the mean square of each.
+ * units * len is at most SEARCH_BATCH, len at least 32. */
+void weigh_units(const struct searches *search, int len, float factor, const float *x, const float *importance,
+                 size_t units, float *w);
+
 #endif

@@ -375,7 +375,8 @@ static int add_hash_jobs(struct run *r, struct error *e)
     return 0;
 }
 
-int check_hashes(const struct manifest *m, const struct source *s, const char *folder, int threads, const struct check_hooks *hooks, struct check_report *report, struct error *e)
+int check_hashes(const struct manifest *m, const struct source *s, const char *folder, int threads,
+                 const struct check_hooks *hooks, struct check_report *report, struct error *e)
 {
     struct run r = {.manifest = m, .hooks = hooks};
     char **paths = calloc(m->n_files + 1, sizeof *paths);

@@ -38,7 +38,8 @@ int check_values(const struct model *m, int threads, const struct check_hooks *h
                  struct error *e);
 /* `folder` is where the manifest's files lie. A file that is missing, too short or too long is a finding, and so is one of the
  * source's that the manifest, unless it is a part's, does not list: nothing vouches for it. */
-int check_hashes(const struct manifest *m, const struct source *s, const char *folder, int threads, const struct check_hooks *hooks, struct check_report *r, struct error *e);
+int check_hashes(const struct manifest *m, const struct source *s, const char *folder, int threads,
+                 const struct check_hooks *hooks, struct check_report *r, struct error *e);
 void check_report_clear(struct check_report *r);
 
 #endif

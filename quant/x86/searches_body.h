@@ -24,30 +24,30 @@ static void weigh(const float *x, const float *importance, size_t n, float sigma
     }
 }
 
-static void squares(int len, const float *x, size_t blocks, float *sum)
+static inline void add_up(int len, const float *x, int squared, size_t blocks, float *sum)
 {
     for (size_t b = 0; b < blocks; b += LANES) {
         vf s = v_set(0), v[LANES];
         for (int at = 0; at < len; at += LANES) {
             spread(LANES, x + b * (size_t)len + at, (size_t)len, blocks - b, v);
-            for (int i = 0; i < LANES; i++)
-                s = s + v[i] * v[i];
+            for (int i = 0; i < LANES; i++) {
+                if (squared)
+                    v[i] = v[i] * v[i];
+                s = s + v[i];
+            }
         }
         collect(s, blocks - b, sum + b);
     }
 }
 
+static void squares(int len, const float *x, size_t blocks, float *sum)
+{
+    add_up(len, x, 1, blocks, sum);
+}
+
 static void sums(int len, const float *w, size_t blocks, float *sum)
 {
-    for (size_t b = 0; b < blocks; b += LANES) {
-        vf s = v_set(0), v[LANES];
-        for (int at = 0; at < len; at += LANES) {
-            spread(LANES, w + b * (size_t)len + at, (size_t)len, blocks - b, v);
-            for (int i = 0; i < LANES; i++)
-                s = s + v[i];
-        }
-        collect(s, blocks - b, sum + b);
-    }
+    add_up(len, w, 0, blocks, sum);
 }
 
 static void weigh_by_size(int len, const float *x, size_t blocks, float *w)
