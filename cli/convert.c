@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "cli/imatrix_text.h"
 #include "cli/plan_options.h"
 #include "convert/consume.h"
 #include "convert/convert.h"
@@ -51,6 +52,7 @@ static int report(const struct options *o, const struct plan *p, const char *out
         json_add_u64(root, "units_redone", r->units_redone);
         json_add_u64(root, "shards_removed", r->shards_removed);
         json_add_f64(root, "seconds", seconds);
+        add_weighed_json(p, root);
         return print_json(root, e);
     }
     struct buffer b = {0};
@@ -67,6 +69,7 @@ static int report(const struct options *o, const struct plan *p, const char *out
     if (r->shards_removed)
         buffer_printf(&b, ", %" PRIu64 " source shards removed (%s)", r->shards_removed, size_text(r->bytes_freed, size));
     buffer_text(&b, "\n");
+    add_weighed_text(p, &b);
     return print_buffer(&b, e);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * pare inspect: what is inside a source: family, hyper-parameters, tensors by role, totals per class. A source that is no
- * whole model (one shard, say) is listed by tensor. */
+ * whole model (one shard, say) is listed by tensor; an imatrix is shown as such. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,17 +8,18 @@
 
 #include "base/json.h"
 #include "cli/cli.h"
+#include "cli/imatrix_text.h"
 #include "formats/gguf_meta.h"
 
 static const struct option_row rows[] = {
-    {'a', "tensors", NULL, "list every tensor"},
+    {'a', "tensors", NULL, "list every tensor, or every entry of an imatrix"},
     OPTION_JSON,
     OPTION_END,
 };
 static const struct option_table table = {
     .command = "inspect",
     .operands = "PATH",
-    .summary = "show what is inside a checkpoint, safetensors file or GGUF",
+    .summary = "show what is inside a checkpoint, safetensors file, GGUF or imatrix",
     .min_operands = 1,
     .max_operands = 1,
     .rows = rows,
@@ -267,8 +268,18 @@ static int show(const struct options *o, const struct source *s, const struct mo
     return rc;
 }
 
+static int inspect_imatrix(const struct options *o, struct error *e)
+{
+    struct imatrix *m = imatrix_open(o->operands[0], e);
+    int rc = m ? print_imatrix(m, options_get(o, "tensors") != NULL, options_get(o, "json") != NULL, e) : -1;
+    imatrix_close(m);
+    return rc;
+}
+
 static int run(const struct options *o, struct error *e)
 {
+    if (imatrix_probe(o->operands[0]))
+        return inspect_imatrix(o, e);
     struct source *s = source_open(o->operands[0], e);
     struct model *m = NULL;
     int rc = -1;
@@ -276,8 +287,8 @@ static int run(const struct options *o, struct error *e)
         return -1;
     /* one shard is no model, and says so itself; everything else must be whole */
     int single = !s->is_folder && !s->meta;
-    int imatrix_or_other = s->meta && !gguf_find(s->meta, "general.architecture");
-    if (single || imatrix_or_other || (m = model_open(s, e))) {
+    int other = s->meta && !gguf_find(s->meta, "general.architecture");
+    if (single || other || (m = model_open(s, e))) {
         if (m)
             print_notes("inspect", m->notes, m->n_notes);
         rc = show(o, s, m, e);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "cli/imatrix_text.h"
 #include "cli/plan_options.h"
 
 static const struct option_row rows[] = {
@@ -62,6 +63,7 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
     buffer_printf(&b, "\nrecipe %s: %zu tensors in %zu file%s, header %zu bytes, total %" PRIu64 " bytes (%s)\n",
                   p->options.recipe.preset->name, p->n_tensors, p->n_files, p->n_files == 1 ? "" : "s", p->files[0].header.size,
                   p->total, size_text(p->total, a));
+    add_weighed_text(p, &b);
     if (p->options.parts > 1)
         buffer_printf(&b, "part %d of %d: files %zu to %zu, %s\n", p->options.part, p->options.parts, p->file_from + 1,
                       p->file_to, size_text(p->part_bytes, a));
@@ -89,6 +91,7 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
     json_add_u64(root, "files", p->n_files);
     json_add_u64(root, "threads", (uint64_t)p->threads);
     json_add_u64(root, "disk_free", space);
+    add_weighed_json(p, root);
     list = json_add_array(root, "tensors");
     for (size_t i = 0; i < p->n_tensors; i++) {
         const struct plan_tensor *t = &p->tensors[i];

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert/importance.h"
+
 enum { MAX_TEMPLATE = 16 << 20 };
 
 static int bad_word(const char *option, const char *word, const char *choices, struct error *e)
@@ -51,6 +53,22 @@ static int read_part(const struct options *o, struct plan_options *p, struct err
     return 0;
 }
 
+static int read_imatrix(const struct options *o, struct planned *p, struct plan_options *po, struct error *e)
+{
+    const char *path = options_get(o, "imatrix"), *how = options_get(o, "imatrix-missing");
+    for (int i = 0; how && i < IMATRIX_MISSING_COUNT; i++)
+        if (!strcmp(how, imatrix_missing_names[i])) {
+            po->imatrix_missing = (enum imatrix_missing)i;
+            how = NULL;
+        }
+    if (how)
+        return bad_word("imatrix-missing", how, "uniform, layer, fail", e);
+    if (!path)
+        return options_get(o, "imatrix-missing") ? error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--imatrix-missing without --imatrix") : 0;
+    po->imatrix = p->imatrix = imatrix_open(path, e);
+    return p->imatrix ? 0 : -1;
+}
+
 static int read_template(const struct options *o, struct planned *p, struct error *e)
 {
     const char *path = options_get(o, "chat-template-file");
@@ -78,7 +96,8 @@ int make_plan(const struct options *o, struct planned *p, struct error *e)
     if (read_words(o, &po, e) || read_recipe(o, t, &po.recipe, e) || options_size(o, "memory", &po.memory, e) ||
         options_size(o, "split-max-size", &po.split_max, e) || options_size(o, "sync-every", &po.sync_every, e) ||
         read_part(o, &po, e) ||
-        threads_option(o, &po.threads, e) || read_template(o, p, e) || open_model(o->operands[0], &p->in, e))
+        threads_option(o, &po.threads, e) || read_template(o, p, e) ||
+        read_imatrix(o, p, &po, e) || open_model(o->operands[0], &p->in, e))
         return -1;
     po.chat_template = p->chat_template;
     p->plan = plan_new(p->in.model, t, &po, e);
@@ -89,5 +108,6 @@ void clear_plan(struct planned *p)
 {
     plan_free(p->plan);
     close_model(&p->in);
+    imatrix_close(p->imatrix);
     free(p->chat_template);
 }

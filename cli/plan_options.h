@@ -10,6 +10,8 @@
     {'t', "to", "TARGET", "target layout: gguf (default)"},                                                            \
         {'r', "recipe", "R", "llama-quantize's name of a mixture: Q8_0 (default),\nQ4_K_M, Q2_K, IQ4_XS, MXFP4_MOE, BF16, ..."},            \
         {0, "type", "ROLE=TYPE", "another type for a role (GGUF names: output,\nffn_down_exps, ...); repeatable"},     \
+        {'m', "imatrix", "FILE", "importance matrix of llama-imatrix, in either form"},                                  \
+        {0, "imatrix-missing", "HOW", "what experts without data weigh: uniform (default, as\nllama-quantize), layer: the mean of the others, fail", 1}, \
         {0, "pure", NULL, "the recipe's base type for everything", 1},                                                 \
         {0, "no-fallback", NULL, "fail where a row is no multiple of a type's block\n(else a larger type is taken, shown by plan)", 1}, \
         {0, "mtp", "drop|keep", "the MTP layer (default: as llama.cpp's converter:\nkeep for V3.2, drop for others)", 1}, \
@@ -28,6 +30,7 @@ struct planned {
     struct opened in;
     struct plan *plan;
     char *chat_template;
+    struct imatrix *imatrix;
 };
 
 /* Opens operand 0 and plans its conversion by the options. */

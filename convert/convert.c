@@ -50,13 +50,15 @@ static uint64_t held_by_partial(const char *path)
     return held;
 }
 
-/* Whether the output is what the source consists of: a shard, or a side file of a folder. */
-static int is_of_source(const struct source *s, const struct stat *out)
+/* Whether the output is what the source consists of: a shard, or a side file of a folder; or the imatrix. */
+static int is_of_source(const struct plan *p, const struct stat *out)
 {
+    const struct source *s = p->model->source;
     static const char *const side[] = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
                                        "chat_template.jinja", "model.safetensors.index.json",
                                        "inference/config_671B_v3.2.json"};
-    int found = 0;
+    const struct io_file *imatrix = p->options.imatrix ? imatrix_file(p->options.imatrix) : NULL;
+    int found = imatrix && imatrix->dev == (uint64_t)out->st_dev && imatrix->ino == (uint64_t)out->st_ino;
     for (size_t i = 0; i < s->n_files; i++)
         found |= s->files[i].dev == (uint64_t)out->st_dev && s->files[i].ino == (uint64_t)out->st_ino;
     for (size_t i = 0; s->is_folder && i < sizeof side / sizeof *side; i++) {
@@ -68,12 +70,12 @@ static int is_of_source(const struct source *s, const struct stat *out)
     return found;
 }
 
-static int check_file(const struct source *s, const char *path, int force, struct error *e)
+static int check_file(const struct plan *p, const char *path, int force, struct error *e)
 {
     struct stat st;
     if (stat(path, &st))
         return errno == ENOENT || errno == ENOTDIR ? 0 : io_error(e, "look at", path, ERROR_NO_OFFSET);
-    if (is_of_source(s, &st))
+    if (is_of_source(p, &st))
         return refuse(path, ERR_USAGE, "the output is one of the source's files", e);
     if (!S_ISREG(st.st_mode))
         return refuse(path, ERR_USAGE, "the output exists and is no regular file", e);
@@ -103,14 +105,14 @@ static int check_files(const struct plan *p, const struct convert_options *o, ui
     *held = 0;
     for (size_t i = p->file_from; !rc && i < p->file_to; i++) {
         char *file = plan_file_name(p, o->path, i);
-        rc = file ? check_file(p->model->source, file, o->force || is_unfinished_finish(file, journal), e)
+        rc = file ? check_file(p, file, o->force || is_unfinished_finish(file, journal), e)
                   : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
         *held += file ? held_by_partial(file) : 0;
         free(file);
     }
     free(journal);
     /* a split output has no file of the plain name, but its manifest would stand beside one */
-    return rc || (p->n_files > 1 && check_file(p->model->source, o->path, o->force, e)) ? -1 : 0;
+    return rc || (p->n_files > 1 && check_file(p, o->path, o->force, e)) ? -1 : 0;
 }
 
 /* Whether no file that a manifest lists is there any more. One that cannot be read may list anything. */
@@ -138,7 +140,7 @@ static int check_manifest(const struct plan *p, const struct convert_options *o,
     if (!manifest || !journal)
         rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     else
-        rc = check_file(p->model->source, manifest, o->force || io_kind(journal) == 1 || is_orphan(manifest), e);
+        rc = check_file(p, manifest, o->force || io_kind(journal) == 1 || is_orphan(manifest), e);
     free(manifest);
     free(journal);
     return rc;
@@ -312,7 +314,7 @@ static int sources_unchanged(void *run, struct error *e)
         if (!gone && io_unchanged(&s->files[i], e))
             return -1;
     }
-    return 0;
+    return r->plan->options.imatrix ? io_unchanged(imatrix_file(r->plan->options.imatrix), e) : 0;
 }
 
 static int after_record(void *run, const struct journal_record *records, size_t n, struct error *e)

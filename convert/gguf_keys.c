@@ -315,6 +315,22 @@ static void copy_pairs(const struct gguf_meta *from, const char *prefix, struct 
     }
 }
 
+/* At most 127 bytes, like llama-quantize, but of the file the name alone: where it lies is nobody's business. */
+static void add_short(struct gguf_meta *m, const char *key, const char *s)
+{
+    gguf_add_string(m, key, s, strnlen(s, 127));
+}
+
+static void add_imatrix(const struct imatrix *x, struct gguf_meta *m)
+{
+    add_short(m, "quantize.imatrix.file", io_base_name(x->path));
+    if (x->n_datasets)
+        add_short(m, "quantize.imatrix.dataset", io_base_name(x->datasets[0]));
+    gguf_add_u32(m, "quantize.imatrix.entries_count", (uint32_t)x->n_entries);
+    if (x->chunk_count)
+        gguf_add_u32(m, "quantize.imatrix.chunks_count", x->chunk_count);
+}
+
 int gguf_keys_add(struct plan *p, const struct gguf_choices *c, struct gguf_meta *m, struct error *e)
 {
     const struct gguf_meta *from = p->model->source->meta;
@@ -333,5 +349,7 @@ int gguf_keys_add(struct plan *p, const struct gguf_choices *c, struct gguf_meta
         return -1;
     if (p->options.chat_template)
         add_text(m, "tokenizer.chat_template", p->options.chat_template);
+    if (p->options.imatrix)
+        add_imatrix(p->options.imatrix, m);
     return m->failed ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory") : 0;
 }

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert/importance.h"
+
 static int no_memory(struct error *e)
 {
     return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
@@ -92,14 +94,15 @@ static int add_file(struct identity *id, const struct source *s, size_t i, struc
 int identity_make(struct identity *id, const struct plan *p, const char *tool, struct error *e)
 {
     const struct source *s = p->model->source;
-    char recipe[RECIPE_TEXT];
-    id->room = s->n_files + 8;
+    char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT];
+    id->room = s->n_files + 10;
     if (!(id->pairs = arena_array(&id->arena, id->room, sizeof *id->pairs)))
         return no_memory(e);
     if (add(id, "tool", "%s", tool) || add(id, "target", "%s", p->target->name) ||
         add(id, "recipe", "%s", recipe_text(&p->options.recipe, recipe)) ||
         add(id, "output", "%zu files, %" PRIu64 " bytes", p->n_files, p->total) ||
-        add(id, "part", "%d of %d", p->options.part, p->options.parts) || add_layout(id, p))
+        add(id, "part", "%d of %d", p->options.part, p->options.parts) || add_layout(id, p) ||
+        (p->options.imatrix && add(id, "imatrix", "%s", importance_text(p, importance))))
         return no_memory(e);
     for (size_t i = 0; i < s->n_files; i++)
         if (add_file(id, s, i, e))

@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "base/memory.h"
 #include "convert/consume.h"
+#include "convert/importance.h"
 #include "convert/unit.h"
 #include "formats/gguf.h"
 #include "formats/manifest.h"
@@ -151,7 +152,7 @@ static int fit_memory(struct plan *p, struct error *e)
     uint64_t peak, now, bound = p->options.memory;
     struct unit_room room = unit_room(p);
     process_memory(&peak, &now);
-    p->worker_bytes = sizeof(float) * (room.floats + room.turned) + room.encoded + room.scratch + THREAD_BYTES;
+    p->worker_bytes = sizeof(float) * (room.floats + room.turned + room.importance) + room.encoded + room.scratch + THREAD_BYTES;
     /* what the run itself keeps: hashes of source and output tensors, units done and their hashes; at its end the manifest */
     now += (p->model->source->n_tensors + p->n_tensors) * (128 + sizeof(struct manifest_tensor)) + p->n_units * 9 +
            manifest_memory(p->model->source) + FIXED_BYTES;
@@ -184,7 +185,7 @@ struct plan *plan_new(const struct model *m, const struct target *t, const struc
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
         goto fail;
     }
-    if (t->build(p, e))
+    if (t->build(p, e) || importance_plan(p, e))
         goto fail;
     number_units(p);
     for (size_t i = 0; i < p->n_files; i++)

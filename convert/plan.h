@@ -11,10 +11,13 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "convert/recipe.h"
+#include "formats/imatrix.h"
 #include "formats/source.h"
 #include "model/model.h"
 
 enum mtp_choice { MTP_AS_TARGET, MTP_DROP, MTP_KEEP };
+/* What matrices without data in an imatrix get (convert/importance.h). */
+enum imatrix_missing { IMATRIX_MISSING_UNIFORM, IMATRIX_MISSING_LAYER, IMATRIX_MISSING_FAIL, IMATRIX_MISSING_COUNT };
 enum dialect { DIALECT_LLAMA_CPP, DIALECT_IK };
 
 struct plan_options {
@@ -24,6 +27,8 @@ struct plan_options {
     int no_vocab;           /* write a file without a vocabulary */
     const char *model_name; /* general.name; NULL: from the source */
     const char *chat_template; /* replaces the source's; NULL: keep */
+    const struct imatrix *imatrix; /* borrowed; NULL: none */
+    enum imatrix_missing imatrix_missing;
     int threads;
     uint64_t memory;        /* bound on the whole process, bytes */
     uint64_t split_max;     /* bytes that an output file may have, if one tensor does not exceed them; 0: one file */
@@ -43,6 +48,7 @@ struct plan_tensor {
     struct weight weight;          /* what is read */
     const struct quant_type *type; /* what is written */
     struct tensor out;             /* name, storage, dims, offset and bytes in the output */
+    const struct importance *importance; /* weights of columns, or NULL: encoded without */
     const char *note;              /* why the type is not the recipe's, or NULL */
     enum unit_maker units;
     uint64_t unit_rows;            /* rows of a slab that one unit takes; the last of a slab may be shorter */
@@ -55,6 +61,17 @@ struct plan_file { /* one file of the output */
     uint64_t bytes;       /* all of them */
 };
 
+/* What an imatrix came to; all 0 without one. Counted are tensors of types that weigh columns. */
+struct weighed {
+    size_t tensors, tensors_without; /* without: those that no entry is for */
+    size_t exempt;                   /* token_embd and output without an entry, which is as it should be */
+    size_t from_kv_b;                /* attn_v_b with the entry of an undivided kv_b */
+    uint64_t matrices, matrices_without; /* experts, heads and single matrices of tensors with an entry; without data */
+    const char *first_without;       /* tensor, or NULL */
+    size_t entries, entries_unused;  /* of the imatrix; those that no tensor of the plan has the name of */
+    const char *first_unused;
+};
+
 struct plan {
     const struct model *model; /* borrowed */
     struct plan_options options;
@@ -64,6 +81,7 @@ struct plan {
     size_t n_tensors;
     struct plan_file *files; /* owned */
     size_t n_files;
+    struct weighed weighed;
     uint64_t total;          /* bytes of all files */
     uint64_t n_units;
     /* what this part writes: files and units from .. to, to excluded, and their bytes */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The table of presets. Those whose types need an importance matrix are missing. */
+ * The table of presets. Those whose types are read, not written, are missing. */
 #include "convert/presets.h"
 
 #include <string.h>
@@ -20,12 +20,15 @@ const struct preset presets[] = {
      .attn_output = "Q4_K", .attn_output_of_8 = "Q5_K"},
     {"Q3_K_S", 11, "Q3_K", .output = "Q6_K", .attn_output_of_8 = "Q5_K"},
     {"Q2_K", 10, "Q2_K", .output = "Q6_K", .ffn_down = "Q3_K", .attn_output = "Q3_K", .attn_output_of_8 = "Q5_K"},
+    {"Q2_K_S", 21, "Q2_K", .output = "Q6_K", .ffn_down = "Q4_K", .lifted = LAYERS_FIRST_EIGHTH, .needs_imatrix = 1},
     {"Q5_1", 9, "Q5_1", .output = "Q6_K"},
-    {"Q5_0", 8, "Q5_0", .output = "Q6_K"},
+    {"Q5_0", 8, "Q5_0", .output = "Q6_K", .ffn_down = "Q5_1", .lifted = LAYERS_FIRST_EIGHTH, .lift_when = LIFT_WITH_IMATRIX},
     {"Q4_1", 3, "Q4_1", .output = "Q6_K"},
-    {"Q4_0", 2, "Q4_0", .output = "Q6_K"},
-    {"IQ4_XS", 30, "IQ4_XS", .output = "Q6_K", .ffn_down = "Q5_K", .lifted = LAYERS_FIRST_EIGHTH, .attn_output_of_8 = "Q5_K"},
-    {"IQ4_NL", 25, "IQ4_NL", .output = "Q6_K", .ffn_down = "Q5_K", .lifted = LAYERS_FIRST_EIGHTH, .attn_output_of_8 = "Q5_K"},
+    {"Q4_0", 2, "Q4_0", .output = "Q6_K", .ffn_down = "Q4_1", .lifted = LAYERS_FIRST_EIGHTH, .lift_when = LIFT_WITH_IMATRIX},
+    {"IQ4_XS", 30, "IQ4_XS", .output = "Q6_K", .ffn_down = "Q5_K", .lifted = LAYERS_FIRST_EIGHTH,
+     .lift_when = LIFT_WITHOUT_IMATRIX, .attn_output_of_8 = "Q5_K"},
+    {"IQ4_NL", 25, "IQ4_NL", .output = "Q6_K", .ffn_down = "Q5_K", .lifted = LAYERS_FIRST_EIGHTH,
+     .lift_when = LIFT_WITHOUT_IMATRIX, .attn_output_of_8 = "Q5_K"},
     {"MXFP4_MOE", 38, "Q8_0", .stacked = "MXFP4"},
     {0},
 };
@@ -44,10 +47,12 @@ const struct preset *preset_find(const char *name)
     return NULL;
 }
 
-static int is_lifted(enum layer_rule rule, int layer, int layers)
+static int is_lifted(const struct preset *p, int layer, int layers, int has_imatrix)
 {
     int eighth = layers / 8;
-    switch (rule) {
+    if (p->lift_when != LIFT_ALWAYS && (p->lift_when == LIFT_WITH_IMATRIX) != has_imatrix)
+        return 0;
+    switch (p->lifted) {
     case LAYERS_FIRST_EIGHTH:
         return layer < eighth;
     case LAYERS_FIRST_SIXTEENTH:
@@ -59,7 +64,8 @@ static int is_lifted(enum layer_rule rule, int layer, int layers)
     }
 }
 
-static const char *type_name(const struct preset *p, enum tensor_role role, int layer, int layers, int experts)
+static const char *type_name(const struct preset *p, enum tensor_role role, int layer, int layers, int experts,
+                             int has_imatrix)
 {
     switch (role) {
     case ROLE_OUTPUT:
@@ -68,7 +74,7 @@ static const char *type_name(const struct preset *p, enum tensor_role role, int 
     case ROLE_FFN_DOWN_EXPS:
     case ROLE_FFN_DOWN_SHEXP:
         if (p->ffn_down)
-            return is_lifted(p->lifted, layer, layers) ? p->ffn_down : p->ffn_down_rest;
+            return is_lifted(p, layer, layers, has_imatrix) ? p->ffn_down : p->ffn_down_rest;
         break;
     case ROLE_ATTN_OUTPUT:
         return experts == 8 && p->attn_output_of_8 ? p->attn_output_of_8 : p->attn_output;
@@ -78,9 +84,10 @@ static const char *type_name(const struct preset *p, enum tensor_role role, int 
     return roles[role].flags & (ROLE_EXPERT | ROLE_PER_HEAD) ? p->stacked : NULL;
 }
 
-const struct quant_type *preset_type(const struct preset *p, enum tensor_role role, int layer, int layers, int experts)
+const struct quant_type *preset_type(const struct preset *p, enum tensor_role role, int layer, int layers, int experts,
+                                    int has_imatrix)
 {
-    const char *name = type_name(p, role, layer, layers, experts);
+    const char *name = type_name(p, role, layer, layers, experts, has_imatrix);
     return quant_type_find(name ? name : p->base);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "convert/identity.h"
+#include "convert/importance.h"
 
 char *provenance_path(const struct plan *p, const char *path)
 {
@@ -73,10 +74,14 @@ static struct manifest *make(const struct plan *p, const struct convert_options 
 {
     const struct source *s = p->model->source;
     struct manifest *m = manifest_new(p->file_to - p->file_from, p->n_tensors);
-    char recipe[RECIPE_TEXT];
+    char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT];
     recipe_text(&p->options.recipe, recipe);
     int rc = !m || manifest_add_source(m, s->n_files, s->n_tensors) || identity_plan_hash(p, m->plan_hash) ||
                      !(m->recipe = arena_copy(&m->arena, recipe, strlen(recipe))) ? -1 : 0;
+    if (!rc && p->options.imatrix) {
+        importance_text(p, importance);
+        rc = (m->imatrix = arena_copy(&m->arena, importance, strlen(importance))) ? 0 : -1;
+    }
     if (rc)
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");
     for (size_t i = p->file_from; !rc && i < p->file_to; i++) {

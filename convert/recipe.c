@@ -18,11 +18,12 @@ int recipe_from_name(struct recipe *r, const char *name, struct error *e)
     return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown recipe '%s' (%s)", name, known);
 }
 
-const struct quant_type *recipe_type(const struct recipe *r, enum tensor_role role, int layer, int layers, int experts)
+const struct quant_type *recipe_type(const struct recipe *r, enum tensor_role role, int layer, int layers, int experts,
+                                    int has_imatrix)
 {
     if (r->by_role[role])
         return r->by_role[role];
-    return r->pure ? quant_type_find(r->preset->base) : preset_type(r->preset, role, layer, layers, experts);
+    return r->pure ? quant_type_find(r->preset->base) : preset_type(r->preset, role, layer, layers, experts, has_imatrix);
 }
 
 const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT])

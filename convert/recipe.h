@@ -19,8 +19,9 @@ struct recipe {
 int recipe_from_name(struct recipe *r, const char *name, struct error *e);
 /* Adds an override "ROLE=TYPE" or "ROLE,ROLE=TYPE". ERR_USAGE for unknown words and for roles that are always F32. */
 int recipe_override(struct recipe *r, const char *text, struct error *e);
-/* What a tensor gets, before it is known whether its rows fit. */
-const struct quant_type *recipe_type(const struct recipe *r, enum tensor_role role, int layer, int layers, int experts);
+/* What a tensor gets, before it is known whether its rows fit; some presets choose differently with an imatrix. */
+const struct quant_type *recipe_type(const struct recipe *r, enum tensor_role role, int layer, int layers, int experts,
+                                    int has_imatrix);
 /* "Q4_0 pure output=Q8_0": the name and what differs from it. */
 enum { RECIPE_TEXT = 2048 };
 const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT]);

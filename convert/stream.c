@@ -8,6 +8,7 @@
 
 #include "base/cpu.h"
 #include "base/thread.h"
+#include "convert/importance.h"
 #include "convert/unit.h"
 
 /* Source bytes that are asked of the disk ahead of the workers. */
@@ -34,7 +35,7 @@ struct stream {
 struct worker { /* one thread and its buffers */
     struct stream *stream;
     pthread_t thread;
-    float *floats, *turned;
+    float *floats, *turned, *importance;
     uint8_t *encoded;
     void *scratch;
 };
@@ -95,6 +96,23 @@ static int read_source(const struct stream *s, const struct worker *w, const str
                        seen, e);
 }
 
+/* Encodes rows of one slab; with an importance row by row, as codecs want it. */
+static int encode_rows(const struct stream *s, const struct worker *w, const struct plan_tensor *t, uint64_t slab, const float *x,
+                       uint8_t *to, uint64_t bytes, struct error *e)
+{
+    quant_encode_fn *encode = quant_kernels_for(t->type, s->cpu).encode;
+    if (!t->importance) {
+        encode(x, NULL, to, (size_t)(bytes / t->type->block_bytes));
+        return 0;
+    }
+    size_t blocks = (size_t)(t->weight.cols / t->type->block_len), row = blocks * t->type->block_bytes;
+    if (importance_read(s->plan, t, slab, w->importance, e))
+        return -1;
+    for (uint64_t at = 0; at < bytes; at += row, x += t->weight.cols)
+        encode(x, w->importance, to + at, blocks);
+    return 0;
+}
+
 /* Encodes what was read; the outputs lie behind one another in w->encoded. */
 static int encode(const struct stream *s, const struct worker *w, const struct unit *u, float amax, struct error *e)
 {
@@ -114,7 +132,8 @@ static int encode(const struct stream *s, const struct worker *w, const struct u
         } else if (n == 2) {
             x = w->floats + s->plan->tensors[out[0].tensor].weight.cols * u->source.cols;
         }
-        quant_kernels_for(t->type, s->cpu).encode(x, NULL, to, (size_t)(out[i].bytes / t->type->block_bytes));
+        if (encode_rows(s, w, t, u->slab, x, to, out[i].bytes, e))
+            return -1;
         to += out[i].bytes;
     }
     return 0;
@@ -280,6 +299,7 @@ static void worker_clear(struct worker *w)
 {
     free(w->floats);
     free(w->turned);
+    free(w->importance);
     free(w->encoded);
     free(w->scratch);
 }
@@ -290,9 +310,10 @@ static int worker_init(struct worker *w, struct stream *s)
     *w = (struct worker){.stream = s};
     w->floats = malloc(room->floats * sizeof *w->floats + 64);
     w->turned = malloc(room->turned * sizeof *w->turned + 64);
+    w->importance = malloc(room->importance * sizeof *w->importance + 64);
     w->encoded = malloc(room->encoded + 64);
     w->scratch = malloc(room->scratch + 64);
-    if (w->floats && w->turned && w->encoded && w->scratch)
+    if (w->floats && w->turned && w->importance && w->encoded && w->scratch)
         return 0;
     worker_clear(w);
     return -1;

@@ -34,7 +34,8 @@ static const struct quant_type *choose_type(struct plan *p, const struct gguf_ch
                                             const char **note, struct error *e)
 {
     const struct quant_type *wanted = recipe_type(&p->options.recipe, w->role, layer, c->layers,
-                                                  (int)p->model->params.n_routed_experts), *t;
+                                                  (int)p->model->params.n_routed_experts,
+                                                  p->options.imatrix != NULL), *t;
     char text[160];
     if (roles[w->role].flags & ROLE_ALWAYS_F32)
         return quant_type_find("F32");

@@ -71,6 +71,7 @@ struct unit_room unit_room(const struct plan *p)
     for (size_t i = 0; i < p->n_tensors; i++) {
         const struct plan_tensor *t = &p->tensors[i];
         struct unit_output out[2];
+        room.importance = max(room.importance, t->importance ? t->weight.cols : 0);
         if (!unit_count(t))
             continue;
         struct unit u = unit_at(p, t->first_unit);

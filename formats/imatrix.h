@@ -71,6 +71,9 @@ int imatrix_probe(const char *path);
 struct imatrix *imatrix_open(const char *path, struct error *e);
 void imatrix_close(struct imatrix *m); /* NULL is allowed */
 
+/* The file behind an open one. */
+const struct io_file *imatrix_file(const struct imatrix *m);
+
 /* By exact name, or NULL. */
 const struct imatrix_entry *imatrix_find(const struct imatrix *m, const char *name);
 
@@ -84,7 +87,7 @@ int imatrix_means(const struct imatrix *m, const struct imatrix_entry *t, uint64
 /* What a writer asks for: n sums of m's entry number `entry` from flat index `first` on. */
 typedef int imatrix_sums_fn(void *context, size_t entry, uint64_t first, uint64_t n, float *out, struct error *e);
 
-/* Writes one, by a temporary name: `m` says everything but the sums. Entries without any data are left out of a dat file.
+/* Writes one, by a temporary name: `m` says everything but the sums, its entries sorted by name. Entries without any data are left out of a dat file.
  * ERR_UNSUPPORTED for what a form cannot say. */
 int imatrix_save(const struct imatrix *m, imatrix_sums_fn *sums, void *context, enum imatrix_form form, const char *path,
                  struct error *e);

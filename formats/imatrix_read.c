@@ -388,6 +388,11 @@ int imatrix_probe(const char *path)
     return rc;
 }
 
+const struct io_file *imatrix_file(const struct imatrix *m)
+{
+    return m->source ? &m->source->files[0] : &m->file;
+}
+
 struct imatrix *imatrix_open(const char *path, struct error *e)
 {
     struct imatrix *m = calloc(1, sizeof *m);
@@ -396,11 +401,11 @@ struct imatrix *imatrix_open(const char *path, struct error *e)
         imatrix_close(m);
         return NULL;
     }
-    int gguf = looks_like_gguf(path), rc = gguf ? read_gguf(m, e) : read_dat(m, e);
+    int rc = looks_like_gguf(path) ? read_gguf(m, e) : read_dat(m, e);
     if (!rc)
         rc = sort_entries(m, e) || check_all(m, e) ? -1 : 0;
     if (!rc) {
-        const struct io_file *f = gguf ? &m->source->files[0] : &m->file;
+        const struct io_file *f = imatrix_file(m);
         m->bytes = f->size;
         rc = hash_range(f, 0, f->size, m->hash, e);
     }
