@@ -8,7 +8,8 @@
 #include "formats/gguf.h"
 #include "formats/imatrix.h"
 
-enum { MAX_ENTRIES = 1 << 20, MAX_NAME = 255, MAX_DATASET = 1 << 16, MAX_DATASETS = 1 << 16, PIECE = 1 << 14 };
+enum { MAX_ENTRIES = 1 << 20, MAX_NAME = 255, MAX_DATASET = 1 << 16, MAX_DATASETS = 1 << 16, PIECE = 1 << 14,
+       MAX_CALLS = 1 << 24 /* a float holds each */ };
 
 const char *const imatrix_form_names[IMATRIX_FORMS] = {"gguf", "dat"};
 
@@ -71,7 +72,7 @@ static int read_dat_entry(struct imatrix *m, struct dat_cursor *c, struct error 
     at = c->at;
     if (take_i32(c, &ncall, e) || take_i32(c, &nval, e))
         return error_at_tensor(e, t->name);
-    if (ncall < 0 || nval < 1) {
+    if (ncall < 0 || ncall > MAX_CALLS || nval < 1) {
         error_set(e, ERR_FORMAT, at, "%" PRId32 " values of %" PRId32 " calls", nval, ncall);
         return error_at_tensor(e, t->name);
     }
@@ -165,8 +166,8 @@ static int read_datasets(struct imatrix *m, struct error *e)
     while (m->n_datasets < n) { /* the reader has proven the lengths */
         uint64_t size;
         memcpy(&size, at, sizeof size);
-        if (memchr(at + 8, 0, (size_t)size))
-            return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the name of a dataset holds a NUL byte");
+        if (size > MAX_DATASET || memchr(at + 8, 0, (size_t)size))
+            return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the name of a dataset is too long or holds a NUL byte");
         const char *text = arena_copy(&m->arena, (const char *)at + 8, (size_t)size);
         if (!text)
             return no_memory(e);

@@ -53,6 +53,7 @@ static const struct {
     {"a name longer than the file", "u32=1 u32=200 'a' 0*64", "file ends"},
     {"a name with a NUL", "u32=1 u32=3 'a%00b' u32=1 u32=1 " F1, "NUL"},
     {"-1 calls", "u32=1 " ENTRY("a", "2^32-1", "1", F1) END, "1 values of -1 calls"},
+    {"2^31-1 calls", "u32=1 " ENTRY("a", "2^31-1", "1", F1) END, "1 values of 2147483647 calls"},
     {"no values", "u32=1 " ENTRY("a", "1", "0", "") END, "0 values of 1 calls"},
     {"-1 values", "u32=1 " ENTRY("a", "1", "2^32-1", F1) END, "-1 values"},
     {"2^31-1 values", "u32=1 " ENTRY("a", "1", "2^31-1", F1) END, "exceed the file"},

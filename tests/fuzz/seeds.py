@@ -258,6 +258,53 @@ for name, x in {
     seed("journal", name, x)
 
 
+# --- imatrix
+def dat(*entries, n=None, chunks=3, dataset=b"t.txt", tail=b""):
+    data = struct.pack("<i", len(entries) if n is None else n)
+    for name, ncall, values in entries:
+        data += struct.pack("<i", len(name)) + name + struct.pack("<ii", ncall, len(values)) + struct.pack(f"<{len(values)}f", *values)
+    if chunks is not None:
+        data += struct.pack("<i", chunks)
+        if dataset is not None:
+            data += struct.pack("<i", len(dataset)) + dataset
+    return data + tail
+
+
+W, X = (b"blk.0.attn_q.weight", 2, [1, 0, 3]), (b"blk.1.ffn_up_exps.weight", 4, [1, 2, 4, 4])
+NAN, INF = float("nan"), float("inf")
+for name, x in {
+    "dat": dat(W, X), "dat-bare": dat(W, X, chunks=None), "dat-chunks": dat(W, dataset=None), "dat-no-calls": dat((b"a", 0, [1, 2])),
+    "dat-nan": dat((b"a", 1, [NAN])), "dat-inf": dat((b"a", 1, [INF])), "dat-negative": dat((b"a", 1, [-1])), "dat-calls": dat((b"a", -1, [1])),
+    "dat-twice": dat(W, W), "dat-more": dat(W, n=2), "dat-huge": dat(W, n=2**31 - 1), "dat-tail": dat(W, tail=b"x"), "dat-limit": dat((b"a", 1, [2.0**40])),
+    "dat-zeros": dat((b"a", 3, [0, 0])), "dat-name": dat((b"\n" * 255, 1, [1])), "dat-calls-huge": dat((b"a", 2**31 - 1, [1])),
+}.items():
+    seed("imatrix", name, x)
+
+
+def imatrix(entries, changes={}):
+    pairs = {"general.type": (STRING, "imatrix"), "imatrix.datasets": (ARRAY, (STRING, ["t.txt"])), "imatrix.chunk_count": (U32, 3),
+             "imatrix.chunk_size": (U32, 512), **changes}
+    tensors, data = {}, b""
+    for name, sums, counts in entries:
+        for suffix, x, ne in ((".in_sum2", sums, [len(sums) // max(1, len(counts)), len(counts)]), (".counts", counts, [1, len(counts)])):
+            if x:
+                tensors[name + suffix] = (ne, 0)
+                data += struct.pack(f"<{len(x)}f", *x) + bytes(-4 * len(x) % 32)
+    return gguf({k: v for k, v in pairs.items() if v}, tensors, data=0) + data
+
+
+Q, R = ("blk.0.attn_q.weight", [1, 0, 3], [2]), ("blk.1.ffn_up_exps.weight", [1, 2, 0, 0], [2, 0])
+for name, x in {
+    "gguf": imatrix([Q, R]), "gguf-one": imatrix([Q]), "gguf-empty": imatrix([]), "gguf-nan": imatrix([("a", [NAN], [1])]),
+    "gguf-count-nan": imatrix([("a", [1], [NAN])]), "gguf-count-half": imatrix([("a", [1], [0.5])]), "gguf-count-0": imatrix([("a", [1], [0])]),
+    "gguf-count-huge": imatrix([("a", [3e38], [3e38])]), "gguf-idle": imatrix([("a", [0, 0], [0])]), "gguf-no-counts": imatrix([("a", [1, 2], [])]),
+    "gguf-no-sums": imatrix([("a", [], [1])]), "gguf-model": imatrix([Q], {"general.type": (STRING, "model")}),
+    "gguf-no-datasets": imatrix([Q], {"imatrix.datasets": (ARRAY, (STRING, []))}), "gguf-size-0": imatrix([Q], {"imatrix.chunk_size": (U32, 0)}),
+    "gguf-size-1": imatrix([Q], {"imatrix.chunk_size": (U32, 1)}), "gguf-datasets-u32": imatrix([Q], {"imatrix.datasets": (ARRAY, (U32, [1]))}),
+    "gguf-other": imatrix([Q, ("b.in_sum", [], [1])]), "gguf-long": imatrix([("n" * 55, [1], [1])]),
+}.items():
+    seed("imatrix", name, x)
+
 # --- part of a verification
 def part(first=0, chunks=1, total=1, **changes):
     score = [2, 1.5, 1.625, 0.01, 0.25, 0.2, 0.75, 7, 7, 8, 11]
