@@ -9,7 +9,7 @@ PARE    := $(if $(filter build,$(O)),pare,$(O)/pare)
 LIBSRC  := $(wildcard $(ROOMS:%=%/*.c) quant/$(ARCH)/*.c model/forward/*.c)
 LIBOBJ  := $(LIBSRC:%.c=$(O)/%.o)
 CLIOBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard cli/*.c))
-TESTOBJ := $(O)/tests/tap.o $(O)/tests/samples.o
+TESTOBJ := $(O)/tests/tap.o $(O)/tests/samples.o $(O)/tests/patterns.o
 UNITS   := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/t-*.c))
 FUZZ    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS := $(wildcard tests/t-*.sh)

@@ -32,6 +32,10 @@ static int read_recipe(const struct options *o, const struct target *t, struct r
     const char *name = options_get(o, "recipe"), *text;
     if (recipe_from_name(r, name ? name : t->default_recipe, e))
         return -1;
+    const char *search = options_get(o, "search");
+    if (search && strcmp(search, "best") && strcmp(search, "compat"))
+        return bad_word("search", search, "best, compat", e);
+    r->compat = search && !strcmp(search, "compat");
     r->pure = options_get(o, "pure") != NULL;
     r->no_fallback = options_get(o, "no-fallback") != NULL;
     for (size_t i = 0; (text = options_each(o, "type", i)); i++)

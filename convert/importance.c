@@ -114,6 +114,11 @@ static int without_entry(struct plan *p, const struct plan_tensor *t, struct err
     return 0;
 }
 
+static int heeds_importance(const struct plan *p, const struct quant_type *type)
+{
+    return type->flags & QT_WEIGHED || (type->ref.improve && !p->options.recipe.compat);
+}
+
 /* *used: entries that some tensor of the plan has the name of. */
 static int match(struct plan *p, struct plan_tensor *t, unsigned char *used, struct error *e)
 {
@@ -128,7 +133,7 @@ static int match(struct plan *p, struct plan_tensor *t, unsigned char *used, str
             return -1;
         entry = NULL;
     }
-    if (!(t->type->flags & QT_WEIGHED))
+    if (!heeds_importance(p, t->type))
         return 0;
     p->weighed.tensors++;
     if (!entry)

@@ -28,7 +28,8 @@ const struct quant_type *recipe_type(const struct recipe *r, enum tensor_role ro
 
 const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT])
 {
-    size_t n = (size_t)snprintf(out, RECIPE_TEXT, "%s%s", r->preset->name, r->pure ? " pure" : "");
+    size_t n = (size_t)snprintf(out, RECIPE_TEXT, "%s%s%s", r->preset->name, r->pure ? " pure" : "",
+                                r->compat ? " compat" : "");
     for (int role = 0; role < ROLE_COUNT && n < RECIPE_TEXT; role++)
         if (r->by_role[role])
             n += (size_t)snprintf(out + n, RECIPE_TEXT - n, " %s=%s", roles[role].name, r->by_role[role]->name);

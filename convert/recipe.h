@@ -11,6 +11,7 @@
 struct recipe {
     const struct preset *preset;
     int pure;        /* the preset's base type everywhere */
+    int compat;      /* --search compat: llama.cpp's bytes; else smaller errors where a type can (quant/types.h: improve) */
     int no_fallback; /* a row that is no multiple of the block is an error */
     const struct quant_type *by_role[ROLE_COUNT]; /* overrides; NULL: as the preset says */
 };

@@ -96,20 +96,28 @@ static int read_source(const struct stream *s, const struct worker *w, const str
                        seen, e);
 }
 
+static void encode_blocks(const struct stream *s, const struct plan_tensor *t, const float *x, const float *importance,
+                          uint8_t *to, size_t n)
+{
+    const struct quant_kernels k = quant_kernels_for(t->type, s->cpu);
+    k.encode(x, importance, to, n);
+    if (k.improve && !s->plan->options.recipe.compat)
+        k.improve(x, importance, to, n);
+}
+
 /* Encodes rows of one slab; with an importance row by row, as codecs want it. */
 static int encode_rows(const struct stream *s, const struct worker *w, const struct plan_tensor *t, uint64_t slab, const float *x,
                        uint8_t *to, uint64_t bytes, struct error *e)
 {
-    quant_encode_fn *encode = quant_kernels_for(t->type, s->cpu).encode;
     if (!t->importance) {
-        encode(x, NULL, to, (size_t)(bytes / t->type->block_bytes));
+        encode_blocks(s, t, x, NULL, to, (size_t)(bytes / t->type->block_bytes));
         return 0;
     }
     size_t blocks = (size_t)(t->weight.cols / t->type->block_len), row = blocks * t->type->block_bytes;
     if (importance_read(s->plan, t, slab, w->importance, e))
         return -1;
     for (uint64_t at = 0; at < bytes; at += row, x += t->weight.cols)
-        encode(x, w->importance, to + at, blocks);
+        encode_blocks(s, t, x, w->importance, to + at, blocks);
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "quant/best.h"
 #include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
@@ -136,5 +137,54 @@ void nvfp4_decode(const void *blocks, float *x, size_t n)
     }
 }
 
-SEARCH_ENCODERS(mxfp4, (void)importance; mx_encode(search, x, blocks, n))
-SEARCH_ENCODERS(nvfp4, (void)importance; nv_encode(search, x, blocks, n))
+static void mx_take(const void *block, struct super *s)
+{
+    *s = (struct super){.scale[0] = *(const uint8_t *)block};
+}
+
+static void mx_give(const struct super *s, const uint8_t *codes, void *block)
+{
+    struct mx b = {.e = (uint8_t)s->scale[0]};
+    put_nibbles(codes, MX_LEN, b.q);
+    memcpy(block, &b, sizeof b);
+}
+
+static void nv_take(const void *block, struct super *s)
+{
+    *s = (struct super){.d = 0};
+    for (int i = 0; i < NV_LEN / NV_BLOCK; i++)
+        s->scale[i] = ((const uint8_t *)block)[i];
+}
+
+static void nv_give(const struct super *s, const uint8_t *codes, void *block)
+{
+    struct nv b;
+    for (int i = 0; i < NV_LEN / NV_BLOCK; i++) {
+        b.d[i] = (uint8_t)s->scale[i];
+        put_nibbles(codes + i * NV_BLOCK, NV_BLOCK, b.q + i * (NV_BLOCK / 2));
+    }
+    memcpy(block, &b, sizeof b);
+}
+
+static float mx_step(int code)
+{
+    return half_e8m0((uint8_t)code);
+}
+
+static float nv_step(int code)
+{
+    return half_ue4m3((uint8_t)code);
+}
+
+/* The largest value may be put on 12, the plain choice, or on 8 or 6, which other blocks fill better; or beyond 12. */
+static const struct best mx_best = {.form = {MX_LEN, VALUES_F4, .scale_high = 254}, .groups = 1,
+                                    .block_bytes = sizeof(struct mx), .decode = mxfp4_decode, .take = mx_take,
+                                    .give = mx_give, .step = mx_step, .below = 1, .above = 1};
+static const struct best nv_best = {.form = {NV_BLOCK, VALUES_F4, .scale_high = 0x7e}, .groups = NV_LEN / NV_BLOCK,
+                                    .block_bytes = sizeof(struct nv), .decode = nvfp4_decode, .take = nv_take,
+                                    .give = nv_give, .step = nv_step, .below = 4, .above = 8};
+
+SEARCH_ENCODERS(mxfp4, (void)importance; mx_encode(search, x, blocks, n),
+                best_coded(&mx_best, search->panels, x, importance, blocks, n))
+SEARCH_ENCODERS(nvfp4, (void)importance; nv_encode(search, x, blocks, n),
+                best_coded(&nv_best, search->panels, x, importance, blocks, n))

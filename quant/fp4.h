@@ -24,7 +24,7 @@
 
 extern const float f4_values[16];
 
-quant_encode_fn mxfp4_encode, nvfp4_encode;
+quant_encode_fn mxfp4_encode, nvfp4_encode, mxfp4_improve, nvfp4_improve;
 quant_decode_fn mxfp4_decode, nvfp4_decode;
 quant_simd_fn mxfp4_simd, nvfp4_simd;
 

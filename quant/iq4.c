@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "quant/best.h"
 #include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
@@ -56,6 +57,18 @@ static void nl_encode(const struct searches *search, const float *x, const float
     }
 }
 
+/* s - 32 of block i of a superblock whose scales were 0 */
+static void put_scale(struct xs *b, int i, int scale)
+{
+    b->scales_l[i / 2] |= (uint8_t)(((scale + 32) & 15) << 4 * (i % 2));
+    b->scales_h |= (uint16_t)((scale + 32) >> 4 << 2 * i);
+}
+
+static int get_scale(const struct xs *b, int i)
+{
+    return ((b->scales_l[i / 2] >> 4 * (i % 2) & 15) | (b->scales_h >> 2 * i & 3) << 4) - 32;
+}
+
 /* D and the block scales of a superblock; inverse gets 1 / (D * (s - 32)). */
 static void choose_scales(const float *scale, struct xs *b, float *inverse)
 {
@@ -63,10 +76,9 @@ static void choose_scales(const float *scale, struct xs *b, float *inverse)
     b->d = scale_to_f16(d);
     float id = inverse_of(d);
     for (int i = 0; i < XS_BLOCKS; i++) {
-        int l = clamped(nearest(id * scale[i]), -32, 31), stored = l + 32;
+        int l = clamped(nearest(id * scale[i]), -32, 31);
         inverse[i] = inverse_of(d * (float)l);
-        b->scales_l[i / 2] |= (uint8_t)((stored & 15) << 4 * (i % 2));
-        b->scales_h |= (uint16_t)(stored >> 4 << 2 * i);
+        put_scale(b, i, l);
     }
 }
 
@@ -89,9 +101,6 @@ static void xs_encode(const struct searches *search, const float *x, const float
         out += some * sizeof *b;
     }
 }
-
-SEARCH_ENCODERS(iq4_nl, nl_encode(search, x, importance, blocks, n))
-SEARCH_ENCODERS(iq4_xs, xs_encode(search, x, importance, blocks, n))
 
 static void unpack(const uint8_t *q, float d, float *x)
 {
@@ -116,9 +125,54 @@ void iq4_xs_decode(const void *blocks, float *x, size_t n)
         struct xs b;
         memcpy(&b, (const uint8_t *)blocks + i * sizeof b, sizeof b);
         float d = f16_to_f32(b.d);
-        for (int k = 0; k < XS_BLOCKS; k++, x += IQ4_LEN) {
-            int s = (b.scales_l[k / 2] >> 4 * (k % 2) & 15) | (b.scales_h >> 2 * k & 3) << 4;
-            unpack(b.q + k * (IQ4_LEN / 2), d * (float)(s - 32), x);
-        }
+        for (int k = 0; k < XS_BLOCKS; k++, x += IQ4_LEN)
+            unpack(b.q + k * (IQ4_LEN / 2), d * (float)get_scale(&b, k), x);
     }
 }
+
+static void nl_take(const void *block, struct super *s)
+{
+    struct nl b;
+    memcpy(&b, block, sizeof b);
+    *s = (struct super){.d = f16_to_f32(b.d), .scale[0] = 1, .min[0] = 1};
+}
+
+static void nl_give(const struct super *s, const uint8_t *codes, void *block)
+{
+    struct nl b = {.d = f32_to_f16(s->d)};
+    put_nibbles(codes, IQ4_LEN, b.q);
+    memcpy(block, &b, sizeof b);
+}
+
+static void xs_take(const void *block, struct super *s)
+{
+    struct xs b;
+    memcpy(&b, block, sizeof b);
+    s->d = f16_to_f32(b.d);
+    s->dmin = 0;
+    for (int i = 0; i < XS_BLOCKS; i++) {
+        s->scale[i] = get_scale(&b, i);
+        s->min[i] = 0;
+    }
+}
+
+static void xs_give(const struct super *s, const uint8_t *codes, void *block)
+{
+    struct xs b = {.d = f32_to_f16(s->d)};
+    for (int i = 0; i < XS_BLOCKS; i++) {
+        put_scale(&b, i, s->scale[i]);
+        put_nibbles(codes + i * IQ4_LEN, IQ4_LEN, b.q + i * (IQ4_LEN / 2));
+    }
+    memcpy(block, &b, sizeof b);
+}
+
+static const struct best nl_best = {.form = {IQ4_LEN, VALUES_IQ4, 0}, .groups = 1, .block_bytes = sizeof(struct nl),
+                                    .decode = iq4_nl_decode, .take = nl_take, .give = nl_give};
+static const struct best xs_best = {
+    .form = {IQ4_LEN, VALUES_IQ4, .scale_low = -32, .scale_high = 31}, .groups = XS_BLOCKS,
+    .block_bytes = sizeof(struct xs), .decode = iq4_xs_decode, .take = xs_take, .give = xs_give, .reach = {2, 2, 6}};
+
+SEARCH_ENCODERS(iq4_nl, nl_encode(search, x, importance, blocks, n),
+                best_blocks(&nl_best, search->panels, x, importance, blocks, n))
+SEARCH_ENCODERS(iq4_xs, xs_encode(search, x, importance, blocks, n),
+                best_superblocks(&xs_best, search->panels, x, importance, blocks, n))

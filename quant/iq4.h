@@ -35,7 +35,7 @@ static inline int iq4_code(float v)
     return c + (v < iq4_middles[c] ? 0 : 1);
 }
 
-quant_encode_fn iq4_nl_encode, iq4_xs_encode;
+quant_encode_fn iq4_nl_encode, iq4_xs_encode, iq4_nl_improve, iq4_xs_improve;
 quant_decode_fn iq4_nl_decode, iq4_xs_decode;
 quant_simd_fn iq4_nl_simd, iq4_xs_simd;
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "quant/best.h"
 #include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
@@ -115,9 +116,33 @@ static void decode(struct legacy t, const struct searches *search, const uint8_t
     }
 }
 
+static void take_symmetric(const void *block, struct super *s)
+{
+    uint16_t d;
+    memcpy(&d, block, sizeof d);
+    *s = (struct super){.d = f16_to_f32(d), .scale[0] = 1, .min[0] = 1};
+}
+
+static void take_affine(const void *block, struct super *s)
+{
+    uint16_t stored[2];
+    memcpy(stored, block, sizeof stored);
+    *s = (struct super){.d = f16_to_f32(stored[0]), .dmin = -f16_to_f32(stored[1]), .scale[0] = 1, .min[0] = 1};
+}
+
 #define LEGACY_TYPE(name, bits, has_min)                                                                              \
+    static void name##_give(const struct super *s, const uint8_t *codes, void *block)                                 \
+    {                                                                                                                 \
+        pack((struct legacy){bits, has_min}, s->d, -s->dmin, codes, block);                                           \
+    }                                                                                                                 \
+    static const struct best name##_best = {.form = {LEN, VALUES_WHOLE, .low = has_min ? 0 : -(1 << (bits - 1)),      \
+                                                     .high = (1 << (bits - !has_min)) - 1, .min_high = has_min},      \
+                                            .groups = 1, .block_bytes = 2 + 2 * has_min + 4 * (bits == 5) + LEN / 2,  \
+                                            .decode = name##_decode, .give = name##_give,                             \
+                                            .take = has_min ? take_affine : take_symmetric};                          \
     SEARCH_KERNELS(name, encode((struct legacy){bits, has_min}, search, x, importance, blocks, n),                    \
-                   decode((struct legacy){bits, has_min}, search, blocks, x, n))
+                   decode((struct legacy){bits, has_min}, search, blocks, x, n),                                      \
+                   best_blocks(&name##_best, search->panels, x, importance, blocks, n))
 LEGACY_TYPE(q4_0, 4, 0)
 LEGACY_TYPE(q4_1, 4, 1)
 LEGACY_TYPE(q5_0, 5, 0)

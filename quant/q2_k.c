@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "quant/best.h"
 #include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
@@ -108,4 +109,31 @@ static void decode(const struct searches *search, const uint8_t *in, float *x, s
     }
 }
 
-SEARCH_KERNELS(q2_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n))
+static void take(const void *block, struct super *s)
+{
+    struct block b;
+    memcpy(&b, block, sizeof b);
+    s->d = f16_to_f32(b.d);
+    s->dmin = f16_to_f32(b.dmin);
+    for (int g = 0; g < GROUPS; g++) {
+        s->scale[g] = b.scales[g] & 15;
+        s->min[g] = b.scales[g] >> 4;
+    }
+}
+
+static void give(const struct super *s, const uint8_t *codes, void *block)
+{
+    struct block b = {.d = f32_to_f16(s->d), .dmin = f32_to_f16(s->dmin)};
+    for (int g = 0; g < GROUPS; g++)
+        b.scales[g] = (uint8_t)(s->scale[g] | s->min[g] << 4);
+    put_two_bits(codes, b.qs);
+    memcpy(block, &b, sizeof b);
+}
+
+static const struct best best = {
+    .form = {LEN, VALUES_WHOLE, .low = 0, .high = TOP, .scale_high = SCALE_TOP, .min_high = SCALE_TOP},
+    .groups = GROUPS, .block_bytes = sizeof(struct block), .decode = q2_k_decode, .take = take, .give = give,
+    .reach = {2, 2, 3}};
+
+SEARCH_KERNELS(q2_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n),
+               best_superblocks(&best, search->panels, x, importance, blocks, n))

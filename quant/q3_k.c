@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "quant/best.h"
 #include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
@@ -131,4 +132,33 @@ static void decode(const struct searches *search, const uint8_t *in, float *x, s
     }
 }
 
-SEARCH_KERNELS(q3_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n))
+static void take(const void *block, struct super *s)
+{
+    struct block b;
+    memcpy(&b, block, sizeof b);
+    s->d = f16_to_f32(b.d);
+    s->dmin = 0;
+    for (int g = 0; g < GROUPS; g++) {
+        s->scale[g] = get_scale(b.scales, g) - SCALE_HALF;
+        s->min[g] = 0;
+    }
+}
+
+static void give(const struct super *s, const uint8_t *codes, void *block)
+{
+    struct block b = {.d = f32_to_f16(s->d)};
+    uint8_t stored[GROUPS];
+    for (int g = 0; g < GROUPS; g++)
+        stored[g] = (uint8_t)(s->scale[g] + SCALE_HALF);
+    put_scales(stored, b.scales);
+    put_codes(codes, &b);
+    memcpy(block, &b, sizeof b);
+}
+
+static const struct best best = {
+    .form = {LEN, VALUES_WHOLE, .low = -HALF, .high = HALF - 1, .scale_low = -SCALE_HALF, .scale_high = SCALE_HALF - 1},
+    .groups = GROUPS, .block_bytes = sizeof(struct block), .decode = q3_k_decode, .take = take, .give = give,
+    .reach = {2, 2, 6}};
+
+SEARCH_KERNELS(q3_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n),
+               best_superblocks(&best, search->panels, x, importance, blocks, n))

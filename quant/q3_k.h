@@ -19,7 +19,7 @@
 
 #include "quant/types.h"
 
-quant_encode_fn q3_k_encode;
+quant_encode_fn q3_k_encode, q3_k_improve;
 quant_decode_fn q3_k_decode;
 quant_simd_fn q3_k_simd;
 

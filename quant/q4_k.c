@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "quant/best.h"
 #include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
@@ -165,5 +166,51 @@ static void decode(const struct searches *search, int bits, const uint8_t *in, f
     }
 }
 
-SEARCH_KERNELS(q4_k, encode(search, 4, x, importance, blocks, n), decode(search, 4, blocks, x, n))
-SEARCH_KERNELS(q5_k, encode(search, 5, x, importance, blocks, n), decode(search, 5, blocks, x, n))
+static void take(const void *block, struct super *s)
+{
+    struct head h;
+    uint8_t scale[BLOCKS], min[BLOCKS];
+    memcpy(&h, block, sizeof h);
+    get_scales(h.scales, scale, min);
+    s->d = f16_to_f32(h.d);
+    s->dmin = f16_to_f32(h.dmin);
+    for (int b = 0; b < BLOCKS; b++) {
+        s->scale[b] = scale[b];
+        s->min[b] = min[b];
+    }
+}
+
+static void give(const struct super *s, int bits, const uint8_t *codes, uint8_t *block)
+{
+    struct head h = {.d = f32_to_f16(s->d), .dmin = f32_to_f16(s->dmin)};
+    uint8_t scale[BLOCKS], min[BLOCKS];
+    for (int b = 0; b < BLOCKS; b++) {
+        scale[b] = (uint8_t)s->scale[b];
+        min[b] = (uint8_t)s->min[b];
+    }
+    put_scales(scale, min, h.scales);
+    memcpy(block, &h, sizeof h);
+    put_codes(codes, bits, block + sizeof h);
+}
+
+static void give_q4(const struct super *s, const uint8_t *codes, void *block)
+{
+    give(s, 4, codes, block);
+}
+
+static void give_q5(const struct super *s, const uint8_t *codes, void *block)
+{
+    give(s, 5, codes, block);
+}
+
+static const struct best q4_k_best = {
+    .form = {LEN, VALUES_WHOLE, .low = 0, .high = 15, .scale_high = SCALE_TOP, .min_high = SCALE_TOP},
+    .groups = BLOCKS, .block_bytes = Q4_BYTES, .decode = q4_k_decode, .take = take, .give = give_q4, .reach = {2, 3, 6}};
+static const struct best q5_k_best = {
+    .form = {LEN, VALUES_WHOLE, .low = 0, .high = 31, .scale_high = SCALE_TOP, .min_high = SCALE_TOP},
+    .groups = BLOCKS, .block_bytes = Q5_BYTES, .decode = q5_k_decode, .take = take, .give = give_q5, .reach = {2, 3, 6}};
+
+SEARCH_KERNELS(q4_k, encode(search, 4, x, importance, blocks, n), decode(search, 4, blocks, x, n),
+               best_superblocks(&q4_k_best, search->panels, x, importance, blocks, n))
+SEARCH_KERNELS(q5_k, encode(search, 5, x, importance, blocks, n), decode(search, 5, blocks, x, n),
+               best_superblocks(&q5_k_best, search->panels, x, importance, blocks, n))

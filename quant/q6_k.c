@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "quant/best.h"
 #include "quant/eight.h"
 #include "quant/floats.h"
 #include "quant/search.h"
@@ -91,4 +92,31 @@ static void decode(const struct searches *search, const uint8_t *in, float *x, s
     }
 }
 
-SEARCH_KERNELS(q6_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n))
+static void take(const void *block, struct super *s)
+{
+    struct block b;
+    memcpy(&b, block, sizeof b);
+    s->d = f16_to_f32(b.d);
+    s->dmin = 0;
+    for (int g = 0; g < GROUPS; g++) {
+        s->scale[g] = b.scales[g];
+        s->min[g] = 0;
+    }
+}
+
+static void give(const struct super *s, const uint8_t *codes, void *block)
+{
+    struct block b = {.d = f32_to_f16(s->d)};
+    for (int g = 0; g < GROUPS; g++)
+        b.scales[g] = (int8_t)s->scale[g];
+    put_codes(codes, &b);
+    memcpy(block, &b, sizeof b);
+}
+
+static const struct best best = {
+    .form = {LEN, VALUES_WHOLE, .low = -HALF, .high = HALF - 1, .scale_low = -128, .scale_high = 127},
+    .groups = GROUPS, .block_bytes = sizeof(struct block), .decode = q6_k_decode, .take = take, .give = give,
+    .reach = {2, 2, 8}};
+
+SEARCH_KERNELS(q6_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n),
+               best_superblocks(&best, search->panels, x, importance, blocks, n))

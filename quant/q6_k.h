@@ -17,7 +17,7 @@
 
 #include "quant/types.h"
 
-quant_encode_fn q6_k_encode;
+quant_encode_fn q6_k_encode, q6_k_improve;
 quant_decode_fn q6_k_decode;
 quant_simd_fn q6_k_simd;
 

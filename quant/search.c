@@ -476,4 +476,5 @@ const struct searches searches_scalar = {
     .f4_codes = f4_codes,
     .iq4_scale = iq4_scale,
     .iq4_codes = iq4_codes,
+    .panels = &panels_scalar,
 };

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "quant/floats.h"
+#include "quant/panel.h"
 
 /* Encoders hand over this many weights at most: 16 superblocks, a lane of AVX-512 each. */
 enum { SEARCH_BATCH = 4096, SUPERBLOCK = 256 };
@@ -91,6 +92,7 @@ struct searches {
     void (*iq4_scale)(const float *x, const float *w, size_t blocks, float *scale);
     /* code of the value nearest to x * inverse, the larger of two */
     void (*iq4_codes)(const float *x, const float *inverse, size_t blocks, uint8_t *codes);
+    const struct panels *panels; /* of the same instruction set */
 };
 
 extern const struct searches searches_scalar;

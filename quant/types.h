@@ -19,8 +19,10 @@ typedef void quant_encode_fn(const float *x, const float *importance, void *bloc
 typedef void quant_decode_fn(const void *blocks, float *x, size_t n);
 
 struct quant_kernels {
-    quant_encode_fn *encode; /* NULL: the type is read, never written */
+    quant_encode_fn *encode;  /* `--search compat`: the library's bytes. NULL: the type is read, never written */
     quant_decode_fn *decode;
+    quant_encode_fn *improve; /* `--search best` (quant/best.h): blocks hold what encode made of the same x and importance,
+                               * and get smaller errors. NULL: they are left as they are */
 };
 
 /* Replaces entries of *k by variants that these CPU features allow (base/cpu.h). */
@@ -29,7 +31,7 @@ typedef void quant_simd_fn(struct quant_kernels *k, unsigned cpu);
 enum quant_flags {
     QT_FLOAT = 1 << 0, /* a plain number format, one number per block */
     QT_TILED = 1 << 1, /* multiplied by one scale per tile that lies in another tensor (fp8_tiles.h) */
-    QT_WEIGHED = 1 << 2, /* encode heeds importance; others give the same blocks with and without */
+    QT_WEIGHED = 1 << 2, /* encode heeds importance, as every improve does; others give the same blocks with and without */
 };
 
 struct quant_type {
@@ -39,7 +41,7 @@ struct quant_type {
     uint32_t block_bytes;     /* stored bytes per block, scales included */
     unsigned flags;
     float max_abs;            /* encode takes |x| up to this without becoming infinite */
-    struct quant_kernels ref; /* scalar encode and decode: the definition of the type */
+    struct quant_kernels ref; /* scalar kernels: the definition of the type */
     quant_simd_fn *simd;      /* NULL: scalar only */
 };
 

@@ -17,22 +17,22 @@ enum { ROWS = 8, COLS = 1792 };
 
 static const struct {
     const char *type;
-    uint64_t plain, weighted;
+    uint64_t plain, weighted, best, best_weighted;
 } golden[] = {
-    {"Q8_0", 0x39c6d20e11c4df3f, 0x39c6d20e11c4df3f},
-    {"Q4_0", 0x36a776d553d9fecf, 0xeb8a4005d97fed66},
-    {"Q4_1", 0x74bdcad9c0ac83e3, 0x179615e819527835},
-    {"Q5_0", 0xb01dabec9bd974c5, 0xf57553f915e729be},
-    {"Q5_1", 0x2ea8136697cc10e6, 0xda85dc4aec64f084},
-    {"Q2_K", 0xbe90ed745bcc5632, 0x1953843b1e3b8298},
-    {"Q3_K", 0xf2ba0cc21fe870da, 0x274002348c754171},
-    {"Q4_K", 0xc773c6611a4ebe6d, 0x8796f43ef60be4b8},
-    {"Q5_K", 0xa96af45ac666b177, 0x8695b57bdd0d23be},
-    {"Q6_K", 0xb0861bace4172909, 0x8448250f7122c846},
-    {"IQ4_NL", 0xaee21ada8eb9aff9, 0x399251769488aca6},
-    {"IQ4_XS", 0xb0ee0e919afffd19, 0xa9a08bfbc34310b4},
-    {"MXFP4", 0xecea6b77e2e00430, 0xecea6b77e2e00430},
-    {"NVFP4", 0xcfc801fb86880def, 0xcfc801fb86880def},
+    {"Q8_0", 0x39c6d20e11c4df3f, 0x39c6d20e11c4df3f, 0x39c6d20e11c4df3f, 0x39c6d20e11c4df3f},
+    {"Q4_0", 0x36a776d553d9fecf, 0xeb8a4005d97fed66, 0x3cc54190e4b6c432, 0xea806534e9a618c8},
+    {"Q4_1", 0x74bdcad9c0ac83e3, 0x179615e819527835, 0x6a504fe1717173d6, 0xbde69fbc00ff65b0},
+    {"Q5_0", 0xb01dabec9bd974c5, 0xf57553f915e729be, 0x2e6cca5e4ef1cbcb, 0xe77f4612eab79931},
+    {"Q5_1", 0x2ea8136697cc10e6, 0xda85dc4aec64f084, 0xffa78a6c1048d04d, 0xe063eb545ab1fdd1},
+    {"Q2_K", 0xbe90ed745bcc5632, 0x1953843b1e3b8298, 0x293c378cb44be8ce, 0x2c667e0aaf9ef936},
+    {"Q3_K", 0xf2ba0cc21fe870da, 0x274002348c754171, 0x3743df3cf76d1824, 0x93f66f4478bb7eb8},
+    {"Q4_K", 0xc773c6611a4ebe6d, 0x8796f43ef60be4b8, 0x9562eccebd4ea5bc, 0x7e52534bd76793ee},
+    {"Q5_K", 0xa96af45ac666b177, 0x8695b57bdd0d23be, 0xa2a86f6806c195e4, 0xfa143af88c5a22fd},
+    {"Q6_K", 0xb0861bace4172909, 0x8448250f7122c846, 0x7bc322dcfc1142a8, 0x86f7a080d4d6da71},
+    {"IQ4_NL", 0xaee21ada8eb9aff9, 0x399251769488aca6, 0x4336474d9ec063b3, 0x87f2ae2a78677663},
+    {"IQ4_XS", 0xb0ee0e919afffd19, 0xa9a08bfbc34310b4, 0x54d73615eff3f0b4, 0xcd2831a728dcc840},
+    {"MXFP4", 0xecea6b77e2e00430, 0xecea6b77e2e00430, 0xa679b0caeda4ec48, 0xe25c95d008053e03},
+    {"NVFP4", 0xcfc801fb86880def, 0xcfc801fb86880def, 0x4a3da9dcf220e160, 0x550018347d99f6b4},
 };
 enum { TYPES = sizeof golden / sizeof *golden };
 
@@ -61,7 +61,7 @@ static float number(int row, int col, uint64_t *state)
     }
 }
 
-static uint64_t hash_of(const struct quant_type *t, int weighted)
+static uint64_t hash_of(const struct quant_type *t, int weighted, int best)
 {
     static float x[ROWS * COLS], importance[COLS];
     static uint8_t blocks[ROWS * COLS * 4];
@@ -73,15 +73,19 @@ static uint64_t hash_of(const struct quant_type *t, int weighted)
     for (int row = 0; row < ROWS; row++)
         for (int i = 0; i < COLS; i++)
             x[row * COLS + i] = number(row, i, &state);
-    for (int row = 0; row < ROWS; row++)
+    for (int row = 0; row < ROWS; row++) {
         k.encode(x + row * COLS, weighted ? importance : NULL, blocks + (size_t)row * bytes, n);
+        if (best && k.improve)
+            k.improve(x + row * COLS, weighted ? importance : NULL, blocks + (size_t)row * bytes, n);
+    }
     return hash_64(blocks, ROWS * bytes, 0);
 }
 
-static void test_hash(const char *type, int weighted, uint64_t want)
+static void test_hash(const char *type, int weighted, int best, uint64_t want)
 {
-    uint64_t got = hash_of(quant_type_find(type), weighted);
-    const char *how = weighted ? " with importance" : "";
+    static const char *const hows[] = {"", " with importance", ", best", ", best with importance"};
+    uint64_t got = hash_of(quant_type_find(type), weighted, best);
+    const char *how = hows[2 * best + weighted];
     if (!ok(got == want, "%s%s: %d rows of %d hash to %016" PRIx64, type, how, ROWS, COLS, want))
         note("got %016" PRIx64, got);
 }
@@ -147,8 +151,10 @@ static void test_mxfp4_exponents(void)
 int main(void)
 {
     for (size_t i = 0; i < TYPES; i++) {
-        test_hash(golden[i].type, 0, golden[i].plain);
-        test_hash(golden[i].type, 1, golden[i].weighted);
+        test_hash(golden[i].type, 0, 0, golden[i].plain);
+        test_hash(golden[i].type, 1, 0, golden[i].weighted);
+        test_hash(golden[i].type, 0, 1, golden[i].best);
+        test_hash(golden[i].type, 1, 1, golden[i].best_weighted);
     }
     test_by_hand();
     test_rounding();

@@ -12,6 +12,7 @@
 #include "base/cpu.h"
 #include "quant/fp8_tiles.h"
 #include "quant/types.h"
+#include "tests/patterns.h"
 #include "tests/tap.h"
 
 enum { MAX_BLOCKS = 17, MAX_SUPERBLOCKS = 5, MANY = 5120, MAX_BYTES = 4 * MANY, GUARD = 64, SHIFTS = 3 };
@@ -20,62 +21,6 @@ static const struct isa {
     const char *name;
     unsigned cpu;
 } isas[] = {{"scalar", 0}, {"avx2", CPU_AVX2}, {"avx512", CPU_AVX2 | CPU_AVX512}};
-
-static const char *const patterns[] = {"random",      "heavy-tailed", "all zero",         "all -0",        "one-hot",
-                                       "alternating", "subnormal",    "nearly subnormal", "max magnitude", "constant",
-                                       "above zero",  "below zero",   "quarters",         "ascending",     "any size"};
-enum { PATTERNS = sizeof patterns / sizeof *patterns };
-
-static float clamp(double v, float limit)
-{
-    return v > (double)limit ? limit : v < -(double)limit ? -limit : (float)v;
-}
-
-/* The i-th of n numbers of a pattern, within the type's range. */
-static float number(int pattern, size_t i, size_t n, float limit, uint64_t *state)
-{
-    uint32_t bits = (uint32_t)rng_next(state);
-    float f;
-    switch (pattern) {
-    case 0:
-        return clamp(rng_gauss(state), limit);
-    case 1:
-        return clamp(ldexp(rng_gauss(state), (int)(bits % 40) - 25), limit);
-    case 2:
-        return 0;
-    case 3:
-        return -0.0f;
-    case 4:
-        return i == n / 3 ? -limit / 3 : 0;
-    case 5:
-        return i % 2 ? 1.0f : -1.0f;
-    case 6:
-    case 7: /* exponents 0, or 0 to 11 by block: around the place where 1 / d of a block's scale d becomes infinite */
-        bits = (bits & 0x807fffff) | (pattern == 6 ? 0 : (uint32_t)(i / 32 % 12) << 23);
-        memcpy(&f, &bits, sizeof f);
-        return f;
-    case 8:
-        return bits & 1 ? limit : -limit;
-    case 9: /* by group of sixteen, of either sign */
-        return (float)((int)(i / 16 % 5) - 2) / 3;
-    case 10:
-        return clamp(1 + 0.1 * fabsf(rng_gauss(state)), limit);
-    case 11:
-        return clamp(-1e4 - fabsf(rng_gauss(state)), limit);
-    case 12:
-        return (float)((int)(bits % 9) - 4) / 4;
-    case 13:
-        return (float)(i % 32) - 12.5f;
-    default: /* by group of sixteen, a fifth of them 0 */
-        return i / 16 % 5 == 3 ? 0 : clamp(ldexp(rng_gauss(state), (int)(i / 16 * 53 % 270) - 149), limit);
-    }
-}
-
-static void fill_floats(float *x, size_t n, int pattern, float limit, uint64_t seed)
-{
-    for (size_t i = 0; i < n; i++)
-        x[i] = number(pattern, i, n, limit, &seed);
-}
 
 /* n bytes of output, `shift` bytes off alignment, between guards. */
 struct guarded {
@@ -158,6 +103,42 @@ static int weighted_encode_differs(const struct quant_type *t, const struct quan
     return -1;
 }
 
+/* What improve makes of what encode made, block by block or row by row; the kernel gets both steps' input at once. */
+static int improved_at(const struct quant_kernels *k, const float *x, const float *importance, size_t floats,
+                       const uint8_t *from, const uint8_t *want, size_t bytes, size_t n, size_t shift)
+{
+    void *memory;
+    const float *in = copy_at(x, floats * sizeof *x, shift * sizeof *x, &memory);
+    struct guarded out = guarded_new(bytes, shift);
+    memcpy(out.at, from, bytes);
+    k->improve(in, importance, out.at, n);
+    int same = !memcmp(out.at, want, bytes);
+    free(memory);
+    return guarded_free(&out) && same;
+}
+
+static int improve_differs(const struct quant_type *t, const struct quant_kernels *k, size_t n, int pattern)
+{
+    static uint8_t from[MAX_BYTES], want[MAX_BYTES];
+    static float x[MANY], importance[MANY];
+    uint64_t state = n;
+    const size_t floats = n * t->block_len, bytes = n * t->block_bytes;
+    fill_floats(x, floats, pattern, t->max_abs, n * 1000 + (uint64_t)pattern);
+    for (size_t i = 0; i < floats; i++)
+        importance[i] = rng_uniform(&state) < 0.2 || i / t->block_len == 1 ? 0 : (float)ldexp(rng_uniform(&state), 9);
+    for (int weighted = 0; weighted < 2; weighted++) {
+        const float *w = weighted ? importance : NULL;
+        t->ref.encode(x, w, from, n);
+        memcpy(want, from, bytes);
+        for (size_t i = 0; i < n; i++)
+            t->ref.improve(x + i * t->block_len, w ? w + i * t->block_len : NULL, want + i * t->block_bytes, 1);
+        for (size_t shift = 0; shift < SHIFTS; shift++)
+            if (!improved_at(k, x, w, floats, from, want, bytes, n, shift))
+                return (int)shift;
+    }
+    return -1;
+}
+
 /* Pattern PATTERNS: any bytes, NaN and infinite scales among them. */
 static int decode_differs(const struct quant_type *t, const struct quant_kernels *k, size_t n, int pattern)
 {
@@ -223,7 +204,7 @@ static void skip_kernel(const struct quant_type *t, const struct isa *isa, const
 static void test_isa(const struct quant_type *t, size_t i)
 {
     const struct isa *isa = &isas[i];
-    struct quant_kernels k = quant_kernels_for(t, isa->cpu), before = {NULL, NULL};
+    struct quant_kernels k = quant_kernels_for(t, isa->cpu), before = {NULL, NULL, NULL};
     int missing = (isa->cpu & ~cpu_features()) != 0;
     if (i > 0)
         before = quant_kernels_for(t, isas[i - 1].cpu);
@@ -234,6 +215,10 @@ static void test_isa(const struct quant_type *t, size_t i)
         test_kernel(t, isa, "encode", encode_differs, PATTERNS);
         test_kernel(t, isa, "encode with importance", weighted_encode_differs, PATTERNS);
     }
+    if (k.improve != before.improve && missing)
+        skip_kernel(t, isa, "improve");
+    else if (k.improve != before.improve)
+        test_kernel(t, isa, "improve", improve_differs, PATTERNS);
     if (k.decode != before.decode && missing)
         skip_kernel(t, isa, "decode");
     else if (k.decode != before.decode)
@@ -245,7 +230,7 @@ static void test_table(void)
     int good = 1, scalar = 1;
     for (const struct quant_type *t = quant_types; t->name; t++) {
         struct quant_kernels k = quant_kernels_for(t, 0);
-        scalar &= k.encode == t->ref.encode && k.decode == t->ref.decode;
+        scalar &= k.encode == t->ref.encode && k.decode == t->ref.decode && k.improve == t->ref.improve;
         good &= t->block_len <= 256 && t->block_bytes <= 1024 && t->max_abs > 0 && t->ref.decode &&
                 quant_type_find(t->name) == t;
     }
@@ -282,7 +267,7 @@ static double now(void)
 
 static void print_rate(const char *name, const char *what, const char *isa, double weights, double seconds)
 {
-    printf("%-8s %-8s %-7s %9.1f million weights/s\n", name, what, isa, 1e-6 * weights / seconds);
+    printf("%-8s %-14s %-7s %9.1f million weights/s\n", name, what, isa, 1e-6 * weights / seconds);
 }
 
 enum { N = 28 << 10 }; /* four rows of 7168 floats, in the second-level cache */
@@ -294,12 +279,16 @@ static void bench_kernel(const struct quant_type *t, const struct isa *isa, cons
     struct quant_kernels k = quant_kernels_for(t, isa->cpu);
     size_t row = N / 4 / t->block_len;
     double start, weights = 0;
-    int decode = !strcmp(what, "decode");
+    int decode = !strcmp(what, "decode"), best = !strncmp(what, "best", 4);
     for (start = now(); now() - start < 0.2; weights += decode ? N : N / 4)
         if (decode)
             k.decode(blocks, x, 4 * row);
-        else
-            k.encode(x + (size_t)fmod(weights, N), w, blocks, row);
+        else {
+            const float *from = x + (size_t)fmod(weights, N);
+            k.encode(from, w, blocks, row);
+            if (best && k.improve)
+                k.improve(from, w, blocks, row);
+        }
     print_rate(t->name, what, isa->name, weights, now() - start);
 }
 
@@ -315,7 +304,7 @@ static int bench(const char *type)
         if (isas[i].cpu & ~cpu_features())
             continue;
         for (const struct quant_type *t = quant_types; t->name; t++) {
-            struct quant_kernels k = quant_kernels_for(t, isas[i].cpu), before = {NULL, NULL};
+            struct quant_kernels k = quant_kernels_for(t, isas[i].cpu), before = {NULL, NULL, NULL};
             if (i > 0)
                 before = quant_kernels_for(t, isas[i - 1].cpu);
             if (type && quant_type_find(type) != t)
@@ -325,6 +314,10 @@ static int bench(const char *type)
             if (k.encode != before.encode) {
                 bench_kernel(t, &isas[i], "encode", x, NULL, blocks);
                 bench_kernel(t, &isas[i], "weighted", x, importance, blocks);
+            }
+            if (k.improve != before.improve) {
+                bench_kernel(t, &isas[i], "best", x, NULL, blocks);
+                bench_kernel(t, &isas[i], "best, weighted", x, importance, blocks);
             }
             for (size_t j = 0; j < sizeof blocks; j++)
                 blocks[j] = (uint8_t)(0x30 + j % 7);

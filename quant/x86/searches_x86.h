@@ -9,8 +9,8 @@
 
 extern const struct searches searches_avx2, searches_avx512;
 
-/* SEARCH_KERNELS defines NAME_encode and NAME_decode, which do what follows with `search`, x, importance, blocks and n,
- * their variants, and NAME_simd, which chooses. SEARCH_ENCODERS does without decoders. */
+/* SEARCH_KERNELS defines NAME_encode, NAME_decode and NAME_improve, which do what follows with `search`, x, importance, blocks
+ * and n, their variants, and NAME_simd, which chooses. SEARCH_ENCODERS does without decoders. */
 #define SEARCH_ENCODER(linkage, name, set, call)                                                                      \
     linkage void name(const float *x, const float *importance, void *blocks, size_t n)                                \
     {                                                                                                                 \
@@ -24,42 +24,38 @@ extern const struct searches searches_avx2, searches_avx512;
         call;                                                                                                         \
     }
 #if defined(__x86_64__)
-#define SEARCH_ENCODERS(name, encoding)                                                                               \
-    SEARCH_ENCODER(, name##_encode, searches_scalar, encoding)                                                        \
-    SEARCH_ENCODER(static, name##_encode_avx2, searches_avx2, encoding)                                               \
-    SEARCH_ENCODER(static, name##_encode_avx512, searches_avx512, encoding)                                           \
-    void name##_simd(struct quant_kernels *k, unsigned cpu)                                                           \
-    {                                                                                                                 \
-        if (cpu & CPU_AVX2)                                                                                           \
-            k->encode = name##_encode_avx2;                                                                           \
-        if (cpu & CPU_AVX512)                                                                                         \
-            k->encode = name##_encode_avx512;                                                                         \
-    }
-#define SEARCH_KERNELS(name, encoding, decoding)                                                                      \
-    SEARCH_ENCODER(, name##_encode, searches_scalar, encoding)                                                        \
-    SEARCH_ENCODER(static, name##_encode_avx2, searches_avx2, encoding)                                               \
-    SEARCH_ENCODER(static, name##_encode_avx512, searches_avx512, encoding)                                           \
-    SEARCH_DECODER(, name##_decode, searches_scalar, decoding)                                                        \
-    SEARCH_DECODER(static, name##_decode_avx2, searches_avx2, decoding)                                               \
-    SEARCH_DECODER(static, name##_decode_avx512, searches_avx512, decoding)                                           \
-    void name##_simd(struct quant_kernels *k, unsigned cpu)                                                           \
-    {                                                                                                                 \
-        if (cpu & CPU_AVX2)                                                                                           \
-            *k = (struct quant_kernels){name##_encode_avx2, name##_decode_avx2};                                      \
-        if (cpu & CPU_AVX512)                                                                                         \
-            *k = (struct quant_kernels){name##_encode_avx512, name##_decode_avx512};                                  \
-    }
+#define SEARCH_THREE(maker, name, what, call)                                                                         \
+    maker(, name##_##what, searches_scalar, call)                                                                     \
+    maker(static, name##_##what##_avx2, searches_avx2, call)                                                          \
+    maker(static, name##_##what##_avx512, searches_avx512, call)
+#define SEARCH_CHOICE(name, what)                                                                                     \
+    if (cpu & CPU_AVX2)                                                                                               \
+        k->what = name##_##what##_avx2;                                                                               \
+    if (cpu & CPU_AVX512)                                                                                             \
+        k->what = name##_##what##_avx512;
 #else
-#define SEARCH_ENCODERS(name, encoding)                                                                               \
-    SEARCH_ENCODER(, name##_encode, searches_scalar, encoding)                                                        \
+#define SEARCH_THREE(maker, name, what, call) maker(, name##_##what, searches_scalar, call)
+#define SEARCH_CHOICE(name, what)                                                                                     \
+    (void)k;                                                                                                          \
+    (void)cpu;
+#endif
+#define SEARCH_ENCODERS(name, encoding, improving)                                                                    \
+    SEARCH_THREE(SEARCH_ENCODER, name, encode, encoding)                                                              \
+    SEARCH_THREE(SEARCH_ENCODER, name, improve, improving)                                                            \
     void name##_simd(struct quant_kernels *k, unsigned cpu)                                                           \
     {                                                                                                                 \
-        (void)k;                                                                                                      \
-        (void)cpu;                                                                                                    \
+        SEARCH_CHOICE(name, encode)                                                                                   \
+        SEARCH_CHOICE(name, improve)                                                                                  \
     }
-#define SEARCH_KERNELS(name, encoding, decoding)                                                                      \
-    SEARCH_ENCODERS(name, encoding)                                                                                   \
-    SEARCH_DECODER(, name##_decode, searches_scalar, decoding)
-#endif
+#define SEARCH_KERNELS(name, encoding, decoding, improving)                                                           \
+    SEARCH_THREE(SEARCH_ENCODER, name, encode, encoding)                                                              \
+    SEARCH_THREE(SEARCH_DECODER, name, decode, decoding)                                                              \
+    SEARCH_THREE(SEARCH_ENCODER, name, improve, improving)                                                            \
+    void name##_simd(struct quant_kernels *k, unsigned cpu)                                                           \
+    {                                                                                                                 \
+        SEARCH_CHOICE(name, encode)                                                                                   \
+        SEARCH_CHOICE(name, decode)                                                                                   \
+        SEARCH_CHOICE(name, improve)                                                                                  \
+    }
 
 #endif

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Block codecs against ggml's own, by the program quantize-rows: encoders byte for byte with ggml_quantize_chunk, with and
-without importance, decoders bit for bit with to_float, on random, adversarial and real rows."""
+without importance, --search best block for block no worse, decoders bit for bit with to_float, on random, adversarial and real rows."""
 import os
 import subprocess
 import tempfile
@@ -86,6 +86,27 @@ def check_encode(kind, cases, title, weights):
     tap.ok(not wrong, f"{kind}, {title}: ggml_quantize_chunk's bytes for {blocks} weights", "\n".join(wrong))
 
 
+def check_best(kind, cases, title, weights):
+    """No block of --search best has a larger error than ggml's of the same weights, and the sum of all is smaller."""
+    block = llama.lib.ggml_get_type_traits(llama.type_id(kind)).blck_size
+    worse, sums = [], np.zeros(2)
+    for name, rows in cases.items():
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        w = None if weights is None else np.resize(weights, rows.shape[1]).astype(np.float32)
+        errors, by_block = [], rows.reshape(-1, block).astype(np.float64)
+        sizes = np.sqrt((by_block ** 2).mean(axis=1, keepdims=True)) + np.abs(by_block)
+        sizes = sizes.reshape(rows.shape)
+        for blocks in (llama.quantize(rows, kind, w), ours(["--best"], kind, rows.shape[1], rows.tobytes(), w)):
+            y = llama.dequantize(blocks, kind, rows.size).reshape(rows.shape)
+            e = (rows.astype(np.float64) - y) ** 2 * (sizes if w is None else w.astype(np.float64))
+            errors.append(e.reshape(-1, block).sum(axis=1))
+        above = np.flatnonzero(~(errors[1] <= errors[0] * (1 + 1e-6)) & ~np.isnan(errors[0]))
+        worse += [f"{name}: {len(above)} of {len(errors[0])} blocks, the first {above[0]}"] if len(above) else []
+        sums += [e.sum() for e in errors]
+    tap.ok(not worse and sums[1] <= sums[0], f"{kind}, best, {title}: no block's error is above ggml's", "\n".join(worse))
+    return sums[1] / sums[0]
+
+
 def same_floats(a, b):
     """Bits, but any NaN is as good as another."""
     both_nan = np.isnan(a) & np.isnan(b)
@@ -121,6 +142,12 @@ for kind in ENCODED:
         check_encode(kind, random_rows, title, weights)
     check_encode(kind, real, "real rows", None)
     check_encode(kind, real, "real rows with importance", importances()["importance"])
+for kind in (k for k in ENCODED if k != "Q8_0"):
+    for title, weights in importances().items():
+        check_best(kind, random_rows, title, weights)
+    ratios = [check_best(kind, real, "real rows", None),
+               check_best(kind, real, "real rows with importance", importances()["importance"])]
+    print(f"# {kind}: error of real rows {ratios[0]:.4f} times ggml's, with importance {ratios[1]:.4f}")
 check_encode("MXFP4", {"": near_powers_of_two()}, "largest magnitudes just below powers of two", None)
 check_encode("NVFP4", {"": near_powers_of_two()}, "the same", None)
 for kind in READ:

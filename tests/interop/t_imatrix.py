@@ -58,7 +58,8 @@ def compare(tools, source, f32, imatrix, kind, work):
     theirs, mine = work / "theirs.gguf", work / "mine.gguf"
     what = f"{source.name} {kind} {imatrix.name}"
     if tap.run(f"llama-quantize makes {what}", [tools.quantize, "--imatrix", imatrix, f32, theirs, kind, "2"]) and \
-            tap.run(f"pare makes {what}", [common.PARE, "convert", source, "-o", mine, "-r", kind, "--imatrix", imatrix, "-q", "--force"]):
+            tap.run(f"pare makes {what}", [common.PARE, "convert", source, "-o", mine, "-r", kind, "--search", "compat", "--imatrix", imatrix,
+                                           "-q", "--force"]):
         same_file(mine, theirs, what)
 
 

@@ -57,7 +57,7 @@ def check(quantize, source, base, kind, work):
     ours = found.get("candidate", {}).get("ppl", float("nan"))
     tap.ok(abs(ours / theirs - 1) < 0.01, f"{kind}: perplexity {ours:.4f} is within 1 % of llama.cpp's {theirs:.4f}")
     mine = work / f"ours-{kind}.gguf"
-    if common.convert(NANO, mine, kind, "--type", "token_embd,output=Q8_0"):
+    if common.convert(NANO, mine, kind, "--search", "compat", "--type", "token_embd,output=Q8_0"):
         tap.run(f"{kind}: our own file has the same values as llama-quantize's", [common.PARE, "diff", mine, out])
 
 
@@ -78,7 +78,7 @@ def same_blocks(source, theirs, kind):
 def same_file(source, theirs, kind, work):
     """Our file of the same preset, straight from the checkpoint: the same types and the same bytes."""
     mine = work / f"preset-{source.name}-{kind}.gguf"
-    if not common.convert(source, mine, kind):
+    if not common.convert(source, mine, kind, "--search", "compat"):
         return
     ours = common.Gguf(mine)
     wrong = [f"{name}: {ours.tensors[name].tensor_type.name}, theirs {t.tensor_type.name}" for name, t in theirs.tensors.items()

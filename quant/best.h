@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ * `--search best`: scales, mins and codes with the smallest weighted error that a bounded search finds.
+ *
+ * The error of a block is sum w * (x - y)^2 over its weights, y as the block decodes; w is the importance where there is one,
+ * else the block's root mean square + |x| (docs/quality.md tells what else was tried). The search begins at what `--search compat` made, and a block is
+ * replaced only when its error, summed in F64 over what both decode to, becomes smaller: no block is worse than
+ * llama.cpp's.
+ *
+ * For given units, groups try whole scales and mins around their own optimum, with the codes that follow by rounding
+ * (quant/panel.h). For given scales, mins and codes, the least squares solution gives new units. The two take turns.
+ * All functions are deterministic, the same on every instruction set, allocate nothing and are thread-safe. */
+#ifndef PARE_QUANT_BEST_H
+#define PARE_QUANT_BEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quant/panel.h"
+#include "quant/types.h"
+
+/* What a block says beside its codes. y = d * scale * value - dmin * min in each group; of blocks with a scale of their own,
+ * d and dmin are all, and scale and min are 1. Where scales are codes of numbers (step of struct best), only scale counts. */
+struct super {
+    float d, dmin; /* F16 numbers */
+    int scale[PANEL], min[PANEL];
+};
+
+enum { BEST_ROUNDS = 3, BEST_MOST_BYTES = 256, BEST_MOST_LEN = 256 };
+
+/* How a type is searched, one constant in its file. */
+struct best {
+    struct form form;
+    int groups;         /* of a block, 1, 4, 8 or 16 */
+    size_t block_bytes; /* at most BEST_MOST_BYTES; groups * form.len is at most BEST_MOST_LEN */
+    quant_decode_fn *decode;
+    void (*take)(const void *block, struct super *s);
+    void (*give)(const struct super *s, const uint8_t *codes, void *block);
+    int reach[BEST_ROUNDS];  /* superblocks: how far from the optimum scales are tried, round by round */
+    float (*step)(int code); /* scales as codes of numbers: what they stand for */
+    int below, above;        /* how far around the first code others are tried, within form's scales */
+};
+
+/* Each improves n blocks that hold an encoding of x; importance as quant_encode_fn has it. For superblocks with units that
+ * their groups share, for blocks with F16 scales (and mins) of their own, and for scales that are codes of numbers. */
+typedef void best_fn(const struct best *b, const struct panels *panels, const float *x, const float *importance,
+                     void *blocks, size_t n);
+best_fn best_superblocks, best_blocks, best_coded;
+
+#endif
