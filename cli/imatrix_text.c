@@ -141,7 +141,7 @@ void add_weighed_text(const struct plan *p, struct buffer *b)
         buffer_printf(b, ", %s", what[p->options.imatrix_missing]);
     buffer_text(b, "\n");
     if (w->first_without)
-        buffer_printf(b, "imatrix: the first without is %s\n", w->first_without);
+        buffer_printf(b, "imatrix: the first without data is %s\n", w->first_without);
     if (w->first_unused)
         escape_controls(w->first_unused, name, sizeof name);
     if (w->entries_unused)

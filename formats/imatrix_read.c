@@ -287,19 +287,19 @@ int imatrix_sums(const struct imatrix *m, const struct imatrix_entry *t, uint64_
     return 0;
 }
 
-int imatrix_means(const struct imatrix *m, const struct imatrix_entry *t, uint64_t first, uint64_t n, float *out, struct error *e)
+/* n sums of one matrix become means; what imatrix_means returns. */
+static int turn_into_means(const struct imatrix *m, const struct imatrix_entry *t, uint64_t first, uint64_t n, float *v,
+                           struct error *e)
 {
     float count = t->counts[first / t->n_cols], least = IMATRIX_MAX, most = 0;
-    if (imatrix_sums(m, t, first, n, out, e))
-        return -1;
     for (uint64_t i = 0; i < n; i++) {
         if (count > 0)
-            out[i] /= count;
-        least = out[i] < least ? out[i] : least;
-        most = out[i] > most ? out[i] : most;
+            v[i] /= count;
+        least = v[i] < least ? v[i] : least;
+        most = v[i] > most ? v[i] : most;
     }
     if (count > 0 && !(most < IMATRIX_MAX)) {
-        error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "a mean square of %g is beyond anything that an activation is", (double)most);
+        error_set(e, ERR_FORMAT, t->at + 4 * first, "a mean square of %g is beyond anything that an activation is", (double)most);
         return at_entry(m, t, e);
     }
     if (!(count > 0) && most > 0) {
@@ -309,16 +309,27 @@ int imatrix_means(const struct imatrix *m, const struct imatrix_entry *t, uint64
     return most > 0 && !(m->form == IMATRIX_DAT && least == 1 && most == 1);
 }
 
+int imatrix_means(const struct imatrix *m, const struct imatrix_entry *t, uint64_t first, uint64_t n, float *out, struct error *e)
+{
+    return imatrix_sums(m, t, first, n, out, e) ? -1 : turn_into_means(m, t, first, n, out, e);
+}
+
 static int check_values(const struct imatrix *m, const struct imatrix_entry *t, float *piece, struct error *e)
 {
+    uint64_t total = t->n_mat * t->n_cols;
     if (check_counts(t, e))
         return at_entry(m, t, e);
-    for (uint64_t i = 0; i < t->n_mat; i++)
-        for (uint64_t at = 0; at < t->n_cols; at += PIECE) {
-            uint64_t n = t->n_cols - at < PIECE ? t->n_cols - at : PIECE;
-            if (imatrix_means(m, t, i * t->n_cols + at, n, piece, e) < 0)
+    for (uint64_t at = 0; at < total; at += PIECE) {
+        uint64_t n = total - at < PIECE ? total - at : PIECE;
+        if (imatrix_sums(m, t, at, n, piece, e))
+            return -1;
+        for (uint64_t k = 0, part; k < n; k += part) { /* up to the end of each matrix */
+            part = t->n_cols - (at + k) % t->n_cols;
+            part = part < n - k ? part : n - k;
+            if (turn_into_means(m, t, at + k, part, piece + k, e) < 0)
                 return -1;
         }
+    }
     return 0;
 }
 

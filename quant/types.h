@@ -30,8 +30,8 @@ typedef void quant_simd_fn(struct quant_kernels *k, unsigned cpu);
 
 enum quant_flags {
     QT_FLOAT = 1 << 0, /* a plain number format, one number per block */
-    QT_WEIGHED = 1 << 2, /* encode heeds importance, as every improve does; others give the same blocks with and without */
     QT_TILED = 1 << 1, /* multiplied by one scale per tile that lies in another tensor (fp8_tiles.h) */
+    QT_WEIGHED = 1 << 2, /* encode heeds importance, as every improve does; others give the same blocks with and without */
 };
 
 struct quant_type {

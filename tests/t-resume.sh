@@ -69,6 +69,27 @@ again
 ok "--restart begins anew" job -r F16 --restart
 ok "with the other recipe" cmp "$out/out.gguf" "$old/out.gguf"
 
+# an importance matrix is part of what a run is
+weigh() { "$TOOLS/mkimatrix" "$source" "$tmp/w.gguf" --seed "$1"; }
+weighed() { "$PARE" convert --no-vocab "$source" -o "$out/out.gguf" -r Q4_0 -q --sync-every 32K --imatrix "$tmp/w.gguf" "$@"; }
+weigh 1
+rm -rf "$out" && mkdir "$out"
+weighed >/dev/null && cp "$out/out.gguf" "$tmp/weighed.gguf"
+for n in 8 9 10 11 12 13 14 8 9 10 11 12 13 14 8 9 10 11 12 13 14; do
+    rm -f "$out"/*
+    killed sync $n "$PARE" convert --no-vocab "$source" -o "$out/out.gguf" -r Q4_0 -j 1 -q --sync-every 32K --imatrix "$tmp/w.gguf"
+    "$PARE" status --json "$out/out.gguf" >"$tmp/stdout" 2>&1
+    [ "$(value state)" != interrupted ] || [ "$(value units_done)" -eq 0 ] || break
+done
+weigh 2
+fails 2 "another imatrix of the same name: refused" weighed
+has "$tmp/stderr" "imatrix was 'w.gguf, " "it says what differs"
+weigh 1
+fails 2 "so is another way without data" weighed --imatrix-missing layer
+ok "with the old one it goes on" weighed --json
+is "$([ "$(value units_reused)" -gt 0 ] && echo some)" some "with some of the work kept"
+ok "and the file is the undisturbed run's" cmp "$out/out.gguf" "$tmp/weighed.gguf"
+
 # damage between two runs
 again
 size=$(wc -c <"$out/out.gguf.partial")

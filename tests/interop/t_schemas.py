@@ -26,12 +26,17 @@ def valid(command, text, title):
 
 with common.workdir() as tmp:
     out, split = Path(tmp, "x.gguf"), Path(tmp, "split.gguf")
+    weights, older, weighed = (Path(tmp, name) for name in ("w.gguf", "w.dat", "weighed.gguf"))
+    subprocess.run([common.TOOLS / "mkimatrix", NANO, weights, "--idle", "3", "--extra", "blk.99.none.weight", "--without", "blk.1.attn_q_a.weight"],
+                   check=True)
     in_files = ["-r", "Q8_0", "--split-max-size", "400k"]
     for argv in (["inspect", NANO], ["inspect", NANO, "--tensors"], ["inspect", NANO / "model-00001-of-000003.safetensors"],
                  ["plan", NANO, "-r", "Q4_0"], ["convert", NANO, "-o", out, "-r", "Q8_0"], ["inspect", out], ["check", out],
                  ["diff", NANO, out, "--all"], ["plan", NANO, *in_files], ["status", out],
                  ["convert", NANO, "-o", split, *in_files, "--part", "1/2"], ["convert", NANO, "-o", split, *in_files, "--part", "2/2"],
-                 ["merge", *(f"{split}.part-{i}-of-2.manifest.json" for i in (1, 2))], ["check", split]):
+                 ["imatrix", weights, "-o", older], ["inspect", weights], ["inspect", older], ["imatrix", older, "-o", Path(tmp, "again.gguf")],
+                 ["plan", NANO, "-r", "Q4_0", "--imatrix", weights], ["plan", NANO, "-r", "Q2_K", "--imatrix", older, "--imatrix-missing", "layer"],
+                 ["convert", NANO, "-o", weighed, "-r", "Q3_K_M", "--imatrix", weights], ["merge", *(f"{split}.part-{i}-of-2.manifest.json" for i in (1, 2))], ["check", split]):
         done = subprocess.run([common.PARE, *argv, "--json"], capture_output=True)
         words = " ".join(Path(a).name if isinstance(a, Path) or a.startswith(os.sep) else a for a in argv)
         valid(argv[0], done.stdout, f"pare {words} --json is valid by schemas/{argv[0]}.json")
@@ -42,7 +47,7 @@ with common.workdir() as tmp:
         valid("report", done.stdout, f"the report of pare verify with {len(argv)} words is valid by schemas/report.json")
     subprocess.run([common.PARE, "verify", NANO, out, "--tokens", tokens, "-q", "--part", "1/4", "-o", part], check=True)
     valid("part", part.read_text(), "a part of a verification is valid by schemas/part.json")
-    for name, what in (("x.gguf", "a conversion"), ("split.gguf.part-1-of-2", "a part"), ("split.gguf", "joined parts")):
+    for name, what in (("x.gguf", "a conversion"), ("weighed.gguf", "one by an imatrix"), ("split.gguf.part-1-of-2", "a part"), ("split.gguf", "joined parts")):
         valid("manifest", Path(tmp, f"{name}.manifest.json").read_text(), f"the manifest of {what} is valid by schemas/manifest.json")
     made = Path(tmp, "m.json")
     subprocess.run([common.PARE, "manifest", NANO, "-o", made], check=True, stdout=subprocess.DEVNULL)

@@ -103,6 +103,7 @@ int main(int argc, char **argv)
     for (int layer = 0; layer < (int)model->params.num_hidden_layers; layer++)
         for (int role = 0; role < ROLE_COUNT; role++)
             add_role(&m, &w, model, (enum tensor_role)role, layer);
+    w.without = NULL;
     if (w.extra)
         add(&m, &w, w.extra, 1, 32);
     qsort(m.entries, m.n_entries, sizeof *m.entries, by_name);
