@@ -76,8 +76,8 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
         print_tensor(p, &p->tensors[i], &b);
     print_rules(p, &b);
     print_files(p, options_get(o, "out"), &b);
-    buffer_printf(&b, "\nrecipe %s: %zu tensors in %zu file%s, header %zu bytes, total %" PRIu64 " bytes (%s)\n",
-                  p->options.recipe.name, p->n_tensors, p->n_files, p->n_files == 1 ? "" : "s", p->files[0].header.size,
+    buffer_printf(&b, "\nrecipe %s%s: %zu tensors in %zu file%s, header %zu bytes, total %" PRIu64 " bytes (%s)\n",
+                  p->options.recipe.name, p->options.recipe.via_bf16 ? " via bf16" : "", p->n_tensors, p->n_files, p->n_files == 1 ? "" : "s", p->files[0].header.size,
                   p->total, size_text(p->total, a));
     if (p->options.parts > 1)
         buffer_printf(&b, "part %d of %d: files %zu to %zu, %s\n", p->options.part, p->options.parts, p->file_from + 1,
@@ -98,6 +98,8 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
         return -1;
     }
     json_add_string(root, "recipe", p->options.recipe.name);
+    if (p->options.recipe.via_bf16)
+        json_add_string(root, "via", "bf16");
     json_add_u64(root, "header_bytes", p->files[0].header.size);
     json_add_u64(root, "total_bytes", p->total);
     json_add_u64(root, "peak_memory", p->peak_memory);

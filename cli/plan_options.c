@@ -33,10 +33,13 @@ static int read_recipe(const struct options *o, const struct target *t, struct r
         const char *option;
         int (*add)(struct recipe *, const char *, struct error *);
     } givers[] = {{"type", recipe_override}, {"tensor-type", tensor_type_add}, {"tensor-type-file", tensor_type_file_add}};
-    const char *name = options_get(o, "recipe");
+    const char *name = options_get(o, "recipe"), *via = options_get(o, "via");
     if (recipe_open(r, name ? name : t->default_recipe, e))
         return -1;
     r->pure |= options_get(o, "pure") != NULL;
+    if (via && strcmp(via, "bf16"))
+        return bad_word("via", via, "bf16", e);
+    r->via_bf16 = via != NULL;
     r->no_fallback = options_get(o, "no-fallback") != NULL;
     for (size_t i = 0; i < o->n_values; i++) /* in the order of the command line */
         for (size_t k = 0; k < sizeof givers / sizeof *givers; k++)

@@ -13,6 +13,7 @@
         {0, "tensor-type", "PATTERN=TYPE", "another type for tensors by name, as\nllama-quantize has it; repeatable", 1}, \
         {0, "tensor-type-file", "F", "a file of such, separated by white space", 1}, \
         {0, "pure", NULL, "the recipe's base type for everything", 1},                                                 \
+        {0, "via", "bf16", "round weights to BF16 first: the file is then what\nllama-quantize makes of a BF16 file, not of an F32 file", 1},  \
         {0, "no-fallback", NULL, "fail where a row is no multiple of a type's block\n(else a larger type is taken, shown by plan)", 1}, \
         {0, "mtp", "drop|keep", "the MTP layer (default: as llama.cpp's converter:\nkeep for V3.2, drop for others)", 1}, \
         {0, "dialect", "NAME", "llama.cpp (default) or ik, where files differ", 1},                                       \

@@ -208,8 +208,9 @@ const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT])
 {
     struct buffer b = {0};
     char hash[HASH_TEXT];
-    int n = snprintf(out, RECIPE_TEXT, "%s%s%s%s", r->name, r->file && r->preset ? " base " : r->file ? " default " : "",
-                     !r->file ? "" : r->preset ? r->preset->name : r->all->name, r->pure ? " pure" : "");
+    int n = snprintf(out, RECIPE_TEXT, "%s%s%s%s%s", r->name, r->file && r->preset ? " base " : r->file ? " default " : "",
+                     !r->file ? "" : r->preset ? r->preset->name : r->all->name, r->pure ? " pure" : "",
+                     r->via_bf16 ? " via bf16" : "");
     add_rules(r, &b);
     if (!b.failed && n + b.size < RECIPE_TEXT) {
         snprintf(out + n, RECIPE_TEXT - (size_t)n, "%s", b.size ? b.data : "");

@@ -41,6 +41,7 @@ struct recipe {
     const struct preset *preset;  /* of what no rule matches; NULL: it gets `all` */
     const struct quant_type *all; /* NULL: see preset */
     int pure;                     /* the preset's base type in place of its mixture */
+    int via_bf16;                 /* weights are rounded to BF16 before they are encoded, as if from a BF16 file */
     int no_fallback;              /* a row that is no multiple of the block is an error */
     struct recipe_rule *rules;    /* in the order of their trial */
     size_t n_rules, n_given;      /* n_given: of the command line, the first ones */
@@ -79,7 +80,7 @@ int recipe_type(const struct recipe *r, const struct recipe_tensor *t, struct ru
 enum { RULE_TEXT = 256 };
 const char *recipe_rule_text(const struct recipe *r, const struct recipe_rule *rule, char out[RULE_TEXT]);
 
-/* "Q4_0 pure output=Q8_0": the name and what differs from it; long rules by number and hash. Recipes with different contents
+/* "Q4_0 pure via bf16 output=Q8_0": the name and what differs from it; long rules by number and hash. Recipes with different contents
  * have different texts. NULL when out of memory. */
 enum { RECIPE_TEXT = 2048 };
 const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT]);

@@ -79,6 +79,20 @@ has "$tmp/stderr" "rule 2 of 'r.json'" "and named by its number"
 sed 's/never-\([0-9]*\)"/never-\1|^token_embd"/; s/{"name": "^blk[^}]*}, //2g' "$tmp/r.json" >"$tmp/r2.json"
 ok "long recipes" "$PARE" convert "$nano" -o "$tmp/c.gguf" -r "$tmp/r2.json" -q
 
+# --via bf16: what a BF16 file holds, to the last bit
+for recipe in F32 Q4_K_M; do
+    ok "$recipe via bf16" "$PARE" convert "$nano" -o "$tmp/via.gguf" -r $recipe --via bf16 -q -f
+    ok "and from a BF16 file" sh -c "'$PARE' convert $nano -o $tmp/bf16.gguf -r BF16 -q -f && \
+        '$PARE' convert $tmp/bf16.gguf -o $tmp/from.gguf -r $recipe --name nano-v3 -q -f"
+    ok "have the same values" "$PARE" diff "$tmp/via.gguf" "$tmp/from.gguf"
+done
+has "$tmp/via.gguf.manifest.json" '"Q4_K_M via bf16"' "the manifest tells"
+fails 1 "without it there are others" sh -c \
+    "'$PARE' convert $nano -o $tmp/plain.gguf -r Q4_K_M -q && '$PARE' diff $tmp/via.gguf $tmp/plain.gguf"
+fails 2 "via anything else is misuse" "$PARE" plan "$nano" --via f16
+ok "the plan tells, too" "$PARE" plan "$nano" -r Q4_K_M --via bf16
+has "$tmp/stdout" "recipe Q4_K_M via bf16" "beside the recipe's name"
+
 # refusals
 refuses 3 "JSON that breaks off" "r.json" '{"base": "Q8_0"'
 refuses 3 "a list" "a recipe is an object" '[]'
