@@ -180,7 +180,7 @@ int recipe_type(const struct recipe *r, const struct recipe_tensor *t, struct ru
     *type = *rule < r->n_rules ? r->rules[*rule].type
             : r->all           ? r->all
             : r->pure          ? quant_type_find(r->preset->base)
-                               : preset_type(r->preset, t->role, t->layer, t->layers, (int)t->experts);
+                               : preset_type(r->preset, t->preset_role, t->layer, t->layers, (int)t->experts);
     return 0;
 }
 

@@ -61,6 +61,7 @@ int recipe_override(struct recipe *r, const char *text, struct error *e);
 struct recipe_tensor {
     const char *name;
     enum tensor_role role;
+    enum tensor_role preset_role; /* the same, but output for a token_embd that is the output, too */
     int layer, layers;      /* layer -1: a global one */
     uint32_t experts;       /* that the model has */
     struct range held;      /* of routed experts: which are in this tensor and share its type */

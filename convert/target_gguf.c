@@ -33,8 +33,10 @@ static int choose(struct plan *p, struct gguf_choices *c, struct error *e)
 static const struct quant_type *wanted_type(const struct plan *p, const struct gguf_choices *c, const struct weight *w,
                                             const char *name, size_t *rule, struct error *e)
 {
-    uint32_t experts = (uint32_t)p->model->params.n_routed_experts;
-    struct recipe_tensor t = {.name = name, .role = w->role, .layer = w->layer, .layers = c->layers, .experts = experts,
+    const struct arch_params *a = &p->model->params;
+    uint32_t experts = (uint32_t)a->n_routed_experts;
+    int is_output = w->role == ROLE_TOKEN_EMBD && a->tie_word_embeddings;
+    struct recipe_tensor t = {.name = name, .role = w->role, .preset_role = is_output ? ROLE_OUTPUT : w->role, .layer = w->layer, .layers = c->layers, .experts = experts,
                               .held = {0, experts ? experts - 1 : 0}};
     const struct quant_type *type;
     *rule = p->options.recipe.n_rules;

@@ -41,8 +41,9 @@ static void try_tensors(const struct recipe *r)
     struct error e = {0};
     must(hits);
     for (int role = 0; role < ROLE_COUNT; role += 3) {
-        struct recipe_tensor t = {.name = roles[role].gguf, .role = (enum tensor_role)role, .layer = role % LAYERS,
-                                  .layers = LAYERS, .experts = EXPERTS, .held = {0, EXPERTS - 1}};
+        struct recipe_tensor t = {.name = roles[role].gguf, .role = (enum tensor_role)role, .layers = LAYERS,
+                                  .preset_role = (enum tensor_role)role, .layer = role % LAYERS, .experts = EXPERTS,
+                                  .held = {0, EXPERTS - 1}};
         const struct quant_type *type = NULL;
         size_t rule;
         if (recipe_type(r, &t, hits, &type, &rule, &e))
