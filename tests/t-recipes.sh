@@ -59,6 +59,9 @@ recipe '{"base": "Q4_K_M", "pure": true}'
 ok "pure takes the base's own base type" "$PARE" plan "$nano" -r "$tmp/r.json"
 types "for all" "Q4_K Q4_K" output.weight blk.2.ffn_down_exps.weight
 
+ok "llama-quantize's short names are known" "$PARE" plan "$nano" -r q4_k
+has "$tmp/stdout" "recipe Q4_K_M:" "Q4_K is Q4_K_M"
+
 # identity: a run goes on with another's work only by the same recipe; the manifest tells it
 recipe '{"name": "a", "base": "Q8_0", "rules": [{"roles": ["output"], "type": "Q6_K"}]}'
 ok "a conversion by a recipe" "$PARE" convert "$nano" -o "$tmp/a.gguf" -r "$tmp/r.json" -q
