@@ -9,7 +9,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-enum { MAX_PATTERN = 4096, MAX_STEPS = 100000, MAX_HEAP_KIB = 4096 };
+enum { MAX_PATTERN = 4096, MAX_STEPS = 10000, MAX_HEAP_KIB = 4096 };
 
 struct pattern {
     pcre2_code *code;

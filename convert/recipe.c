@@ -130,8 +130,11 @@ static int in_ranges(const struct ranges *r, uint32_t v)
 static uint32_t experts_in(const struct ranges *r, const struct range *held)
 {
     uint32_t n = 0;
-    for (uint32_t x = held->from; x <= held->to; x++)
-        n += (uint32_t)in_ranges(r, x);
+    for (size_t i = 0; i < r->n; i++) {
+        uint32_t from = r->list[i].from > held->from ? r->list[i].from : held->from;
+        uint32_t to = r->list[i].to < held->to ? r->list[i].to : held->to;
+        n += from <= to ? to - from + 1 : 0;
+    }
     return n;
 }
 

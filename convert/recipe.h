@@ -18,7 +18,7 @@ struct range {
     uint32_t from, to; /* both included */
 };
 struct ranges {
-    struct range *list;
+    struct range *list; /* ascending, without overlaps */
     size_t n; /* 0: no condition */
 };
 

@@ -42,7 +42,7 @@ static int read_range(const char **s, struct range *r)
     return read_number(s, &r->to) || r->to < r->from ? -1 : 0;
 }
 
-/* "0-2,58-60" */
+/* "0-2,58-60": ascending, so that each number is in one range at most. */
 static int read_ranges(struct recipe *r, const struct json *v, struct ranges *out, struct error *e)
 {
     const char *s = json_string(v), *at = s;
@@ -53,11 +53,12 @@ static int read_ranges(struct recipe *r, const struct json *v, struct ranges *ou
         n += *c == ',';
     if (!(out->list = arena_array(&r->arena, n, sizeof *out->list)))
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    do
-        if (read_range(&at, &out->list[out->n++]))
-            return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "'%.100s' for '%s' is no list of ranges such as \"0-2,58-60\"", s,
-                             json_key(v));
-    while (*at == ',' && at++);
+    do {
+        struct range *range = &out->list[out->n++];
+        if (read_range(&at, range) || (out->n > 1 && range->from <= range[-1].to))
+            return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET,
+                             "'%.100s' for '%s' is no list of ascending ranges such as \"0-2,58-60\"", s, json_key(v));
+    } while (*at == ',' && at++);
     return *at ? bad(e, "something behind the ranges of", json_key(v)) : 0;
 }
 

@@ -113,7 +113,7 @@ refuses 3 "a norm" "rule 1: attn_norm is always F32" '{"base": "Q8_0", "rules": 
 refuses 3 "an unknown type" "rule 1: unknown type 'Q7'" '{"base": "Q8_0", "rules": [{"layers": "0", "type": "Q7"}]}'
 refuses 3 "a type without an encoder" "rule 1: TQ1_0 can be read, not written" '{"base": "Q8_0", "rules": [{"layers": "0", "type": "TQ1_0"}]}'
 refuses 3 "layers as numbers" "rule 1: no text with ranges" '{"base": "Q8_0", "rules": [{"layers": 1, "type": "F16"}]}'
-for range in "" "-1" "2-1" "1-" "1,," "a" "1;2" "99999999999999999999"; do
+for range in "" "-1" "2-1" "1-" "1,," "a" "1;2" "1-2,2" "3,1" "99999999999999999999"; do
     refuses 3 "the range '$range'" "rule 1: " '{"base": "Q8_0", "rules": [{"layers": "'"$range"'", "type": "F16"}]}'
 done
 refuses 3 "a broken pattern" "rule 1: pattern 'a(b', at character 4" '{"base": "Q8_0", "rules": [{"name": "a(b", "type": "F16"}]}'

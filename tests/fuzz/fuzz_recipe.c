@@ -30,7 +30,8 @@ static void rules_must_hold(const struct recipe *r)
         for (int role = 0; role < ROLE_COUNT; role++)
             must(!(rule->roles >> role & 1) || !(roles[role].flags & (ROLE_ALWAYS_F32 | ROLE_HF_FUSED)));
         for (size_t k = 0; k < rule->layers.n; k++)
-            must(rule->layers.list[k].from <= rule->layers.list[k].to);
+            must(rule->layers.list[k].from <= rule->layers.list[k].to &&
+                 (!k || rule->layers.list[k].from > rule->layers.list[k - 1].to));
     }
 }
 

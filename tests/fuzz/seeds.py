@@ -190,6 +190,10 @@ ONE = {"t": ([8], 0)}
 for name, x in {
     "empty": gguf({}, {}), "one": gguf({"a": (U32, 1)}, ONE), "dense": gguf(KEYS, f32({**ATTENTION, **DENSE})),
     "moe": gguf({**KEYS, "deepseek2.leading_dense_block_count": (U32, 0), "deepseek2.expert_gating_func": (U32, 1)}, f32({**ATTENTION, **MOE})),
+    "factors": gguf({**KEYS, "deepseek2.leading_dense_block_count": (U32, 0), "deepseek2.expert_gating_func": (U32, 1)},
+                    f32({**ATTENTION, **MOE, "blk.0.ffn_up_exps.scale": [2], "blk.0.attn_output.scale": [1], "blk.0.ffn_up_exps.input_scale": [2]})),
+    "factor-orphan": gguf(KEYS, f32({**ATTENTION, **DENSE, "blk.0.attn_q_a.scale": [1]})),
+    "factor-of-norm": gguf(KEYS, f32({**ATTENTION, **DENSE, "blk.0.attn_norm.scale": [1]})),
     "yarn": gguf({**KEYS, "deepseek2.rope.scaling.type": (STRING, "yarn"), "deepseek2.rope.scaling.factor": (F32, 40.0),
                   "deepseek2.rope.scaling.original_context_length": (U32, 4096)}, f32({**ATTENTION, **DENSE})),
     "tokenizer": gguf(TOKENS, {}), "version-2": gguf({}, ONE, 2), "version-4": gguf({}, ONE, 4), "big-endian": gguf({}, ONE, 0x3000000),
