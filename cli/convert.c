@@ -43,7 +43,7 @@ static int report(const struct options *o, const struct plan *p, const char *out
     if (options_get(o, "json")) {
         struct json *root = json_new_object();
         json_add_string(root, "output", io_base_name(out));
-        json_add_string(root, "recipe", p->options.recipe.preset->name);
+        json_add_string(root, "recipe", p->options.recipe.name);
         json_add_u64(root, "bytes", p->part_bytes);
         json_add_u64(root, "files", p->file_to - p->file_from);
         json_add_u64(root, "tensors", tensors);

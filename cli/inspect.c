@@ -65,7 +65,8 @@ static struct totals *group_of(struct summary *s, enum tensor_role role, const s
 
 static void add_stored(struct summary *s, enum tensor_role role, const struct stored *st)
 {
-    uint64_t weights = tensor_elements(st->tensor), bytes = st->tensor->bytes + (st->scale ? st->scale->bytes : 0);
+    uint64_t weights = tensor_elements(st->tensor), bytes = st->tensor->bytes + (st->scale ? st->scale->bytes : 0) +
+                       (st->factor ? st->factor->bytes : 0);
     add(group_of(s, role, st->tensor), weights, bytes);
     add(&s->classes[roles[role].class], weights, bytes);
     add(&s->all, weights, bytes);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * pare plan: what a conversion would write, before a weight is read. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json.h"
@@ -49,6 +50,21 @@ static void print_files(const struct plan *p, const char *out, struct buffer *b)
     }
 }
 
+/* How many tensors each rule of the recipe gave their type. */
+static void print_rules(const struct plan *p, struct buffer *b)
+{
+    const struct recipe *r = &p->options.recipe;
+    if (r->n_rules)
+        buffer_text(b, "\ntensors by rule, the first that matches:\n");
+    for (size_t i = 0; i < r->n_rules; i++) {
+        char number[32], option[32];
+        const struct recipe_rule *rule = &r->rules[i];
+        snprintf(number, sizeof number, "rule %zu", rule->number);
+        snprintf(option, sizeof option, "--%s", rule->option ? rule->option : "");
+        buffer_printf(b, "%8" PRIu64 "  %s %s\n", p->hits[i].tensors, rule->option ? option : number, rule->text);
+    }
+}
+
 static int print_plan(const struct options *o, const struct plan *p, struct error *e)
 {
     struct buffer b = {0};
@@ -59,9 +75,10 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
     buffer_printf(&b, "%-34s %-5s %-20s %13s %14s  %s\n", "tensor", "type", "shape", "bytes", "offset", "source");
     for (size_t i = 0; i < p->n_tensors; i++)
         print_tensor(p, &p->tensors[i], &b);
+    print_rules(p, &b);
     print_files(p, options_get(o, "out"), &b);
-    buffer_printf(&b, "\nrecipe %s: %zu tensors in %zu file%s, header %zu bytes, total %" PRIu64 " bytes (%s)\n",
-                  p->options.recipe.preset->name, p->n_tensors, p->n_files, p->n_files == 1 ? "" : "s", p->files[0].header.size,
+    buffer_printf(&b, "\nrecipe %s%s: %zu tensors in %zu file%s, header %zu bytes, total %" PRIu64 " bytes (%s)\n",
+                  p->options.recipe.name, p->options.recipe.via_bf16 ? " via bf16" : "", p->n_tensors, p->n_files, p->n_files == 1 ? "" : "s", p->files[0].header.size,
                   p->total, size_text(p->total, a));
     add_weighed_text(p, &b);
     if (p->options.parts > 1)
@@ -82,7 +99,9 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
         json_free(root);
         return -1;
     }
-    json_add_string(root, "recipe", p->options.recipe.preset->name);
+    json_add_string(root, "recipe", p->options.recipe.name);
+    if (p->options.recipe.via_bf16)
+        json_add_string(root, "via", "bf16");
     json_add_u64(root, "header_bytes", p->files[0].header.size);
     json_add_u64(root, "total_bytes", p->total);
     json_add_u64(root, "peak_memory", p->peak_memory);
@@ -106,8 +125,18 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
         json_add_u64(j, "bytes", t->out.bytes);
         json_add_u64(j, "offset", t->out.offset);
         json_add_string(j, "source", weight_source_name(p->model, &t->weight, 0, name));
+        if (t->rule < p->options.recipe.n_rules)
+            json_add_u64(j, "rule", t->rule + 1); /* of "rules", from 1 */
         if (t->note)
             json_add_string(j, "note", t->note);
+    }
+    list = json_add_array(root, "rules");
+    for (size_t i = 0; i < p->options.recipe.n_rules; i++) {
+        const struct recipe_rule *rule = &p->options.recipe.rules[i];
+        struct json *j = json_add_object(list, NULL);
+        json_add_string(j, "from", rule->option ? rule->option : "recipe");
+        json_add_string(j, "rule", rule->text);
+        json_add_u64(j, "tensors", p->hits[i].tensors);
     }
     list = json_add_array(root, "notes");
     for (size_t i = 0; i < p->n_notes; i++)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "convert/importance.h"
+#include "convert/tensor_types.h"
 
 enum { MAX_TEMPLATE = 16 << 20 };
 
@@ -29,18 +30,26 @@ static int read_words(const struct options *o, struct plan_options *p, struct er
 
 static int read_recipe(const struct options *o, const struct target *t, struct recipe *r, struct error *e)
 {
-    const char *name = options_get(o, "recipe"), *text;
-    if (recipe_from_name(r, name ? name : t->default_recipe, e))
+    static const struct {
+        const char *option;
+        int (*add)(struct recipe *, const char *, struct error *);
+    } givers[] = {{"type", recipe_override}, {"tensor-type", tensor_type_add}, {"tensor-type-file", tensor_type_file_add}};
+    const char *name = options_get(o, "recipe"), *via = options_get(o, "via");
+    if (recipe_open(r, name ? name : t->default_recipe, e))
         return -1;
     const char *search = options_get(o, "search");
     if (search && strcmp(search, "best") && strcmp(search, "compat"))
         return bad_word("search", search, "best, compat", e);
     r->compat = search && !strcmp(search, "compat");
-    r->pure = options_get(o, "pure") != NULL;
+    r->pure |= options_get(o, "pure") != NULL;
+    if (via && strcmp(via, "bf16"))
+        return bad_word("via", via, "bf16", e);
+    r->via_bf16 = via != NULL;
     r->no_fallback = options_get(o, "no-fallback") != NULL;
-    for (size_t i = 0; (text = options_each(o, "type", i)); i++)
-        if (recipe_override(r, text, e))
-            return -1;
+    for (size_t i = 0; i < o->n_values; i++) /* in the order of the command line */
+        for (size_t k = 0; k < sizeof givers / sizeof *givers; k++)
+            if (!strcmp(o->table->rows[o->values[i].row].name, givers[k].option) && givers[k].add(r, o->values[i].value, e))
+                return -1;
     return 0;
 }
 
@@ -97,13 +106,14 @@ int make_plan(const struct options *o, struct planned *p, struct error *e)
     *p = (struct planned){.plan = NULL};
     if (!t)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--to: unknown target '%s' (gguf)", to);
-    if (read_words(o, &po, e) || read_recipe(o, t, &po.recipe, e) || options_size(o, "memory", &po.memory, e) ||
+    if (read_words(o, &po, e) || read_recipe(o, t, &p->recipe, e) || options_size(o, "memory", &po.memory, e) ||
         options_size(o, "split-max-size", &po.split_max, e) || options_size(o, "sync-every", &po.sync_every, e) ||
         read_part(o, &po, e) ||
         threads_option(o, &po.threads, e) || read_template(o, p, e) ||
         read_imatrix(o, p, &po, e) || open_model(o->operands[0], &p->in, e))
         return -1;
     po.chat_template = p->chat_template;
+    po.recipe = p->recipe;
     p->plan = plan_new(p->in.model, t, &po, e);
     return p->plan ? 0 : -1;
 }
@@ -113,5 +123,6 @@ void clear_plan(struct planned *p)
     plan_free(p->plan);
     close_model(&p->in);
     imatrix_close(p->imatrix);
+    recipe_clear(&p->recipe);
     free(p->chat_template);
 }

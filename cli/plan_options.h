@@ -8,12 +8,15 @@
 
 #define PLAN_OPTION_ROWS                                                                                               \
     {'t', "to", "TARGET", "target layout: gguf (default)"},                                                            \
-        {'r', "recipe", "R", "llama-quantize's name of a mixture: Q8_0 (default),\nQ4_K_M, Q2_K, IQ4_XS, MXFP4_MOE, BF16, ..."},            \
-        {0, "type", "ROLE=TYPE", "another type for a role (GGUF names: output,\nffn_down_exps, ...); repeatable"},     \
+        {'r', "recipe", "R", "a mixture by llama-quantize's name: Q8_0 (default),\nQ4_K_M, Q2_K, IQ4_XS, BF16, ...; or a JSON file"},            \
+        {0, "type", "ROLE=TYPE", "another type for a role, as output=Q8_0"},     \
         {'m', "imatrix", "FILE", "importance matrix of llama-imatrix, in either form"},                                  \
         {0, "imatrix-missing", "HOW", "what experts without data weigh: uniform (default, as\nllama-quantize), layer: the mean of the others, fail", 1}, \
         {0, "search", "best|compat", "scales and codes with the least error (default), or\nbyte for byte llama.cpp's", 1}, \
+        {0, "tensor-type", "PATTERN=TYPE", "another type for tensors by name, as\nllama-quantize has it; repeatable", 1}, \
+        {0, "tensor-type-file", "F", "a file of such, separated by white space", 1}, \
         {0, "pure", NULL, "the recipe's base type for everything", 1},                                                 \
+        {0, "via", "bf16", "round weights to BF16 first: the file is then what\nllama-quantize makes of a BF16 file, not of an F32 file", 1},  \
         {0, "no-fallback", NULL, "fail where a row is no multiple of a type's block\n(else a larger type is taken, shown by plan)", 1}, \
         {0, "mtp", "drop|keep", "the MTP layer (default: as llama.cpp's converter:\nkeep for V3.2, drop for others)", 1}, \
         {0, "dialect", "NAME", "llama.cpp (default) or ik, where files differ", 1},                                       \
@@ -29,6 +32,7 @@
 /* A plan and what it stands on. */
 struct planned {
     struct opened in;
+    struct recipe recipe;
     struct plan *plan;
     char *chat_template;
     struct imatrix *imatrix;

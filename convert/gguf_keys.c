@@ -222,7 +222,7 @@ static void add_architecture(const struct plan *p, const struct gguf_choices *c,
     const struct arch_params *a = &p->model->params;
     struct arch_writer w = {m, c->arch};
     put_sizes(&w, a, c);
-    gguf_add_u32(m, "general.file_type", p->options.recipe.preset->file_type);
+    gguf_add_u32(m, "general.file_type", p->options.recipe.file_type);
     put_mla_and_moe(&w, a);
     if (c->with_mtp)
         put_u32(&w, "nextn_predict_layers", a->num_nextn_predict_layers);

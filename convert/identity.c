@@ -99,7 +99,7 @@ int identity_make(struct identity *id, const struct plan *p, const char *tool, s
     if (!(id->pairs = arena_array(&id->arena, id->room, sizeof *id->pairs)))
         return no_memory(e);
     if (add(id, "tool", "%s", tool) || add(id, "target", "%s", p->target->name) ||
-        add(id, "recipe", "%s", recipe_text(&p->options.recipe, recipe)) ||
+        !recipe_text(&p->options.recipe, recipe) || add(id, "recipe", "%s", recipe) ||
         add(id, "output", "%zu files, %" PRIu64 " bytes", p->n_files, p->total) ||
         add(id, "part", "%d of %d", p->options.part, p->options.parts) || add_layout(id, p) ||
         (p->options.imatrix && add(id, "imatrix", "%s", importance_text(p, importance))))

@@ -103,7 +103,7 @@ static int without_entry(struct plan *p, const struct plan_tensor *t, struct err
         p->weighed.exempt++;
         return 0;
     }
-    if (preset->needs_imatrix && t->type == quant_type_find(preset->base)) {
+    if (preset && preset->needs_imatrix && t->type == quant_type_find(preset->base)) {
         error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "%s needs an importance for this tensor, and the imatrix has none", preset->name);
         error_at_file(e, p->options.imatrix->path);
         return error_at_tensor(e, t->out.name);
@@ -168,8 +168,9 @@ static int match_all(struct plan *p, struct error *e)
 int importance_plan(struct plan *p, struct error *e)
 {
     const struct weighed *w = &p->weighed;
-    if (!p->options.imatrix && p->options.recipe.preset->needs_imatrix)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s needs an importance matrix (--imatrix)", p->options.recipe.preset->name);
+    const struct preset *preset = p->options.recipe.preset;
+    if (!p->options.imatrix && preset && preset->needs_imatrix)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s needs an importance matrix (--imatrix)", preset->name);
     if (!p->options.imatrix)
         return 0;
     if (match_all(p, e))

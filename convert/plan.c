@@ -168,6 +168,37 @@ static int fit_memory(struct plan *p, struct error *e)
                      size_text(bound, a), size_text(need, b));
 }
 
+static const char *note_missed(struct plan *p, const char *first)
+{
+    char text[RULE_TEXT + 80];
+    size_t n = 0;
+    for (size_t i = 0; i < p->options.recipe.n_rules; i++)
+        n += !p->hits[i].tensors && !p->hits[i].overridden;
+    int length = snprintf(text, sizeof text, "%s matches nothing", first);
+    if (n > 1)
+        length += snprintf(text + length, sizeof text - (size_t)length, ", nor do %zu more", n - 1);
+    return arena_copy(&p->arena, text, (size_t)length);
+}
+
+/* A rule without effect is a mistake that nobody would see. */
+static int check_rules(struct plan *p, struct error *e)
+{
+    const struct recipe *r = &p->options.recipe;
+    char text[RULE_TEXT];
+    const char *missed = NULL;
+    for (size_t i = 0; i < r->n_rules; i++) {
+        if (p->hits[i].tensors || p->hits[i].overridden)
+            continue;
+        recipe_rule_text(r, &r->rules[i], text);
+        if (!r->rules[i].may_miss)
+            return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s matches no tensor that earlier rules leave to it", text);
+        missed = missed ? missed : arena_copy(&p->arena, text, strlen(text));
+    }
+    if (missed && !(p->notes[p->n_notes++] = note_missed(p, missed)))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    return 0;
+}
+
 struct plan *plan_new(const struct model *m, const struct target *t, const struct plan_options *o, struct error *e)
 {
     struct plan *p = calloc(1, sizeof *p);
@@ -181,11 +212,12 @@ struct plan *plan_new(const struct model *m, const struct target *t, const struc
     for (size_t i = 0; i < m->n_notes; i++)
         p->notes[p->n_notes++] = m->notes[i];
     size_t most = (size_t)(arch_all_layers(&m->params) + 1) * ROLE_COUNT;
-    if (!(p->tensors = arena_array(&p->arena, most, sizeof *p->tensors))) {
+    if (!(p->tensors = arena_array(&p->arena, most, sizeof *p->tensors)) ||
+        !(p->hits = arena_array(&p->arena, o->recipe.n_rules, sizeof *p->hits))) {
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
         goto fail;
     }
-    if (t->build(p, e) || importance_plan(p, e))
+    if (t->build(p, e) || check_rules(p, e) || importance_plan(p, e))
         goto fail;
     number_units(p);
     for (size_t i = 0; i < p->n_files; i++)

@@ -21,7 +21,7 @@ enum imatrix_missing { IMATRIX_MISSING_UNIFORM, IMATRIX_MISSING_LAYER, IMATRIX_M
 enum dialect { DIALECT_LLAMA_CPP, DIALECT_IK };
 
 struct plan_options {
-    struct recipe recipe;
+    struct recipe recipe;   /* borrowed */
     enum mtp_choice mtp;
     enum dialect dialect;
     int no_vocab;           /* write a file without a vocabulary */
@@ -50,6 +50,7 @@ struct plan_tensor {
     struct tensor out;             /* name, storage, dims, offset and bytes in the output */
     const struct importance *importance; /* weights of columns, or NULL: encoded without */
     const char *note;              /* why the type is not the recipe's, or NULL */
+    size_t rule;                   /* of the recipe, that gave the type; n_rules: none did */
     enum unit_maker units;
     uint64_t unit_rows;            /* rows of a slab that one unit takes; the last of a slab may be shorter */
     uint64_t first_unit;           /* number of its first unit; units are counted over the whole plan */
@@ -79,6 +80,7 @@ struct plan {
     const struct target *target;
     struct plan_tensor *tensors; /* in file order; out.file is an index into files */
     size_t n_tensors;
+    struct rule_hits *hits;  /* of each rule of the recipe */
     struct plan_file *files; /* owned */
     size_t n_files;
     struct weighed weighed;

@@ -39,8 +39,16 @@ static const struct {
     {"Q2_K", "Q4_0"}, {"Q3_K", "Q4_0"}, {"Q4_K", "Q5_0"}, {"Q5_K", "Q5_1"}, {"Q6_K", "Q8_0"}, {"IQ4_XS", "IQ4_NL"},
 };
 
+/* llama-quantize's short names. */
+static const struct {
+    const char *name, *preset;
+} aliases[] = {{"Q3_K", "Q3_K_M"}, {"Q4_K", "Q4_K_M"}, {"Q5_K", "Q5_K_M"}};
+
 const struct preset *preset_find(const char *name)
 {
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+        if (!strcasecmp(aliases[i].name, name))
+            name = aliases[i].preset;
     for (const struct preset *p = presets; p->name; p++)
         if (!strcasecmp(p->name, name))
             return p;

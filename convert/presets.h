@@ -34,7 +34,7 @@ struct preset {
 };
 extern const struct preset presets[]; /* ends with a row whose name is NULL */
 
-/* By name, in any case of letters, or NULL. */
+/* By name or llama-quantize's alias, in any case of letters, or NULL. */
 const struct preset *preset_find(const char *name);
 
 /* What the preset gives to a tensor. `layer` -1: a global one. */

@@ -75,8 +75,7 @@ static struct manifest *make(const struct plan *p, const struct convert_options 
     const struct source *s = p->model->source;
     struct manifest *m = manifest_new(p->file_to - p->file_from, p->n_tensors);
     char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT];
-    recipe_text(&p->options.recipe, recipe);
-    int rc = !m || manifest_add_source(m, s->n_files, s->n_tensors) || identity_plan_hash(p, m->plan_hash) ||
+    int rc = !m || !recipe_text(&p->options.recipe, recipe) || manifest_add_source(m, s->n_files, s->n_tensors) || identity_plan_hash(p, m->plan_hash) ||
                      !(m->recipe = arena_copy(&m->arena, recipe, strlen(recipe))) ? -1 : 0;
     if (!rc && p->options.imatrix) {
         importance_text(p, importance);

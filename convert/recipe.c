@@ -1,52 +1,96 @@
 /* SPDX-License-Identifier: MIT
- * Recipe: names and overrides. */
+ * Recipe: rules, their trial, and what tells recipes apart. */
 #include "convert/recipe.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-int recipe_from_name(struct recipe *r, const char *name, struct error *e)
+#include "base/buffer.h"
+#include "base/hash.h"
+#include "base/io.h"
+
+enum { MAX_RULES = 4096 }; /* as schemas/recipe.json says */
+
+static int from_preset(struct recipe *r, const struct preset *p)
+{
+    r->name = p->name;
+    r->preset = p;
+    r->file_type = p->file_type;
+    return 0;
+}
+
+int recipe_open(struct recipe *r, const char *name, struct error *e)
 {
     const struct preset *p = preset_find(name);
-    char known[512];
+    char known[400];
     size_t n = 0;
-    *r = (struct recipe){.preset = p};
+    *r = (struct recipe){.preset = NULL};
     if (p)
-        return 0;
+        return from_preset(r, p);
+    if (io_kind(name) == 1)
+        return recipe_file_read(r, name, e);
     for (p = presets; p->name && n < sizeof known; p++)
         n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", p->name);
-    return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown recipe '%s' (%s)", name, known);
+    return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "recipe '%.60s' is neither a file nor one of %s", name, known);
 }
 
-const struct quant_type *recipe_type(const struct recipe *r, enum tensor_role role, int layer, int layers, int experts,
-                                    int has_imatrix)
+void recipe_clear(struct recipe *r)
 {
-    if (r->by_role[role])
-        return r->by_role[role];
-    return r->pure ? quant_type_find(r->preset->base) : preset_type(r->preset, role, layer, layers, experts, has_imatrix);
+    for (size_t i = 0; i < r->n_rules; i++)
+        pattern_free(r->rules[i].name);
+    free(r->rules);
+    arena_clear(&r->arena);
+    *r = (struct recipe){.preset = NULL};
 }
 
-const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT])
+struct recipe_rule *recipe_add_rule(struct recipe *r, size_t at, const char *text, struct error *e)
 {
-    size_t n = (size_t)snprintf(out, RECIPE_TEXT, "%s%s%s", r->preset->name, r->pure ? " pure" : "",
-                                r->compat ? " compat" : "");
-    for (int role = 0; role < ROLE_COUNT && n < RECIPE_TEXT; role++)
-        if (r->by_role[role])
-            n += (size_t)snprintf(out + n, RECIPE_TEXT - n, " %s=%s", roles[role].name, r->by_role[role]->name);
-    return out;
+    const char *copy = arena_copy(&r->arena, text, strlen(text));
+    struct recipe_rule *rules = realloc(r->rules, (r->n_rules + 1) * sizeof *rules);
+    r->rules = rules ? rules : r->rules;
+    const char *wrong = r->n_rules == MAX_RULES ? "too many rules" : recipe_has_controls(text) ? "a control byte in a rule" : NULL;
+    if (wrong)
+        error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "%s", wrong);
+    else if (!copy || !rules)
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (wrong || !copy || !rules)
+        return NULL;
+    memmove(rules + at + 1, rules + at, (r->n_rules++ - at) * sizeof *rules);
+    rules[at] = (struct recipe_rule){.text = copy};
+    return &rules[at];
 }
 
-static int override_one(struct recipe *r, const char *role_text, const struct quant_type *type, struct error *e)
+const struct quant_type *recipe_find_type(const char *name, struct error *e)
 {
-    enum tensor_role role = role_find(role_text);
+    const struct quant_type *type = quant_type_find(name);
+    if (!type || type->gguf_id < 0)
+        error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown type '%s'", name);
+    else if (!type->ref.encode)
+        error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s can be read, not written", type->name);
+    else
+        return type;
+    return NULL;
+}
+
+int recipe_has_controls(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            return 1;
+    return 0;
+}
+
+int recipe_add_role(struct recipe_rule *rule, const char *name, struct error *e)
+{
+    enum tensor_role role = role_find(name);
     if (role == ROLE_COUNT)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown role '%s' (roles are GGUF names, such as ffn_down_exps)",
-                         role_text);
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown role '%s' (roles are GGUF names, such as ffn_down_exps)", name);
     if (roles[role].flags & ROLE_ALWAYS_F32)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s is always F32 in GGUF", role_text);
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s is always F32 in GGUF", name);
     if (roles[role].flags & ROLE_HF_FUSED)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "GGUF has attn_k_b and attn_v_b in place of %s", role_text);
-    r->by_role[role] = type;
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "GGUF has attn_k_b and attn_v_b in place of %s", name);
+    rule->roles |= UINT64_C(1) << role;
     return 0;
 }
 
@@ -54,19 +98,135 @@ int recipe_override(struct recipe *r, const char *text, struct error *e)
 {
     char list[256];
     const char *eq = strchr(text, '=');
-    const struct quant_type *type = eq ? quant_type_find(eq + 1) : NULL;
+    struct recipe_rule made = {.option = "type"}, *rule;
     if (!eq || eq == text || (size_t)(eq - text) >= sizeof list)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--type '%s' is no ROLE=TYPE", text);
-    if (!type || type->gguf_id < 0)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown type '%s'", eq + 1);
-    if (!type->ref.encode)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s can be read, not written", type->name);
+    if (!(made.type = recipe_find_type(eq + 1, e)))
+        return -1;
     snprintf(list, sizeof list, "%.*s", (int)(eq - text), text);
     for (char *word = list, *comma; word; word = comma) {
         if ((comma = strchr(word, ',')))
             *comma++ = '\0';
-        if (override_one(r, word, type, e)) /* an empty word is an unknown role, too */
+        if (recipe_add_role(&made, word, e)) /* an empty word is an unknown role, too */
             return -1;
     }
+    if (!(rule = recipe_add_rule(r, 0, text, e)))
+        return -1;
+    made.text = rule->text;
+    *rule = made;
+    r->n_given++;
     return 0;
+}
+
+static int in_ranges(const struct ranges *r, uint32_t v)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (v >= r->list[i].from && v <= r->list[i].to)
+            return 1;
+    return 0;
+}
+
+/* How many of the experts that a tensor holds are in these ranges. */
+static uint32_t experts_in(const struct ranges *r, const struct range *held)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        uint32_t from = r->list[i].from > held->from ? r->list[i].from : held->from;
+        uint32_t to = r->list[i].to < held->to ? r->list[i].to : held->to;
+        n += from <= to ? to - from + 1 : 0;
+    }
+    return n;
+}
+
+/* 1, 0 or -1. */
+static int matches(const struct recipe *r, const struct recipe_rule *rule, const struct recipe_tensor *t, struct error *e)
+{
+    char text[RULE_TEXT];
+    uint32_t n, held = t->held.to - t->held.from + 1;
+    int found = 1;
+    if (rule->roles && !(rule->roles >> t->role & 1))
+        return 0;
+    if (rule->layers.n && (t->layer < 0 || !in_ranges(&rule->layers, (uint32_t)t->layer)))
+        return 0;
+    if (rule->experts.n && !(roles[t->role].flags & ROLE_EXPERT))
+        return 0;
+    if (rule->name && !(found = pattern_matches(rule->name, t->name, e)))
+        return 0;
+    if (found < 0)
+        return error_set(e, e->code, ERROR_NO_OFFSET, "%s: the pattern %s", recipe_rule_text(r, rule, text),
+                         e->code == ERR_MEMORY ? "needs more memory than there is" : "takes too many steps");
+    if (!rule->experts.n || !(n = experts_in(&rule->experts, &t->held)))
+        return !rule->experts.n;
+    if (n == held)
+        return 1;
+    return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s takes %u of the %u experts that lie in one tensor and have one type here",
+                     recipe_rule_text(r, rule, text), n, held);
+}
+
+int recipe_type(const struct recipe *r, const struct recipe_tensor *t, struct rule_hits *hits, const struct quant_type **type,
+                size_t *rule, struct error *e)
+{
+    *rule = r->n_rules;
+    for (size_t i = 0; i < r->n_rules; i++) {
+        int found = matches(r, &r->rules[i], t, e);
+        if (found < 0)
+            return error_at_tensor(e, t->name);
+        if (!found)
+            continue;
+        if (*rule == r->n_rules)
+            hits[*rule = i].tensors++;
+        else
+            hits[i].overridden++;
+        if (i >= r->n_given)
+            break;
+    }
+    *type = *rule < r->n_rules ? r->rules[*rule].type
+            : r->all           ? r->all
+            : r->pure          ? quant_type_find(r->preset->base)
+                               : preset_type(r->preset, t->preset_role, t->layer, t->layers, (int)t->experts, t->has_imatrix);
+    return 0;
+}
+
+const char *recipe_rule_text(const struct recipe *r, const struct recipe_rule *rule, char out[RULE_TEXT])
+{
+    if (rule->option)
+        snprintf(out, RULE_TEXT, "--%s %.200s", rule->option, rule->text);
+    else
+        snprintf(out, RULE_TEXT, "rule %zu of '%.60s' (%.150s)", rule->number, io_base_name(r->file), rule->text);
+    return out;
+}
+
+/* All rules, in order. Roles of --type need no option's name before them. */
+static void add_rules(const struct recipe *r, struct buffer *b)
+{
+    for (size_t i = 0; i < r->n_rules; i++) {
+        const struct recipe_rule *rule = &r->rules[i];
+        if (rule->option && !rule->roles)
+            buffer_printf(b, " --%s", rule->option);
+        buffer_printf(b, " %s", rule->text);
+    }
+}
+
+const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT])
+{
+    struct buffer b = {0};
+    char hash[HASH_TEXT];
+    int n = snprintf(out, RECIPE_TEXT, "%s%s%s%s%s%s", r->name, r->file && r->preset ? " base " : r->file ? " default " : "",
+                     !r->file ? "" : r->preset ? r->preset->name : r->all->name, r->pure ? " pure" : "",
+                     r->via_bf16 ? " via bf16" : "", r->compat ? " compat" : "");
+    add_rules(r, &b);
+    if (!b.failed && n + b.size < RECIPE_TEXT) {
+        snprintf(out + n, RECIPE_TEXT - (size_t)n, "%s", b.size ? b.data : "");
+    } else if (!b.failed) {
+        struct hash *h = hash_new();
+        b.failed = !h;
+        if (h) {
+            hash_add(h, b.data, b.size);
+            hash_finish(h, hash);
+            snprintf(out + n, RECIPE_TEXT - (size_t)n, " %zu rules, XXH3-128 %s", r->n_rules, hash);
+        }
+    }
+    int failed = b.failed;
+    buffer_clear(&b);
+    return failed ? NULL : out;
 }

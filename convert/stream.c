@@ -121,6 +121,33 @@ static int encode_rows(const struct stream *s, const struct worker *w, const str
     return 0;
 }
 
+/* Rounds to BF16, as the cast of checkpoints to BF16 files does. */
+static void through_bf16(float *x, size_t n, unsigned cpu)
+{
+    struct quant_kernels k = quant_kernels_for(quant_type_find("BF16"), cpu);
+    uint16_t codes[1024];
+    for (size_t at = 0, part; at < n; at += part) {
+        part = n - at < 1024 ? n - at : 1024;
+        k.encode(x + at, NULL, codes, part);
+        k.decode(codes, x + at, part);
+    }
+}
+
+/* With --via bf16: what a BF16 file of the model would hold in place of what was read. Norms and router stay F32 in it. */
+static int read_via_bf16(const struct stream *s, const struct worker *w, const struct unit *u, float *amax, struct error *e)
+{
+    const struct quant_type *bf16 = quant_type_find("BF16");
+    if (roles[u->source.role].flags & ROLE_ALWAYS_F32)
+        return 0;
+    if (*amax > bf16->max_abs) {
+        error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "a weight of magnitude %g does not fit BF16", (double)*amax);
+        return error_at_tensor(e, s->plan->tensors[u->tensor].out.name);
+    }
+    through_bf16(w->floats, (size_t)(u->source_rows * u->source.cols), s->cpu);
+    through_bf16(amax, 1, s->cpu);
+    return 0;
+}
+
 /* Encodes what was read; the outputs lie behind one another in w->encoded. */
 static int encode(const struct stream *s, const struct worker *w, const struct unit *u, float amax, struct error *e)
 {
@@ -128,6 +155,8 @@ static int encode(const struct stream *s, const struct worker *w, const struct u
     const float *x = w->floats;
     uint8_t *to = w->encoded;
     int n = unit_outputs(s->plan, u, out);
+    if (s->plan->options.recipe.via_bf16 && read_via_bf16(s, w, u, &amax, e))
+        return -1;
     for (int i = 0; i < n; i++) {
         const struct plan_tensor *t = &s->plan->tensors[out[i].tensor];
         if (amax > t->type->max_abs) {

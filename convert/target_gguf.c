@@ -29,16 +29,28 @@ static int choose(struct plan *p, struct gguf_choices *c, struct error *e)
     return 0;
 }
 
-/* The type of a tensor and, when it is not what was asked for, why. NULL: out of memory, or no other type is allowed. */
-static const struct quant_type *choose_type(struct plan *p, const struct gguf_choices *c, const struct weight *w, int layer,
-                                            const char **note, struct error *e)
+/* What the recipe gives a tensor, all experts of a layer being one, and the rule that did. NULL on error. */
+static const struct quant_type *wanted_type(const struct plan *p, const struct gguf_choices *c, const struct weight *w,
+                                            const char *name, size_t *rule, struct error *e)
 {
-    const struct quant_type *wanted = recipe_type(&p->options.recipe, w->role, layer, c->layers,
-                                                  (int)p->model->params.n_routed_experts,
-                                                  p->options.imatrix != NULL), *t;
-    char text[160];
+    const struct arch_params *a = &p->model->params;
+    uint32_t experts = (uint32_t)a->n_routed_experts;
+    int is_output = w->role == ROLE_TOKEN_EMBD && a->tie_word_embeddings;
+    struct recipe_tensor t = {.name = name, .role = w->role, .preset_role = is_output ? ROLE_OUTPUT : w->role, .layer = w->layer, .layers = c->layers, .experts = experts,
+                              .has_imatrix = p->options.imatrix != NULL, .held = {0, experts ? experts - 1 : 0}};
+    const struct quant_type *type;
+    *rule = p->options.recipe.n_rules;
     if (roles[w->role].flags & ROLE_ALWAYS_F32)
         return quant_type_find("F32");
+    return recipe_type(&p->options.recipe, &t, p->hits, &type, rule, e) ? NULL : type;
+}
+
+/* That type or, where a row is no multiple of its block, another, and why. NULL: out of memory, or no other is allowed. */
+static const struct quant_type *fitting_type(struct plan *p, const struct weight *w, const struct quant_type *wanted,
+                                             const char **note, struct error *e)
+{
+    const struct quant_type *t;
+    char text[160];
     if (w->cols % wanted->block_len == 0)
         return wanted;
     if (!(t = type_fallback(wanted)) || w->cols % t->block_len)
@@ -62,6 +74,7 @@ static int add_layer(struct plan *p, const struct gguf_choices *c, int layer, st
         struct weight w;
         char name[TENSOR_NAME];
         const char *note = NULL;
+        size_t rule;
         if (!role_in_layer((enum tensor_role)role, p->model->family, &p->model->params, layer, 1))
             continue;
         if (roles[role].class == CLASS_INDEXER && !c->with_indexer)
@@ -69,13 +82,14 @@ static int add_layer(struct plan *p, const struct gguf_choices *c, int layer, st
         if (!model_weight(p->model, (enum tensor_role)role, layer, &w))
             continue; /* an optional part of an MTP layer; the binding has seen to all others */
         role_gguf_name((enum tensor_role)role, layer, name);
-        const struct quant_type *type = choose_type(p, c, &w, layer, &note, e);
-        if (!type)
+        const struct quant_type *type = wanted_type(p, c, &w, name, &rule, e);
+        if (!type || !(type = fitting_type(p, &w, type, &note, e)))
             return error_at_tensor(e, name);
         struct plan_tensor *t = plan_add(p, &w, type, name, e);
         if (!t)
             return -1;
         t->note = note;
+        t->rule = rule;
         if (w.from_kv_b && role == ROLE_ATTN_V_B) {
             t[-1].units = UNITS_WITH_NEXT;
             t->units = UNITS_OF_PREVIOUS;

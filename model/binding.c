@@ -6,6 +6,29 @@
 #include <stdio.h>
 #include <string.h>
 
+static const struct {
+    const char *suffix, *of_weight;
+    int gguf;
+    enum companion kind;
+} companions[] = {
+    {"_scale_inv", "", 0, COMPANION_TILE_SCALES},
+    {".scale", ".weight", 1, COMPANION_FACTOR},
+    {".input_scale", ".weight", 1, COMPANION_INPUT_SCALE},
+};
+
+enum companion binding_companion(const char *name, int gguf, char weight[TENSOR_NAME])
+{
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof companions / sizeof *companions; i++) {
+        size_t k = strlen(companions[i].suffix);
+        if (companions[i].gguf != gguf || n <= k || strcmp(name + n - k, companions[i].suffix))
+            continue;
+        int length = snprintf(weight, TENSOR_NAME, "%.*s%s", (int)(n - k), name, companions[i].of_weight);
+        return length < TENSOR_NAME ? companions[i].kind : COMPANION_NONE;
+    }
+    return COMPANION_NONE;
+}
+
 static int fail_at(const struct model *m, const struct tensor *t, struct error *e)
 {
     error_at_file(e, m->source->files[t->file].path);
@@ -79,12 +102,29 @@ static int check_type(const struct model *m, const struct stored *s, struct erro
     return fail_at(m, t, e);
 }
 
+/* One number, or one for each expert of a stack: what llama.cpp loads. */
+static int check_factor(const struct model *m, enum tensor_role role, const struct tensor *t, struct error *e)
+{
+    uint64_t want = roles[role].flags & ROLE_EXPERT ? m->params.n_routed_experts : 1;
+    if (roles[role].flags & ROLE_ALWAYS_F32) {
+        error_set(e, ERR_FORMAT, t->offset, "a scale for a tensor that is always F32");
+        return fail_at(m, t, e);
+    }
+    if (strcmp(t->type->name, "F32")) {
+        error_set(e, ERR_UNSUPPORTED, t->offset, "a scale of type %s", t->type->name);
+        return fail_at(m, t, e);
+    }
+    return check_shape(m, t, &want, 1, e);
+}
+
 static int check_stored(const struct model *m, enum tensor_role role, int stacked, const struct stored *s,
                         struct error *e)
 {
     uint64_t dims[3];
     uint32_t n = expected_dims(m, role, stacked, dims);
     if (!is_flat_stack(s->tensor, dims, n) && check_shape(m, s->tensor, dims, n, e))
+        return -1;
+    if (s->factor && check_factor(m, role, s->factor, e))
         return -1;
     return check_type(m, s, e);
 }
@@ -129,11 +169,7 @@ static int check_orphan_scales(const struct model *m, struct error *e)
     for (size_t i = 0; i < m->source->n_tensors; i++) {
         const struct tensor *t = &m->source->tensors[i];
         char name[TENSOR_NAME];
-        const char *end = strstr(t->name, "_scale_inv");
-        if (m->source->meta || !end || end[10])
-            continue;
-        snprintf(name, sizeof name, "%.*s", (int)(end - t->name), t->name);
-        if (!source_find(m->source, name)) {
+        if (binding_companion(t->name, m->source->meta != NULL, name) && !source_find(m->source, name)) {
             error_set(e, ERR_FORMAT, t->offset, "a scale without its weight");
             return fail_at(m, t, e);
         }

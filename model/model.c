@@ -49,18 +49,6 @@ static int refuse(const struct model *m, const struct tensor *t, struct error *e
     return error_at_tensor(e, t->name);
 }
 
-/* "..._scale_inv" -> the weight's name; 0 when it is none. */
-static int scaled_name(const char *name, char out[TENSOR_NAME])
-{
-    static const char suffix[] = "_scale_inv";
-    size_t n = strlen(name), k = sizeof suffix - 1;
-    if (n <= k || n - k >= TENSOR_NAME || strcmp(name + n - k, suffix))
-        return 0;
-    memcpy(out, name, n - k);
-    out[n - k] = '\0';
-    return 1;
-}
-
 static int is_ignored(const struct model *m, const char *name)
 {
     size_t n = strlen(name);
@@ -75,8 +63,9 @@ static int bind_tensor(struct model *m, const struct tensor *t, struct error *e)
 {
     char weight_name[TENSOR_NAME];
     struct place at;
-    int gguf = m->source->meta != NULL, is_scale = !gguf && scaled_name(t->name, weight_name);
-    const char *name = is_scale ? weight_name : t->name;
+    int gguf = m->source->meta != NULL;
+    enum companion companion = binding_companion(t->name, gguf, weight_name);
+    const char *name = companion ? weight_name : t->name;
     if (is_ignored(m, name))
         return 0;
     if (gguf ? role_parse_gguf(name, &at) : role_parse_hf(name, &at))
@@ -87,12 +76,20 @@ static int bind_tensor(struct model *m, const struct tensor *t, struct error *e)
                 (gguf && roles[at.role].flags & ROLE_HF_FUSED && at.layer >= 0);
     if (!s || !known)
         return refuse(m, t, e, "the configuration has no place for this tensor (layer, expert or part)");
-    if (is_scale) {
+    switch (companion) {
+    case COMPANION_NONE:
+        s->tensor = t;
+        s->type = quant_type_find(t->type->name);
+        break;
+    case COMPANION_TILE_SCALES:
         s->scale = t;
-        return 0;
+        break;
+    case COMPANION_FACTOR:
+        s->factor = t;
+        break;
+    case COMPANION_INPUT_SCALE: /* of activations, for engines that quantize them: no part of the weights */
+        break;
     }
-    s->tensor = t;
-    s->type = quant_type_find(t->type->name);
     return 0;
 }
 

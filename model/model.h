@@ -23,6 +23,7 @@
 struct stored {
     const struct tensor *tensor;
     const struct tensor *scale; /* of FP8 tiles, or NULL */
+    const struct tensor *factor; /* of GGUF, "NAME.scale": an F32 per expert or one, which multiplies; or NULL */
     const struct quant_type *type; /* NULL: a storage type without a codec here */
 };
 
@@ -68,7 +69,7 @@ struct weight_range {
 };
 
 /* Where rows [row0, row0 + n_rows) of one slab are stored: out[0] the weights, out[1] the scales of the FP8 tiles that they
- * touch. Returns how many there are, 0 when no decoder exists. Reads nothing. */
+ * touch, or GGUF's factor. Returns how many there are, 0 when no decoder exists. Reads nothing. */
 int weight_ranges(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows,
                   struct weight_range out[2]);
 
@@ -79,7 +80,7 @@ struct weight_seen { /* what came to light in reading */
 };
 
 /* Reads rows [row0, row0 + n_rows) of one slab as F32 [n_rows][cols]. `scratch` is the caller's, of weight_scratch bytes,
- * aligned for float. All values are finite: NaN, infinity, FP8 NaN codes and scales that are negative or not finite are
+ * aligned for float. All values are finite: NaN, infinity, FP8 NaN codes and scales or factors that are negative or not finite are
  * ERR_FORMAT with tensor, row and column. `seen` may be NULL. Thread-safe. */
 int weight_read(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows, float *out,
                 void *scratch, struct weight_seen *seen, struct error *e);

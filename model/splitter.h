@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Splitter: cuts text into the words that byte-level BPE works on, by the steps of a pre-tokenizer. PCRE2 matches,
- * just in time compiled where the platform allows it; only splitter.c includes it.
+ * just in time compiled where the platform allows it.
  *
  * Where the tokenizers package's regular expressions (Oniguruma, Unicode 16.0) mean something else than PCRE2's, the
  * former count:

@@ -13,6 +13,7 @@
 struct rows {
     const struct stored *s;
     uint64_t row0, n, cols; /* rows of the stored tensor taken as a matrix */
+    uint64_t slab;          /* of a stack, that they are in */
 };
 
 static uint64_t align16(uint64_t n)
@@ -36,12 +37,14 @@ static uint64_t max_tile_rows(const struct model *m, uint64_t n)
     return n / m->params.tile_rows + 2;
 }
 
-/* Scratch: F32 scales first, then the raw bytes of scales and rows. */
+/* Scratch: F32 scales first, then the raw bytes of scales and rows; or a factor, then rows. */
 static uint64_t stored_scratch(const struct model *m, const struct rows *r)
 {
     uint64_t bytes = align16(r->n * row_bytes(r->s, r->cols));
     if (r->s->scale)
         bytes += 2 * align16(4 * max_tile_rows(m, r->n) * tiles_across(m, r->cols));
+    if (r->s->factor)
+        bytes += align16(sizeof(float));
     return bytes;
 }
 
@@ -52,13 +55,15 @@ static int value_error(const struct rows *r, uint64_t index, const char *what, s
     return error_at_tensor(e, r->s->tensor->name);
 }
 
-/* The stored bytes of these rows, and the scales of all tile rows that they touch. */
+/* The stored bytes of these rows, and the scales of all tile rows that they touch or their factor. */
 static int ranges_of(const struct model *m, const struct rows *r, struct weight_range out[2])
 {
     uint64_t bytes = row_bytes(r->s, r->cols);
     out[0] = (struct weight_range){.tensor = r->s->tensor, .at = r->row0 * bytes, .n = r->n * bytes};
+    if (r->s->factor)
+        out[1] = (struct weight_range){.tensor = r->s->factor, .at = tensor_elements(r->s->factor) > 1 ? 4 * r->slab : 0, .n = 4};
     if (!r->s->scale)
-        return 1;
+        return r->s->factor ? 2 : 1;
     uint64_t row = tiles_across(m, r->cols) * r->s->scale->type->block_bytes;
     uint64_t first = r->row0 / m->params.tile_rows, last = (r->row0 + r->n - 1) / m->params.tile_rows;
     out[1] = (struct weight_range){.tensor = r->s->scale, .at = first * row, .n = (last - first + 1) * row};
@@ -88,6 +93,18 @@ static int read_scales(const struct model *m, const struct rows *r, float *scale
     return 0;
 }
 
+/* The number that multiplies these rows, at `range`, into *f. */
+static int read_factor(const struct model *m, const struct weight_range *range, float *f, struct error *e)
+{
+    const struct tensor *t = range->tensor;
+    if (source_read(m->source, t, range->at, f, sizeof *f, e))
+        return -1;
+    if (*f >= 0 && *f <= 3.402823466e38f)
+        return 0;
+    error_set(e, ERR_FORMAT, t->offset + range->at, "scale %g is negative or not finite", (double)*f);
+    return error_at_tensor(e, t->name);
+}
+
 /* Rows of one stored tensor, decoded and proven finite. */
 static int read_stored(const struct model *m, const struct rows *r, float *out, void *scratch, struct weight_seen *seen,
                        struct error *e)
@@ -95,7 +112,7 @@ static int read_stored(const struct model *m, const struct rows *r, float *out, 
     const struct stored *s = r->s;
     uint64_t bytes = r->n * row_bytes(s, r->cols), count = r->n * r->cols, bad;
     uint8_t *raw = scratch;
-    float *scales = NULL;
+    float *scales = NULL, *factor = NULL;
     seen->n = ranges_of(m, r, seen->ranges);
     if (s->scale) {
         uint64_t room = align16(4 * max_tile_rows(m, r->n) * tiles_across(m, r->cols));
@@ -104,6 +121,13 @@ static int read_stored(const struct model *m, const struct rows *r, float *out, 
             return -1;
         seen->ranges[1].bytes = raw + room;
         raw += 2 * room;
+    }
+    if (s->factor) {
+        factor = scratch;
+        if (read_factor(m, &seen->ranges[1], factor, e))
+            return -1;
+        seen->ranges[1].bytes = factor;
+        raw += align16(sizeof *factor);
     }
     seen->ranges[0].bytes = raw;
     if (source_read(m->source, s->tensor, r->row0 * row_bytes(s, r->cols), raw, (size_t)bytes, e))
@@ -118,6 +142,8 @@ static int read_stored(const struct model *m, const struct rows *r, float *out, 
         struct quant_kernels k = quant_kernels_for(s->type, m->cpu);
         k.decode(raw, out, (size_t)(count / s->type->block_len));
     }
+    for (uint64_t i = 0; factor && i < count; i++)
+        out[i] *= *factor;
     if ((bad = scan_finite(out, (size_t)count, &seen->amax)) < count)
         return value_error(r, bad, "a value that is NaN or infinite", e);
     return 0;
@@ -128,7 +154,7 @@ static struct rows locate(const struct model *m, const struct weight *w, uint64_
 {
     const struct stored *s = model_stored(m, w->role, w->layer, (int)slab);
     int in_stack = m->source->meta != NULL;
-    return (struct rows){.s = s, .row0 = row0 + (in_stack ? slab * w->rows : 0), .n = n, .cols = w->cols};
+    return (struct rows){.s = s, .row0 = row0 + (in_stack ? slab * w->rows : 0), .n = n, .cols = w->cols, .slab = slab};
 }
 
 /* The rows of kv_b that one head's K or V half takes. */

@@ -151,11 +151,13 @@ static void overrides(void)
                                         "ffn_up=", "ffn_up=F16=F32", "ffn_up=F8_E4M3"};
     struct recipe r;
     struct error e = {0};
-    ok(!recipe_from_name(&r, "q8_0", &e) && !recipe_override(&r, "ffn_up,ffn_gate=f16", &e) && r.by_role[ROLE_FFN_UP] &&
-           r.by_role[ROLE_FFN_UP] == r.by_role[ROLE_FFN_GATE],
+    ok(!recipe_open(&r, "q8_0", &e) && !recipe_override(&r, "ffn_up,ffn_gate=f16", &e) && r.n_rules == 1 &&
+           r.rules[0].roles == (UINT64_C(1) << ROLE_FFN_UP | UINT64_C(1) << ROLE_FFN_GATE),
        "an override of 2 roles sets both");
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         ok(recipe_override(&r, wrong[i], &e) && e.code == ERR_USAGE, "the override '%s' is refused", wrong[i]);
+    ok(r.n_rules == 1, "and adds no rule");
+    recipe_clear(&r);
 }
 
 int main(void)

@@ -190,6 +190,10 @@ ONE = {"t": ([8], 0)}
 for name, x in {
     "empty": gguf({}, {}), "one": gguf({"a": (U32, 1)}, ONE), "dense": gguf(KEYS, f32({**ATTENTION, **DENSE})),
     "moe": gguf({**KEYS, "deepseek2.leading_dense_block_count": (U32, 0), "deepseek2.expert_gating_func": (U32, 1)}, f32({**ATTENTION, **MOE})),
+    "factors": gguf({**KEYS, "deepseek2.leading_dense_block_count": (U32, 0), "deepseek2.expert_gating_func": (U32, 1)},
+                    f32({**ATTENTION, **MOE, "blk.0.ffn_up_exps.scale": [2], "blk.0.attn_output.scale": [1], "blk.0.ffn_up_exps.input_scale": [2]})),
+    "factor-orphan": gguf(KEYS, f32({**ATTENTION, **DENSE, "blk.0.attn_q_a.scale": [1]})),
+    "factor-of-norm": gguf(KEYS, f32({**ATTENTION, **DENSE, "blk.0.attn_norm.scale": [1]})),
     "yarn": gguf({**KEYS, "deepseek2.rope.scaling.type": (STRING, "yarn"), "deepseek2.rope.scaling.factor": (F32, 40.0),
                   "deepseek2.rope.scaling.original_context_length": (U32, 4096)}, f32({**ATTENTION, **DENSE})),
     "tokenizer": gguf(TOKENS, {}), "version-2": gguf({}, ONE, 2), "version-4": gguf({}, ONE, 4), "big-endian": gguf({}, ONE, 0x3000000),
@@ -327,10 +331,27 @@ seed("part", "two", dump(part(1, 1, 2)) + "\0" + dump(part(0, 1, 2)))
 seed("part", "two-runs", dump(part(1, 1, 2)) + "\0" + dump(part(0, 1, 2, settings="t")))
 seed("part", "same-twice", dump(part(0, 1, 2)) + "\0" + dump(part(0, 1, 2)))
 
-# --- recipe
+# --- recipe: a file NUL tensor types NUL overrides
+RULE = {"roles": ["ffn_down_exps", "output"], "layers": "0-2,58-60", "experts": "0-7", "name": "^blk[.][0-9]+", "type": "Q6_K"}
+
+
+def recipe(rules=(), types="", overrides="", **keys):
+    return b"\0".join((json.dumps({**keys, "rules": list(rules)}).encode(), types.encode(), overrides.encode()))
+
+
 for name, x in {
-    "overrides": "Q8_0\nffn_down_exps=Q4_0\nattn_q,attn_output=BF16\ntoken_embd=f16", "lower-case": "q4_0", "unknown": "Q9_9\nx=y",
-    "norm": "F16\nattn_norm=Q8_0", "fused": "F32\nattn_kv_b=Q8_0", "commas": "Q8_0\n,=Q8_0\nffn_up,,ffn_gate=F16\n=F16\nffn_up=",
-    "long": "Q8_0\n" + "ffn_up," * 60 + "=F16", "type-twice": "Q8_0\nffn_up=F16=F32", "read-only-type": "Q8_0\nffn_up=F8_E4M3",
-}.items():
+        "whole": recipe([RULE, {"type": "F16"}], "attn_q=q8_0\nBLK\\.[02]\\.ffn=IQ4_NL", "output=F16\nffn_up,ffn_gate=bf16", name="a", base="Q4_K_M", pure=False),
+        "default": recipe(default="q5_1"), "both": recipe(base="Q8_0", default="Q8_0"), "pure-default": recipe(default="Q8_0", pure=True),
+        "cut": recipe([{"roles": ["ffn_up_exps"], "experts": "0-2,5", "type": "F16"}], base="F16"),
+        "range": recipe([{"layers": "3-1", "type": "F16"}], base="F16"), "range-large": recipe([{"layers": "0-4294967296", "type": "F16"}], base="F16"),
+        "pattern": recipe([{"name": "a(b", "type": "F16"}], base="F16"),
+        "pattern-steps": recipe([{"name": "^(?:[a-z0-9_.]+)+(?:[!?]|[#%])", "type": "F16"}], base="F16"),
+        "pattern-size": recipe([{"name": "((a{1000}){1000})", "type": "F16"}], base="F16"),
+        "controls": recipe([{"name": "\x1b[31m", "type": "F16"}], name="\x07", base="F16"),
+        "no-type": recipe([{"roles": ["output"]}], base="F16"), "norm": recipe([{"roles": ["attn_norm"], "type": "F16"}], base="F16"),
+        "types": recipe((), "a=F16\tb=f32 =x", base="F16"), "types-controls": recipe((), "\x1b=F16", base="F16"),
+        "fused": recipe((), "", "attn_kv_b=Q8_0", base="F32"), "long": recipe((), "", "ffn_up," * 80 + "=F16", base="Q8_0"),
+        "commas": recipe((), "", ",=Q8_0\nffn_up,,ffn_gate=F16\n=F16\nffn_up=", base="Q8_0"),
+        "overrides": recipe((), "", "ffn_down_exps=Q4_0\nattn_q,attn_output=BF16\nffn_up=F8_E4M3\nffn_up=F16=F32", base="Q8_0"),
+        "unknown-base": recipe(base="Q9_9"), "list": b"[]"}.items():
     seed("recipe", name, x)
