@@ -83,12 +83,14 @@ mixture()
 {
     make_slice
     quantize=$(sh tests/interop/llama_quantize.sh "$(dirname "$(dirname "$python")")")
-    printf '%-24s %8s %10s %8s\n' "source cold" "pare s" "llama.cpp" "ratio"
+    printf '%-24s %8s %8s %10s %8s %8s\n' "source cold" "compat s" "best s" "llama.cpp" "ratio" "ratio"
     for type in Q4_K_M Q2_K; do
-        seconds "$PARE" convert "$tmp/slice" -o "$tmp/out.gguf" -r $type -q >"$tmp/ours"
+        for search in compat best; do
+            seconds "$PARE" convert "$tmp/slice" -o "$tmp/out.gguf" -r $type --search $search -q >"$tmp/$search"
+        done
         seconds peer_mixture $type >"$tmp/peer"
-        echo "$(cat "$tmp/ours") $(cat "$tmp/peer")" |
-            awk -v what="FP8 -> $type" '{printf "%-24s %8.2f %10.2f %8.1f\n", what, $1, $2, $2 / $1}'
+        echo "$(cat "$tmp/compat") $(cat "$tmp/best") $(cat "$tmp/peer")" |
+            awk -v what="FP8 -> $type" '{printf "%-24s %8.2f %8.2f %10.2f %8.1f %8.1f\n", what, $1, $2, $3, $3 / $1, $3 / $2}'
     done
 }
 

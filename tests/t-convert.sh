@@ -43,6 +43,20 @@ ok "a role gets the type that --type says" "$PARE" convert "$nano" -o "$tmp/mixe
 is "$(awk '$1 == "output" || $1 == "token_embd" || $1 == "ffn_down_exps" {printf "%s ", $3}' "$tmp/mixed")" \
     "Q8_0 Q8_0 F16 " "inspect shows Q8_0, Q8_0 and F16"
 
+# --search
+for search in compat best; do
+    ok "Q2_K by --search $search" "$PARE" convert "$nano" -o "$tmp/$search.gguf" -r Q2_K --search $search
+    "$PARE" diff "$nano" "$tmp/$search.gguf" --json | awk '/"rms"/ { sum += $2 } END { print sum }' >"$tmp/$search.rms"
+done
+is "$(wc -c <"$tmp/best.gguf")" "$(wc -c <"$tmp/compat.gguf")" "both have the same size"
+is "$(paste -d' ' "$tmp/best.rms" "$tmp/compat.rms" | awk '{ print ($1 > 0 && $1 < 0.93 * $2) }')" 1 \
+    "best has at least 7 % less error"
+"$PARE" convert "$nano" -o "$tmp/again.gguf" -r Q2_K -q -f >/dev/null
+is "$(sum "$tmp/again.gguf")" "$(sum "$tmp/best.gguf")" "best is the default"
+is "$(sed -n 's/.*"recipe":[^"]*"\([^"]*\)".*/\1/p' "$tmp/compat.gguf.manifest.json")" "Q2_K compat" "the manifest says compat"
+fails 2 "there is no third search" "$PARE" convert "$nano" -o "$tmp/third.gguf" --search fast
+has "$tmp/stderr" "--search: 'fast' is none of best, compat" "it says which there are"
+
 # overwriting
 before=$(sum "$tmp/Q8_0.gguf")
 fails 2 "an existing output is not replaced" "$PARE" convert "$nano" -o "$tmp/Q8_0.gguf" -r F32

@@ -57,6 +57,7 @@ refused() { # TITLE TEXT COMMAND...
     ok "nothing was touched" cmp "$out/out.gguf.partial" "$tmp/half/out.gguf.partial"
 }
 refused "another recipe" "recipe was 'Q8_0', now it is 'F16'" job -r F16
+refused "another search" "recipe was 'Q8_0', now it is 'Q8_0 compat'" job --search compat
 refused "another type for a role" "recipe was 'Q8_0', now it is 'Q8_0 output=F16'" job --type output=F16
 refused "another name in the header" "output was" job --name other
 cp -p "$source/model.safetensors" "$tmp/kept" 2>/dev/null || cp -p "$source"/*.safetensors "$tmp"
