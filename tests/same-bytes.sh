@@ -70,7 +70,9 @@ for cc in gcc clang; do
                 skip "there is no $name in tests/data or $fixtures" "$build: $name"
                 continue
             fi
-            for recipe in F32 BF16 Q8_0 Q4_0; do
+            recipes="F32 BF16 Q8_0 Q4_0"
+            [ $name = tiny-v3 ] || recipes="$recipes Q4_K_M Q2_K"
+            for recipe in $recipes; do
                 if [ $first ]; then
                     mkdir -p "$tmp/want/$name-$recipe"
                     PARE_CPU=scalar convert $recipe "$tmp/want/$name-$recipe/out.gguf" -j 1

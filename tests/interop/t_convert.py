@@ -26,7 +26,7 @@ def check_types(src, work):
 def check_q4_0(src, work):
     """A type it cannot write: ggml's own quantizer on the rows of our F32 file."""
     plain, out = Path(work) / f"{src.name}-F32.gguf", Path(work) / f"{src.name}-Q4_0.gguf"
-    if not (plain.exists() and common.convert(src, out, "Q4_0") and (ours := common.read(out))):
+    if not (plain.exists() and common.convert(src, out, "Q4_0", "--search", "compat") and (ours := common.read(out))):
         return
     plain = common.Gguf(plain)
     quantized = {n: t.tensor_type.name for n, t in ours.tensors.items() if t.tensor_type.name != "F32"}
