@@ -176,9 +176,7 @@ static void search_coded(const struct best *b, const struct panels *panels, cons
     for (int k = -b->below; k <= b->above; k++) {
         float step[PANEL];
         for (int g = 0; g < PANEL; g++) {
-            int code = (int)first[g] + k;
-            code = code < b->form.scale_low ? b->form.scale_low : code;
-            code = code > b->form.scale_high ? b->form.scale_high : code;
+            int code = clamped((int)first[g] + k, b->form.scale_low, b->form.scale_high);
             s->c.scale[g] = (float)code;
             step[g] = b->step(code);
         }
@@ -272,16 +270,6 @@ static void search_panel(const struct best *b, const struct panels *panels, sear
     }
 }
 
-/* What weighs where no importance is known: the block's root mean square + |x|. */
-static void weigh_by_size(const float *x, size_t len, size_t blocks, float *w)
-{
-    for (size_t i = 0; i < blocks; i++, x += len, w += len) {
-        float size = sqrtf(sum_of_squares(x, len) / (float)len);
-        for (size_t j = 0; j < len; j++)
-            w[j] = size + fabsf(x[j]);
-    }
-}
-
 static void search_all(const struct best *b, const struct panels *panels, search_fn *search, const float *x,
                        const float *importance, uint8_t *blocks, size_t n)
 {
@@ -290,7 +278,7 @@ static void search_all(const struct best *b, const struct panels *panels, search
         float w[PANEL * PANEL_LEN];
         some = n - at < most ? n - at : most;
         if (!importance)
-            weigh_by_size(x, len, some, w);
+            searches_scalar.weigh_by_size((int)len, x, some, w);
         search_panel(b, panels, search, x, importance ? importance + at * len : w, blocks, some);
     }
 }

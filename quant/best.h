@@ -2,9 +2,9 @@
  * `--search best`: scales, mins and codes with the smallest weighted error that a bounded search finds.
  *
  * The error of a block is sum w * (x - y)^2 over its weights, y as the block decodes; w is the importance where there is one,
- * else the block's root mean square + |x| (docs/quality.md tells what else was tried). The search begins at what `--search compat` made, and a block is
- * replaced only when its error, summed in F64 over what both decode to, becomes smaller: no block is worse than
- * llama.cpp's.
+ * else the block's root mean square + |x| (docs/quality.md tells what else was tried). The search begins at what
+ * `--search compat` made, and a block is replaced only when its error, summed in F64 over what both decode to, becomes
+ * smaller: no block is worse than llama.cpp's.
  *
  * For given units, groups try whole scales and mins around their own optimum, with the codes that follow by rounding
  * (quant/panel.h). For given scales, mins and codes, the least squares solution gives new units. The two take turns.
