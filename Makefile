@@ -6,7 +6,7 @@ ROOMS    = base formats quant model convert verify
 comma   := ,
 O       := build$(if $(DEBUG),-debug)$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(COVERAGE),-cov)
 PARE    := $(if $(filter build,$(O)),pare,$(O)/pare)
-LIBSRC  := $(wildcard $(ROOMS:%=%/*.c) quant/$(ARCH)/*.c model/forward/*.c)
+LIBSRC  := $(wildcard $(ROOMS:%=%/*.c) quant/$(ARCH)/*.c model/forward/*.c convert/feedback/*.c)
 LIBOBJ  := $(LIBSRC:%.c=$(O)/%.o)
 CLIOBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard cli/*.c))
 TESTOBJ := $(O)/tests/tap.o $(O)/tests/samples.o $(O)/tests/patterns.o
@@ -33,6 +33,8 @@ LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 all: $(PARE)     ## build ./pare
 
 $(O)/quant/x86/%_avx2.o: FLAGS += -mavx2 -mf16c -O3
+$(O)/convert/feedback/%_avx2.o: FLAGS += -mavx2 -mfma -O3
+$(O)/convert/feedback/%_avx512.o: FLAGS += -mavx512f -mavx512vl -mavx512dq -O3
 $(O)/model/forward/%_avx2.o: FLAGS += -mavx2 -mfma -O3
 $(O)/model/forward/%_avx512.o: FLAGS += -mavx512f -mavx512vl -mavx512dq -O3
 $(O)/quant/x86/%_avx512.o: FLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -O3

@@ -22,6 +22,7 @@ static const struct {
     {"Convert", &cmd_plan},
     {NULL, &cmd_convert},
     {NULL, &cmd_status},
+    {NULL, &cmd_calibrate},
     {NULL, &cmd_imatrix},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };

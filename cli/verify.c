@@ -9,16 +9,12 @@
 #include "cli/cli.h"
 #include "cli/gates.h"
 #include "cli/report.h"
-#include "model/tokenizer.h"
+#include "cli/tokens.h"
 #include "verify/part.h"
 
 static const struct option_row rows[] = {
-    {0, "text", "FILE", "text to score (UTF-8)"},
-    {0, "tokens", "FILE", "token ids to score: 32-bit integers, little-endian"},
-    {0, "ctx", "N", "tokens per chunk (default 512)"},
-    {0, "chunks", "N", "score the first N chunks (default: all)"},
+    OPTION_TOKENS,
     {0, "all-positions", NULL, "score every position, not the second half"},
-    {0, "align", "llama", "put BOS before the text, as llama-perplexity does"},
     {0, "mtp", NULL, "judge the MTP layer too"},
     {0, "group-routing", "on|off", "off: ignore expert groups, as some clients do"},
     {0, "no-local", NULL, "leave out each layer's own error (a third faster)"},
@@ -43,80 +39,6 @@ static const struct option_table table = {
     .epilog = GATE_EPILOG,
 };
 
-struct input { /* what is scored */
-    int32_t *ids;
-    size_t chunks;
-};
-
-static int read_raw(const char *path, struct token_ids *ids, struct error *e)
-{
-    char *bytes;
-    size_t n;
-    if (io_read_all(path, (uint64_t)1 << 33, &bytes, &n, e))
-        return -1;
-    if (n % 4) {
-        free(bytes);
-        error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the file's size is no multiple of 4");
-        return error_at_file(e, path);
-    }
-    ids->ids = (int32_t *)(void *)bytes;
-    ids->n = n / 4;
-    return 0;
-}
-
-static int read_text(const char *path, const struct tokenizer *t, int with_bos, struct token_ids *ids, struct error *e)
-{
-    char *text;
-    size_t n;
-    if (io_read_all(path, (uint64_t)1 << 32, &text, &n, e))
-        return -1;
-    if (with_bos && n && text[n - 1] == '\n') /* as llama-perplexity reads its file */
-        n--;
-    int rc = tokenizer_encode(t, text, n, 0, ids, e);
-    free(text);
-    return rc;
-}
-
-/* Cuts into chunks; the first token of each becomes BOS. */
-static int cut(const struct options *o, struct token_ids *ids, int64_t bos, int shift, size_t ctx, struct input *in,
-               struct error *e)
-{
-    long most = 0;
-    size_t total = ids->n + (size_t)shift;
-    if (options_int(o, "chunks", 1, 1L << 40, &most, e))
-        return -1;
-    in->chunks = total / ctx;
-    if (most && in->chunks > (size_t)most)
-        in->chunks = (size_t)most;
-    if (!in->chunks)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%zu tokens are less than one chunk of %zu", total, ctx);
-    if (!(in->ids = malloc(in->chunks * ctx * sizeof *in->ids)))
-        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    for (size_t i = 0; i < in->chunks * ctx; i++)
-        in->ids[i] = i % ctx == 0 && bos >= 0 ? (int32_t)bos : ids->ids[i - (size_t)shift];
-    return 0;
-}
-
-static int read_input(const struct options *o, const struct opened *base, size_t ctx, struct input *in, struct error *e)
-{
-    const char *text = options_get(o, "text"), *raw = options_get(o, "tokens"), *align = options_get(o, "align");
-    struct token_ids ids = {0};
-    struct error none;
-    if (!text == !raw)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "either --text or --tokens is needed");
-    if (align && strcmp(align, "llama"))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--align: '%s' is not llama", align);
-    /* ids that came as such need a tokenizer for the id of BOS only */
-    struct tokenizer *t = tokenizer_open(base->source, &base->model->params, text ? e : &none);
-    int64_t bos = t ? tokenizer_vocab(t)->special[SPECIAL_BOS] : -1;
-    int rc = text && !t ? -1 : raw ? read_raw(raw, &ids, e) : read_text(text, t, align != NULL, &ids, e);
-    if (!rc)
-        rc = cut(o, &ids, bos, align && bos >= 0, ctx, in, e);
-    free(ids.ids);
-    tokenizer_close(t);
-    return rc;
-}
-
 static int read_options(const struct options *o, struct compare_options *c, struct error *e)
 {
     const char *routing = options_get(o, "group-routing"), *tmp = getenv("TMPDIR");
@@ -137,7 +59,7 @@ static int read_options(const struct options *o, struct compare_options *c, stru
 }
 
 /* "2/4": narrows the input to the second of four parts. */
-static int choose_part(const struct options *o, struct input *in, struct compare_options *co, struct error *e)
+static int choose_part(const struct options *o, struct tokens *in, struct compare_options *co, struct error *e)
 {
     const char *text = options_get(o, "part");
     unsigned long i = 1, n = 1;
@@ -156,7 +78,7 @@ static int choose_part(const struct options *o, struct input *in, struct compare
 }
 
 static int save_part(const struct options *o, const struct opened *base, const struct opened *cand,
-                     const struct compare_options *co, const struct input *in, const struct report *r, struct error *e)
+                     const struct compare_options *co, const struct tokens *in, const struct report *r, struct error *e)
 {
     char settings[128];
     struct part_info info = {.base_name = r->base_name, .cand_name = r->cand_name, .settings = settings};
@@ -180,7 +102,7 @@ static uint64_t activation_room(const struct compare_options *co)
 
 /* Everything behind the opened models: walk, tensors, gates, report. */
 static int verify(const struct options *o, const struct opened *base, const struct opened *cand,
-                  const struct compare_options *co, const struct input *in, const struct json *gate_file, struct error *e)
+                  const struct compare_options *co, const struct tokens *in, const struct json *gate_file, struct error *e)
 {
     struct display d;
     struct check_hooks hooks = {display_update, interrupted, &d}, quiet = {NULL, interrupted, NULL};
@@ -217,11 +139,11 @@ static int run(const struct options *o, struct error *e)
 {
     struct opened base = {0}, cand = {0};
     struct compare_options co;
-    struct input in = {0};
+    struct tokens in = {0};
     struct json *gate_file = NULL;
     int rc = -1;
     if (!read_options(o, &co, e) && !gates_read_file(o, &gate_file, e) && !open_model(o->operands[0], &base, e) &&
-        (o->n_operands < 2 || !open_model(o->operands[1], &cand, e)) && !read_input(o, &base, co.ctx, &in, e) &&
+        (o->n_operands < 2 || !open_model(o->operands[1], &cand, e)) && !read_tokens(o, &base, co.ctx, &in, e) &&
         !choose_part(o, &in, &co, e)) {
         print_notes("verify", base.model->notes, base.model->n_notes);
         rc = verify(o, &base, &cand, &co, &in, gate_file, e);

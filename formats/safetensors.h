@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "formats/source.h"
 
@@ -18,6 +19,10 @@ enum { SAFETENSORS_MAX_HEADER = 100000000 }; /* the reference reader's limit */
 /* Parses the header of file `file` of s and appends its tensors. Checked: header length, JSON, dtypes, shapes,
  * data_offsets (ordered without hole or overlap, ending at the end of the file). Errors name file and tensor. */
 int safetensors_read_header(struct source *s, uint32_t file, struct error *e);
+
+/* For writers: appends the header of a file that holds these tensors behind one another; name, type and dims are given, bytes
+ * and offset (within the file) are set. */
+int safetensors_header(struct tensor *t, size_t n, struct buffer *out, uint64_t *file_bytes, struct error *e);
 
 /* Storage of a dtype string ("F8_E4M3"), or NULL. */
 const struct storage *safetensors_dtype(const char *name);

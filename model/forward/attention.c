@@ -25,12 +25,14 @@ struct mla { /* one layer's attention */
     const struct panels *q_in, *latent, *k_rope; /* inputs of q; normed c; rotated k_rope */
     struct panels *out;                          /* [heads * value] */
     const struct indexer_mask *mask;
+    int layer;
 };
 
 struct head { /* a worker's buffers */
     float *wq, *wk_t, *wk, *wv; /* decoded weights; wk_t as stored, [lora][nope] */
     float *q, *k, *v;           /* panels of one chunk; k and v of all its tiles */
     float *k_rows, *v_t;        /* [token][nope + rope], [value][token] */
+    float *c_t, *mixed;         /* for an observer: latents [lora][token], mixed by attention [lora][LANES] */
     float *s, *o;               /* scores [token][LANES], output [value][LANES] */
     void *scratch;
 };
@@ -56,6 +58,8 @@ static int head_init(struct head *h, const struct mla *m)
     h->v = get(tiles * m->value * LANES, &failed);
     h->k_rows = get(ctx * dq, &failed);
     h->v_t = get(m->value * ctx, &failed);
+    h->c_t = get(m->f->options.observer ? m->lora * ctx : 0, &failed);
+    h->mixed = get(m->f->options.observer ? m->lora * LANES : 0, &failed);
     h->s = get(ctx * LANES, &failed);
     h->o = get(m->value * LANES, &failed);
     sq = weight_scratch(m->f->model, &m->q, dq);
@@ -68,7 +72,7 @@ static int head_init(struct head *h, const struct mla *m)
 
 static void head_clear(struct head *h)
 {
-    void *all[] = {h->wq, h->wk_t, h->wk, h->wv, h->q, h->k, h->v, h->k_rows, h->v_t, h->s, h->o, h->scratch};
+    void *all[] = {h->wq, h->wk_t, h->wk, h->wv, h->q, h->k, h->v, h->k_rows, h->v_t, h->c_t, h->mixed, h->s, h->o, h->scratch};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }
@@ -105,6 +109,8 @@ static void keys_and_values(const struct mla *m, struct head *h, size_t tile)
         }
         for (size_t d = 0; d < m->value; d++)
             memcpy(h->v_t + d * ctx + t * LANES, v + d * LANES, LANES * sizeof(float));
+        for (size_t d = 0; m->f->options.observer && d < m->lora; d++)
+            memcpy(h->c_t + d * ctx + t * LANES, c + d * LANES, LANES * sizeof(float));
     }
 }
 
@@ -139,27 +145,42 @@ static void softmax_lanes(const struct mla *m, float *s, size_t t, size_t n, con
             s[j * LANES + l] = (float)((double)s[j * LANES + l] / sum[l]);
 }
 
-static void queries(const struct mla *m, struct head *h, size_t tile, size_t t, size_t head_no)
+static int observe_head(const struct mla *m, enum input input, size_t head_no, size_t tile, const float *x,
+                        struct error *e)
+{
+    const struct forward_observer *o = m->f->options.observer;
+    return o ? o->head(o->context, m->f, input, m->layer, head_no, tile, x, e) : 0;
+}
+
+static int queries(const struct mla *m, struct head *h, size_t tile, size_t t, size_t head_no, struct error *e)
 {
     size_t dq = m->nope + m->rope, n = (t + 1) * LANES;
     const uint8_t *allowed = m->mask->allowed;
     if (allowed)
         allowed += (tile + t) * m->ctx_padded * LANES;
     gemm_rows(m->gemm, h->wq, (size_t)m->q.cols, dq, panel_row(m->q_in, tile + t, 0), (size_t)m->q.cols, LANES, h->q);
+    if (observe_head(m, INPUT_Q_NOPE, head_no, tile + t, h->q, e))
+        return -1;
     rope_rotate(m->f, h->q + m->nope * LANES, t * LANES);
     gemm_rows(m->gemm, h->k_rows, dq, n, h->q, dq, LANES, h->s);
     softmax_lanes(m, h->s, t, n, allowed);
     gemm_rows(m->gemm, h->v_t, m->ctx_padded, m->value, h->s, n, LANES, panel_row(m->out, tile + t, head_no * m->value));
+    if (!m->f->options.observer)
+        return 0;
+    gemm_rows(m->gemm, h->c_t, m->ctx_padded, m->lora, h->s, n, LANES, h->mixed);
+    return observe_head(m, INPUT_MIXED_LATENT, head_no, tile + t, h->mixed, e);
 }
 
-static void run_head(const struct mla *m, struct head *h, size_t head_no)
+static int run_head(const struct mla *m, struct head *h, size_t head_no, struct error *e)
 {
     size_t per_chunk = m->f->tiles_per_chunk;
     for (size_t tile = 0; tile < m->f->tiles; tile += per_chunk) {
         keys_and_values(m, h, tile);
         for (size_t t = 0; t < per_chunk; t++)
-            queries(m, h, tile, t, head_no);
+            if (queries(m, h, tile, t, head_no, e))
+                return -1;
     }
+    return 0;
 }
 
 static int run_heads(const struct mla *m, struct error *e)
@@ -174,9 +195,7 @@ static int run_heads(const struct mla *m, struct error *e)
             struct error why = {0};
             int bad = failed ? error_set(&why, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for attention")
                              : read_head(m, &h, (uint64_t)n, &why);
-            if (!bad)
-                run_head(m, &h, (size_t)n);
-            else {
+            if (bad || run_head(m, &h, (size_t)n, &why)) {
 #pragma omp critical(attention_error)
                 {
                     if (!rc && e)
@@ -245,14 +264,16 @@ int attention_add(struct forward *f, int layer, const struct panels *x, struct e
                     .nope = (size_t)p->qk_nope_head_dim,
                     .rope = (size_t)p->qk_rope_head_dim, .value = (size_t)p->v_head_dim, .lora = (size_t)p->kv_lora_rank,
                     .ctx_padded = f->tiles_per_chunk * LANES, .q_in = has_q_a ? &q_a : x, .latent = &latent,
-                    .k_rope = &k_rope, .out = &out, .mask = &mask};
+                    .k_rope = &k_rope, .out = &out, .mask = &mask, .layer = layer};
     int rc = panels_init(&latent, store, x->tiles, m.lora, e) || panels_init(&k_rope, store, x->tiles, m.rope, e) ||
              compress(f, layer, x, &latent, &k_rope, e) || (has_q_a && query_input(f, layer, x, &q_a, e)) ||
+             observe(f, &(struct input_seen){INPUT_KV_LATENT, layer, &latent}, e) ||
+             (has_q_a && observe(f, &(struct input_seen){INPUT_Q_LATENT, layer, &q_a}, e)) ||
              need_weight(f, has_q_a ? ROLE_ATTN_Q_B : ROLE_ATTN_Q, layer, &m.q, e) ||
              need_weight(f, ROLE_ATTN_K_B, layer, &m.k, e) || need_weight(f, ROLE_ATTN_V_B, layer, &m.v, e) ||
              indexer_select(f, layer, x, &q_a, &mask, e) ||
              panels_init(&out, store, x->tiles, (size_t)p->num_attention_heads * m.value, e) || run_heads(&m, e) ||
-             project_out(f, layer, &out, e);
+             observe(f, &(struct input_seen){INPUT_HEADS, layer, &out}, e) || project_out(f, layer, &out, e);
     panels_clear(&latent, store);
     panels_clear(&k_rope, store);
     panels_clear(&q_a, store);

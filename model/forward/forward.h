@@ -18,11 +18,37 @@
 
 #include "base/error.h"
 #include "model/forward/panels.h"
+#include "model/inputs.h"
 #include "model/model.h"
+
+struct forward;
 
 struct forward_tokens {
     const int32_t *ids; /* [chunks][ctx], checked to be below vocab_size by forward_new; borrowed */
     size_t chunks, ctx;
+};
+
+/* An input, just before or behind the products with the weights that read it. */
+struct input_seen {
+    enum input input;
+    int layer;
+    const struct panels *x; /* tokens as lanes; of INPUT_EXPERT and INPUT_EXPERT_INNER those of one expert, packed */
+    uint64_t expert;        /* of those two: its number, */
+    size_t n;               /* its tokens, */
+    const uint32_t *token;  /* [n] which they are: tile * LANES + lane, ascending */
+    const float *gate;      /* [n] and their gates */
+};
+
+/* Who watches a pass (convert/calibrate.c). Both functions return 0, or -1 with *e set, which ends the pass. */
+struct forward_observer {
+    void *context;
+    /* From the thread that called forward_layer: threads may be used. Each input of a layer comes once; an expert without tokens
+     * does not come. */
+    int (*seen)(void *context, const struct forward *f, const struct input_seen *what, struct error *e);
+    /* INPUT_Q_NOPE and INPUT_MIXED_LATENT: one tile of one head, x [rows][LANES]. From several threads at once, heads in any
+     * order, the tiles of a head in theirs. */
+    int (*head)(void *context, const struct forward *f, enum input input, int layer, size_t head, size_t tile, const float *x,
+                struct error *e);
 };
 
 struct forward_options {
@@ -30,6 +56,7 @@ struct forward_options {
     size_t streams;             /* 1 or more */
     int group_routing;          /* 0: ignore expert groups, as some clients do */
     struct panel_store *store;  /* shared by the passes of a run; borrowed */
+    const struct forward_observer *observer; /* NULL: none */
 };
 
 struct forward {
@@ -83,6 +110,14 @@ int forward_norm(const struct forward *f, enum tensor_role role, int layer, cons
 /* Rows [row0, row0 + n) of a weight times x, into rows y_row0.. of y, over the threads. */
 int forward_product(const struct forward *f, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n,
                     const struct panels *x, struct panels *y, size_t y_row0, struct error *e);
+
+/* Whether a lane of a tile is a token, not behind the end of its chunk. */
+int forward_is_token(const struct forward *f, size_t tile, size_t lane);
+
+/* The inside of an MLP: y = silu(gate x) * (up x), for the matrices of one slab; y [gate's rows]. Of f only model and options
+ * count. */
+int forward_mlp_inner(const struct forward *f, const struct weight w[2], uint64_t slab, const struct panels *x,
+                      struct panels *y, struct error *e);
 
 /* The weight with the vocabulary's rows: output, or token_embd when tied; of an MTP layer its own head if it has one. */
 int forward_head(const struct forward *f, int mtp_layer, struct weight *w);

@@ -14,22 +14,35 @@ static void gate_and_up(const struct forward *f, struct panels *gate, const stru
     }
 }
 
-int mlp_product(const struct forward *f, const struct weight w[3], uint64_t slab, const struct panels *x,
-                struct panels *y, struct error *e)
+int forward_mlp_inner(const struct forward *f, const struct weight w[2], uint64_t slab, const struct panels *x,
+                      struct panels *y, struct error *e)
 {
     struct panel_store *store = f->options.store;
-    struct panels gate = {0}, up = {0};
-    size_t F = (size_t)w[0].rows;
-    int rc = panels_init(&gate, store, x->tiles, F, e) || panels_init(&up, store, x->tiles, F, e);
-    gate.last_lanes = up.last_lanes = x->last_lanes;
-    rc = rc || forward_product(f, &w[0], slab, 0, F, x, &gate, 0, e) ||
-         forward_product(f, &w[1], slab, 0, F, x, &up, 0, e);
-    if (!rc) {
-        gate_and_up(f, &gate, &up);
-        rc = forward_product(f, &w[2], slab, 0, w[2].rows, &gate, y, 0, e);
-    }
-    panels_clear(&gate, store);
+    struct panels up = {0};
+    int rc = panels_init(&up, store, x->tiles, y->rows, e);
+    y->last_lanes = up.last_lanes = x->last_lanes;
+    rc = rc || forward_product(f, &w[0], slab, 0, y->rows, x, y, 0, e) ||
+         forward_product(f, &w[1], slab, 0, y->rows, x, &up, 0, e);
+    if (!rc)
+        gate_and_up(f, y, &up);
     panels_clear(&up, store);
+    return rc ? -1 : 0;
+}
+
+int observe(const struct forward *f, const struct input_seen *what, struct error *e)
+{
+    const struct forward_observer *o = f->options.observer;
+    return o ? o->seen(o->context, f, what, e) : 0;
+}
+
+int mlp_product(const struct forward *f, const struct weight w[3], uint64_t slab, const struct panels *x, struct panels *y,
+                struct input_seen inner, struct error *e)
+{
+    struct panels h = {0};
+    int rc = panels_init(&h, f->options.store, x->tiles, (size_t)w[0].rows, e) || forward_mlp_inner(f, w, slab, x, &h, e);
+    inner.x = &h;
+    rc = rc || observe(f, &inner, e) || forward_product(f, &w[2], slab, 0, w[2].rows, &h, y, 0, e);
+    panels_clear(&h, f->options.store);
     return rc ? -1 : 0;
 }
 
@@ -46,7 +59,7 @@ int mlp_add(struct forward *f, int layer, const struct panels *x, struct error *
     struct weight w[3];
     struct panels y = {0};
     int rc = need_three(f, ROLE_FFN_GATE, layer, w, e) ||
-             panels_init(&y, f->options.store, x->tiles, f->hidden.rows, e) || mlp_product(f, w, 0, x, &y, e);
+             panels_init(&y, f->options.store, x->tiles, f->hidden.rows, e) || mlp_product(f, w, 0, x, &y, (struct input_seen){INPUT_FFN_INNER, layer}, e);
     if (!rc)
         panels_add(f, &f->hidden, &y);
     panels_clear(&y, f->options.store);

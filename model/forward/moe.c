@@ -56,9 +56,11 @@ struct layer_run *forward_layer_begin(struct forward *f, int layer, struct error
     r->layer = layer;
     r->is_moe = (uint64_t)layer >= f->model->params.first_k_dense_replace;
     if (panels_init(&r->x, f->options.store, f->tiles, f->hidden.rows, e) ||
-        forward_norm(f, ROLE_ATTN_NORM, layer, &f->hidden, &r->x, e) || attention_add(f, layer, &r->x, e) ||
+        forward_norm(f, ROLE_ATTN_NORM, layer, &f->hidden, &r->x, e) ||
+        observe(f, &(struct input_seen){INPUT_ATTN, layer, &r->x}, e) || attention_add(f, layer, &r->x, e) ||
         check_finite(f, ROLE_ATTN_OUTPUT, layer, e) ||
-        forward_norm(f, ROLE_FFN_NORM, layer, &f->hidden, &r->x, e) || (r->is_moe && begin_moe(f, r, e))) {
+        forward_norm(f, ROLE_FFN_NORM, layer, &f->hidden, &r->x, e) ||
+        (r->is_moe && begin_moe(f, r, e)) || observe(f, &(struct input_seen){INPUT_FFN, layer, &r->x}, e)) {
         run_free(f, r);
         return NULL;
     }
@@ -71,7 +73,7 @@ static void collect(const struct forward *f, struct layer_run *r, int expert)
     size_t used = (size_t)f->model->params.num_experts_per_tok, D = f->hidden.rows;
     r->n = 0;
     for (size_t token = 0; token < f->tiles * LANES; token++)
-        for (size_t k = 0; k < used && is_token(f, token / LANES, token % LANES); k++)
+        for (size_t k = 0; k < used && forward_is_token(f, token / LANES, token % LANES); k++)
             if (f->chosen[token * used + k] == expert) {
                 r->from[r->n] = token / LANES * D * LANES + token % LANES;
                 r->to[r->n] = r->n / LANES * D * LANES + r->n % LANES;
@@ -114,7 +116,9 @@ int forward_layer_expert(struct forward *f, struct layer_run *r, int expert, str
         return -1;
     r->xe.last_lanes = r->ye.last_lanes = (last + 15) / 16 * 16;
     gather(f, r);
-    if (mlp_product(f, r->w, (uint64_t)expert, &r->xe, &r->ye, e))
+    struct input_seen in = {INPUT_EXPERT, r->layer, &r->xe, (uint64_t)expert, r->n, r->token, r->gate}, inner = in;
+    inner.input = INPUT_EXPERT_INNER;
+    if (observe(f, &in, e) || mlp_product(f, r->w, (uint64_t)expert, &r->xe, &r->ye, inner, e))
         return -1;
     scatter_add(f, r);
     return 0;
@@ -128,7 +132,7 @@ static int end_moe(struct forward *f, struct layer_run *r, struct error *e)
     if (f->model->params.n_shared_experts) {
         rc = need_three(f, ROLE_FFN_GATE_SHEXP, r->layer, w, e) ||
              panels_init(&shared, f->options.store, f->tiles, f->hidden.rows, e) ||
-             mlp_product(f, w, 0, &r->x, &shared, e);
+             mlp_product(f, w, 0, &r->x, &shared, (struct input_seen){INPUT_SHEXP_INNER, r->layer}, e);
         if (!rc)
             panels_add(f, &r->y, &shared);
         panels_clear(&shared, f->options.store);

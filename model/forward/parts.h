@@ -11,17 +11,18 @@ int mlp_add(struct forward *f, int layer, const struct panels *x, struct error *
 
 /* Routes every token: f->chosen and f->gates. */
 int route_all(struct forward *f, int layer, const struct panels *x, struct error *e);
-/* Whether a lane of a tile is a token, not behind the end of its chunk. */
-int is_token(const struct forward *f, size_t tile, size_t lane);
 
 /* ERR_FORMAT, naming model, tensor, layer, chunk and token, when a hidden state is NaN or infinite behind the part of the
  * layer that ends with the given role. */
 int check_finite(const struct forward *f, enum tensor_role role, int layer, struct error *e);
 
-/* gate/up/down of one MLP: y = down(silu(gate x) * (up x)), for the matrices of one slab. lanes_last: lanes in use of the last
- * tile (LANES: all). Panels of the right sizes are made and freed inside. */
-int mlp_product(const struct forward *f, const struct weight w[3], uint64_t slab, const struct panels *x,
-                struct panels *y, struct error *e);
+/* gate/up/down of one MLP: y = down(silu(gate x) * (up x)), for the matrices of one slab. `inner` is what an observer is told of
+ * the inside, x aside. Panels of the right sizes are made and freed inside. */
+int mlp_product(const struct forward *f, const struct weight w[3], uint64_t slab, const struct panels *x, struct panels *y,
+                struct input_seen inner, struct error *e);
+
+/* Tells the observer, if there is one. */
+int observe(const struct forward *f, const struct input_seen *what, struct error *e);
 
 /* f->rope_cos, rope_sin, softmax_scale. */
 int rope_init(struct forward *f, struct error *e);

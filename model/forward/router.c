@@ -83,7 +83,7 @@ static void route(const struct forward *f, float *s, const float *bias, int16_t 
     }
 }
 
-int is_token(const struct forward *f, size_t tile, size_t lane)
+int forward_is_token(const struct forward *f, size_t tile, size_t lane)
 {
     return tile % f->tiles_per_chunk * LANES + lane < f->tokens.ctx;
 }
@@ -105,7 +105,7 @@ int route_all(struct forward *f, int layer, const struct panels *x, struct error
             float s[1024];
             for (size_t i = 0; i < E; i++)
                 s[i] = panel_row(&logits, t, i)[l];
-            if (is_token(f, t, l))
+            if (forward_is_token(f, t, l))
                 route(f, s, bias, f->chosen + (t * LANES + l) * used, f->gates + (t * LANES + l) * used);
         }
     free(bias);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ * Tokens from --text or --tokens. */
+#include "cli/tokens.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "model/tokenizer.h"
+
+static int read_raw(const char *path, struct token_ids *ids, struct error *e)
+{
+    char *bytes;
+    size_t n;
+    if (io_read_all(path, (uint64_t)1 << 33, &bytes, &n, e))
+        return -1;
+    if (n % 4) {
+        free(bytes);
+        error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the file's size is no multiple of 4");
+        return error_at_file(e, path);
+    }
+    ids->ids = (int32_t *)(void *)bytes;
+    ids->n = n / 4;
+    return 0;
+}
+
+static int read_text(const char *path, const struct tokenizer *t, int with_bos, struct token_ids *ids, struct error *e)
+{
+    char *text;
+    size_t n;
+    if (io_read_all(path, (uint64_t)1 << 32, &text, &n, e))
+        return -1;
+    if (with_bos && n && text[n - 1] == '\n') /* as llama-perplexity reads its file */
+        n--;
+    int rc = tokenizer_encode(t, text, n, 0, ids, e);
+    free(text);
+    return rc;
+}
+
+/* Cuts into chunks; the first token of each becomes BOS. */
+static int cut(const struct options *o, struct token_ids *ids, int64_t bos, int shift, size_t ctx, struct tokens *in,
+               struct error *e)
+{
+    long most = 0;
+    size_t total = ids->n + (size_t)shift;
+    if (options_int(o, "chunks", 1, 1L << 40, &most, e))
+        return -1;
+    in->chunks = total / ctx;
+    if (most && in->chunks > (size_t)most)
+        in->chunks = (size_t)most;
+    if (!in->chunks)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%zu tokens are less than one chunk of %zu", total, ctx);
+    if (!(in->ids = malloc(in->chunks * ctx * sizeof *in->ids)))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    for (size_t i = 0; i < in->chunks * ctx; i++)
+        in->ids[i] = i % ctx == 0 && bos >= 0 ? (int32_t)bos : ids->ids[i - (size_t)shift];
+    return 0;
+}
+
+int read_tokens(const struct options *o, const struct opened *base, size_t ctx, struct tokens *in, struct error *e)
+{
+    const char *text = options_get(o, "text"), *raw = options_get(o, "tokens"), *align = options_get(o, "align");
+    struct token_ids ids = {0};
+    struct error none;
+    if (!text == !raw)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "either --text or --tokens is needed");
+    if (align && strcmp(align, "llama"))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--align: '%s' is not llama", align);
+    /* ids that came as such need a tokenizer for the id of BOS only */
+    struct tokenizer *t = tokenizer_open(base->source, &base->model->params, text ? e : &none);
+    int64_t bos = t ? tokenizer_vocab(t)->special[SPECIAL_BOS] : -1;
+    int rc = text && !t ? -1 : raw ? read_raw(raw, &ids, e) : read_text(text, t, align != NULL, &ids, e);
+    if (!rc)
+        rc = cut(o, &ids, bos, align && bos >= 0, ctx, in, e);
+    free(ids.ids);
+    tokenizer_close(t);
+    return rc;
+}

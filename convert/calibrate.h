@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ * Calibration: one streaming pass over a model that leaves, layer by layer, what convert/calibration.h describes. A layer's file
+ * appears under its name when it is complete; the hidden state behind the last layer lies in DIR/resume.hidden, so that a run
+ * that ended early goes on with the next layer. */
+#ifndef PARE_CONVERT_CALIBRATE_H
+#define PARE_CONVERT_CALIBRATE_H
+
+#include "convert/calibration.h"
+#include "convert/stream.h"
+#include "model/forward/forward.h"
+
+struct calibrate_options {
+    struct forward_tokens tokens;
+    int threads, group_routing;
+    uint64_t memory;      /* room for activations; beyond it they go to files in the folder */
+    const char *tool;     /* program and version */
+    const char *text;     /* what the tokens are of, for people: a file name */
+    int restart;          /* what an interrupted run left is thrown away */
+};
+
+struct calibrate_result {
+    int layers_reused;
+    uint64_t bytes;       /* of the folder's files */
+};
+
+/* What a run takes, before anything is read: its memory, disk and arithmetic. */
+struct calibrate_plan {
+    uint64_t memory;      /* the largest second moments and what comes with them; activations beside it take what they may */
+    uint64_t activations; /* bytes of activations at their most, in memory or on disk */
+    uint64_t folder;      /* bytes of the finished folder */
+    double flops;         /* forward pass and moments */
+};
+int calibrate_plan(const struct model *m, uint64_t tokens, int threads, struct calibrate_plan *p, struct error *e);
+
+/* Makes the folder. ERR_USAGE when it holds something else, or an interrupted run of other tokens or another source. Hooks
+ * count layers. */
+int calibrate_run(const struct model *m, const struct calibrate_options *o, const char *folder, const struct stream_hooks *hooks,
+                  struct calibrate_result *r, struct error *e);
+
+#endif
