@@ -82,6 +82,32 @@ static int read_imatrix(const struct options *o, struct planned *p, struct plan_
     return p->imatrix ? 0 : -1;
 }
 
+static int read_number(const struct options *o, const char *name, double most, double *v, struct error *e)
+{
+    const char *text = options_get(o, name);
+    char *end;
+    if (!text)
+        return 0;
+    *v = strtod(text, &end);
+    return end != text && !*end && *v >= 0 && *v <= most ? 0 : error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s: '%s' is no number in 0..%g", name, text, most);
+}
+
+/* Behind the model: a calibration must fit it. */
+static int read_calib(const struct options *o, struct planned *p, struct plan_options *po, struct error *e)
+{
+    const char *folder = options_get(o, "calib");
+    long passes = 2;
+    po->feedback = (struct feedback_options){.hessian = {.damping = 0.03, .blend = 0.25}};
+    if (read_number(o, "calib-damping", 1e3, &po->feedback.hessian.damping, e) ||
+        read_number(o, "calib-blend", 1e6, &po->feedback.hessian.blend, e) || options_int(o, "calib-passes", 0, 100, &passes, e))
+        return -1;
+    po->feedback.sweep.passes = (int)passes;
+    if (!folder)
+        return 0;
+    po->calib = p->calib = calibration_open(folder, p->in.model, e);
+    return p->calib ? 0 : -1;
+}
+
 static int read_template(const struct options *o, struct planned *p, struct error *e)
 {
     const char *path = options_get(o, "chat-template-file");
@@ -110,7 +136,8 @@ int make_plan(const struct options *o, struct planned *p, struct error *e)
         options_size(o, "split-max-size", &po.split_max, e) || options_size(o, "sync-every", &po.sync_every, e) ||
         read_part(o, &po, e) ||
         threads_option(o, &po.threads, e) || read_template(o, p, e) ||
-        read_imatrix(o, p, &po, e) || open_model(o->operands[0], &p->in, e))
+        read_imatrix(o, p, &po, e) || open_model(o->operands[0], &p->in, e) ||
+        read_calib(o, p, &po, e))
         return -1;
     po.chat_template = p->chat_template;
     po.recipe = p->recipe;
@@ -121,6 +148,7 @@ int make_plan(const struct options *o, struct planned *p, struct error *e)
 void clear_plan(struct planned *p)
 {
     plan_free(p->plan);
+    calibration_close(p->calib);
     close_model(&p->in);
     imatrix_close(p->imatrix);
     recipe_clear(&p->recipe);

@@ -15,6 +15,10 @@
         {0, "search", "best|compat", "scales and codes with the least error (default), or\nbyte for byte llama.cpp's", 1}, \
         {0, "tensor-type", "PATTERN=TYPE", "another type for tensors by name, as\nllama-quantize has it; repeatable", 1}, \
         {0, "tensor-type-file", "F", "a file of such, separated by white space", 1}, \
+        {0, "calib", "DIR", "round with error feedback, by 'pare calibrate'"}, \
+        {0, "calib-damping", "X", "added to the second moments' diagonal, in units\nof its mean (default 0.03)", 1}, \
+        {0, "calib-blend", "X", "tokens per column that an expert's own inputs\nmust have to weigh as much as the layer's\n(default 0.25)", 1}, \
+        {0, "calib-passes", "N", "passes that lower the loss after the sweep\n(default 2)", 1}, \
         {0, "pure", NULL, "the recipe's base type for everything", 1},                                                 \
         {0, "via", "bf16", "round weights to BF16 first: the file is then what\nllama-quantize makes of a BF16 file, not of an F32 file", 1},  \
         {0, "no-fallback", NULL, "fail where a row is no multiple of a type's block\n(else a larger type is taken, shown by plan)", 1}, \
@@ -36,6 +40,7 @@ struct planned {
     struct plan *plan;
     char *chat_template;
     struct imatrix *imatrix;
+    struct calibration *calib;
 };
 
 /* Opens operand 0 and plans its conversion by the options. */

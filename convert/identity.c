@@ -94,8 +94,8 @@ static int add_file(struct identity *id, const struct source *s, size_t i, struc
 int identity_make(struct identity *id, const struct plan *p, const char *tool, struct error *e)
 {
     const struct source *s = p->model->source;
-    char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT];
-    id->room = s->n_files + 10;
+    char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT], feedback[FEEDBACK_TEXT];
+    id->room = s->n_files + 11;
     if (!(id->pairs = arena_array(&id->arena, id->room, sizeof *id->pairs)))
         return no_memory(e);
     if (add(id, "tool", "%s", tool) || add(id, "target", "%s", p->target->name) ||
@@ -103,6 +103,8 @@ int identity_make(struct identity *id, const struct plan *p, const char *tool, s
         add(id, "output", "%zu files, %" PRIu64 " bytes", p->n_files, p->total) ||
         add(id, "part", "%d of %d", p->options.part, p->options.parts) || add_layout(id, p) ||
         (p->options.imatrix && add(id, "imatrix", "%s", importance_text(p, importance))))
+        return no_memory(e);
+    if (p->options.calib && add(id, "calibration", "XXH3-128 %s, %s", p->options.calib->hash, feedback_text(&p->options.feedback, feedback)))
         return no_memory(e);
     for (size_t i = 0; i < s->n_files; i++)
         if (add_file(id, s, i, e))

@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/buffer.h"
 #include "base/error.h"
+#include "convert/feedback/feedback.h"
 #include "convert/recipe.h"
 #include "formats/imatrix.h"
 #include "formats/source.h"
@@ -29,6 +30,8 @@ struct plan_options {
     const char *chat_template; /* replaces the source's; NULL: keep */
     const struct imatrix *imatrix; /* borrowed; NULL: none */
     enum imatrix_missing imatrix_missing;
+    const struct calibration *calib; /* borrowed; NULL: none. With one, error feedback where it applies (convert/feedback/) */
+    struct feedback_options feedback;
     int threads;
     uint64_t memory;        /* bound on the whole process, bytes */
     uint64_t split_max;     /* bytes that an output file may have, if one tensor does not exceed them; 0: one file */

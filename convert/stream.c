@@ -22,6 +22,7 @@ struct stream {
     const struct stream_hooks *hooks;
     struct unit_room room;
     unsigned cpu;
+    struct feedback feedback; /* when the plan has a calibration */
 
     pthread_mutex_t lock; /* guards all below */
     uint64_t next;        /* unit */
@@ -38,6 +39,9 @@ struct worker { /* one thread and its buffers */
     float *floats, *turned, *importance;
     uint8_t *encoded;
     void *scratch;
+    struct sweeper *sweeper; /* of the last type and row length under error feedback */
+    const struct quant_type *swept;
+    uint64_t swept_cols;
 };
 
 static uint64_t source_bytes(const struct weight_range *r, int n)
@@ -105,10 +109,36 @@ static void encode_blocks(const struct stream *s, const struct plan_tensor *t, c
         k.improve(x, importance, to, n);
 }
 
+/* Rows of a matrix whose inputs are known. 1 when there is nothing to be had from them. */
+static int encode_with_feedback(struct stream *s, struct worker *w, const struct plan_tensor *t, uint64_t slab, const float *x,
+                                uint8_t *to, uint64_t bytes, struct error *e)
+{
+    const struct curvature *c;
+    const uint64_t row_bytes = t->weight.cols / t->type->block_len * t->type->block_bytes;
+    if (!w->sweeper || w->swept != t->type || w->swept_cols != t->weight.cols) {
+        sweep_free(w->sweeper);
+        if (!(w->sweeper = sweep_new(t->type, (size_t)t->weight.cols, s->cpu, &s->feedback.o.sweep, e)))
+            return -1;
+        w->swept = t->type;
+        w->swept_cols = t->weight.cols;
+    }
+    int rc = feedback_get(&s->feedback, &t->weight, slab, &c, e);
+    if (rc)
+        return rc;
+    sweep_rows(w->sweeper, c, x, (size_t)(bytes / row_bytes), to, NULL);
+    feedback_put(&s->feedback);
+    return 0;
+}
+
 /* Encodes rows of one slab; with an importance row by row, as codecs want it. */
-static int encode_rows(const struct stream *s, const struct worker *w, const struct plan_tensor *t, uint64_t slab, const float *x,
+static int encode_rows(struct stream *s, struct worker *w, const struct plan_tensor *t, uint64_t slab, const float *x,
                        uint8_t *to, uint64_t bytes, struct error *e)
 {
+    if (s->plan->options.calib && feedback_applies(&t->weight, t->type)) {
+        int rc = encode_with_feedback(s, w, t, slab, x, to, bytes, e);
+        if (rc <= 0)
+            return rc;
+    }
     if (!t->importance) {
         encode_blocks(s, t, x, NULL, to, (size_t)(bytes / t->type->block_bytes));
         return 0;
@@ -149,7 +179,7 @@ static int read_via_bf16(const struct stream *s, const struct worker *w, const s
 }
 
 /* Encodes what was read; the outputs lie behind one another in w->encoded. */
-static int encode(const struct stream *s, const struct worker *w, const struct unit *u, float amax, struct error *e)
+static int encode(struct stream *s, struct worker *w, const struct unit *u, float amax, struct error *e)
 {
     struct unit_output out[2];
     const float *x = w->floats;
@@ -279,7 +309,7 @@ static uint64_t output_bytes(const struct stream *s, const struct unit *u)
 }
 
 /* *kept: the unit was on the disk already and is good. */
-static int run_unit(struct stream *s, const struct worker *w, const struct unit *u, int *kept, struct error *e)
+static int run_unit(struct stream *s, struct worker *w, const struct unit *u, int *kept, struct error *e)
 {
     struct journal_record r[5];
     struct weight_seen seen = {.n = 0};
@@ -339,6 +369,7 @@ static void worker_clear(struct worker *w)
     free(w->importance);
     free(w->encoded);
     free(w->scratch);
+    sweep_free(w->sweeper);
 }
 
 static int worker_init(struct worker *w, struct stream *s)
@@ -358,7 +389,7 @@ static int worker_init(struct worker *w, struct stream *s)
 
 static void *work(void *worker)
 {
-    const struct worker *w = worker;
+    struct worker *w = worker;
     struct stream *s = w->stream;
     struct error e = {0};
     struct unit u;
@@ -407,8 +438,11 @@ int stream_run(const struct plan *p, struct outputs *out, struct keeper *keeper,
     for (size_t i = p->file_from; i < p->file_to; i++)
         s.done += p->files[i].header.size;
     pthread_mutex_init(&s.lock, NULL);
+    if (p->options.calib)
+        feedback_init(&s.feedback, p->options.calib, &p->options.feedback, p->threads);
     int rc = run_workers(&s, e);
     pthread_mutex_destroy(&s.lock);
+    feedback_clear(&s.feedback);
     if (s.failed && e)
         *e = s.error;
     return s.failed ? -1 : rc;

@@ -73,7 +73,7 @@ static void refit(const struct panel *p, struct state *s, int first, int groups)
     }
 }
 
-static void search_superblocks(const struct best *b, const struct panels *panels, const struct panel *p, struct state *s,
+static void search_superblocks(const struct best *b, const struct panel_kernels *panels, const struct panel *p, struct state *s,
                                struct state *least)
 {
     for (int round = 0; round < BEST_ROUNDS; round++) {
@@ -135,7 +135,7 @@ static void round_units(struct state *s)
     }
 }
 
-static void search_from(const struct form *f, const struct panels *panels, const struct panel *p, struct state *s,
+static void search_from(const struct form *f, const struct panel_kernels *panels, const struct panel *p, struct state *s,
                         struct state *least)
 {
     const struct form parts = in_parts(f);
@@ -151,7 +151,7 @@ static void search_from(const struct form *f, const struct panels *panels, const
 
 /* Values without an offset reach further on one side. The search does not cross from one sign of the step to the other, so
  * there are two. */
-static void search_blocks(const struct best *b, const struct panels *panels, const struct panel *p, struct state *s,
+static void search_blocks(const struct best *b, const struct panel_kernels *panels, const struct panel *p, struct state *s,
                           struct state *least)
 {
     struct state other = *s;
@@ -167,7 +167,7 @@ static void search_blocks(const struct best *b, const struct panels *panels, con
 
 /* ---- scales that are codes ---- */
 
-static void search_coded(const struct best *b, const struct panels *panels, const struct panel *p, struct state *s,
+static void search_coded(const struct best *b, const struct panel_kernels *panels, const struct panel *p, struct state *s,
                          struct state *least)
 {
     static const float none[PANEL];
@@ -209,7 +209,7 @@ static struct super taken_from(const struct state *s, int first, int groups)
     return to;
 }
 
-static void codes_for(const struct best *b, const struct panels *panels, const struct panel *p, const struct state *s,
+static void codes_for(const struct best *b, const struct panel_kernels *panels, const struct panel *p, const struct state *s,
                       size_t groups, uint8_t *codes)
 {
     float step[PANEL], offset[PANEL];
@@ -243,10 +243,10 @@ static void keep_better(const struct best *b, const float *x, const float *w, co
         memcpy(block, tried, b->block_bytes);
 }
 
-typedef void search_fn(const struct best *, const struct panels *, const struct panel *, struct state *, struct state *);
+typedef void search_fn(const struct best *, const struct panel_kernels *, const struct panel *, struct state *, struct state *);
 
 /* At most a panel of blocks. */
-static void search_panel(const struct best *b, const struct panels *panels, search_fn *search, const float *x,
+static void search_panel(const struct best *b, const struct panel_kernels *panels, search_fn *search, const float *x,
                          const float *w, uint8_t *blocks, size_t n)
 {
     struct super supers[PANEL];
@@ -270,7 +270,7 @@ static void search_panel(const struct best *b, const struct panels *panels, sear
     }
 }
 
-static void search_all(const struct best *b, const struct panels *panels, search_fn *search, const float *x,
+static void search_all(const struct best *b, const struct panel_kernels *panels, search_fn *search, const float *x,
                        const float *importance, uint8_t *blocks, size_t n)
 {
     const size_t most = (size_t)(PANEL / b->groups), len = (size_t)(b->groups * b->form.len);
@@ -283,19 +283,19 @@ static void search_all(const struct best *b, const struct panels *panels, search
     }
 }
 
-void best_superblocks(const struct best *b, const struct panels *panels, const float *x, const float *importance,
+void best_superblocks(const struct best *b, const struct panel_kernels *panels, const float *x, const float *importance,
                       void *blocks, size_t n)
 {
     search_all(b, panels, search_superblocks, x, importance, blocks, n);
 }
 
-void best_blocks(const struct best *b, const struct panels *panels, const float *x, const float *importance, void *blocks,
+void best_blocks(const struct best *b, const struct panel_kernels *panels, const float *x, const float *importance, void *blocks,
                  size_t n)
 {
     search_all(b, panels, search_blocks, x, importance, blocks, n);
 }
 
-void best_coded(const struct best *b, const struct panels *panels, const float *x, const float *importance, void *blocks,
+void best_coded(const struct best *b, const struct panel_kernels *panels, const float *x, const float *importance, void *blocks,
                 size_t n)
 {
     search_all(b, panels, search_coded, x, importance, blocks, n);

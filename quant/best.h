@@ -42,7 +42,7 @@ struct best {
 
 /* Each improves n blocks that hold an encoding of x; importance as quant_encode_fn has it. For superblocks with units that
  * their groups share, for blocks with F16 scales (and mins) of their own, and for scales that are codes of numbers. */
-typedef void best_fn(const struct best *b, const struct panels *panels, const float *x, const float *importance,
+typedef void best_fn(const struct best *b, const struct panel_kernels *panels, const float *x, const float *importance,
                      void *blocks, size_t n);
 best_fn best_superblocks, best_blocks, best_coded;
 

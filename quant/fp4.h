@@ -27,5 +27,6 @@ extern const float f4_values[16];
 quant_encode_fn mxfp4_encode, nvfp4_encode, mxfp4_improve, nvfp4_improve;
 quant_decode_fn mxfp4_decode, nvfp4_decode;
 quant_simd_fn mxfp4_simd, nvfp4_simd;
+extern const struct best mxfp4_best, nvfp4_best;
 
 #endif

@@ -38,5 +38,6 @@ static inline int iq4_code(float v)
 quant_encode_fn iq4_nl_encode, iq4_xs_encode, iq4_nl_improve, iq4_xs_improve;
 quant_decode_fn iq4_nl_decode, iq4_xs_decode;
 quant_simd_fn iq4_nl_simd, iq4_xs_simd;
+extern const struct best iq4_nl_best, iq4_xs_best;
 
 #endif

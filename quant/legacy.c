@@ -135,7 +135,7 @@ static void take_affine(const void *block, struct super *s)
     {                                                                                                                 \
         pack((struct legacy){bits, has_min}, s->d, -s->dmin, codes, block);                                           \
     }                                                                                                                 \
-    static const struct best name##_best = {.form = {LEN, VALUES_WHOLE, .low = has_min ? 0 : -(1 << (bits - 1)),      \
+    const struct best name##_best = {.form = {LEN, VALUES_WHOLE, .low = has_min ? 0 : -(1 << (bits - 1)),      \
                                                      .high = (1 << (bits - !has_min)) - 1, .min_high = has_min},      \
                                             .groups = 1, .block_bytes = 2 + 2 * has_min + 4 * (bits == 5) + LEN / 2,  \
                                             .decode = name##_decode, .give = name##_give,                             \

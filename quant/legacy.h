@@ -27,5 +27,6 @@ quant_encode_fn q4_0_encode, q4_1_encode, q5_0_encode, q5_1_encode;
 quant_encode_fn q4_0_improve, q4_1_improve, q5_0_improve, q5_1_improve;
 quant_decode_fn q4_0_decode, q4_1_decode, q5_0_decode, q5_1_decode;
 quant_simd_fn q4_0_simd, q4_1_simd, q5_0_simd, q5_1_simd;
+extern const struct best q4_0_best, q4_1_best, q5_0_best, q5_1_best;
 
 #endif

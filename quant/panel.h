@@ -44,7 +44,7 @@ struct choice {
     float sum_v[PANEL], sum_vv[PANEL], sum_xv[PANEL];
 };
 
-struct panels {
+struct panel_kernels {
     /* Groups behind one another in x and w, at most PANEL; lanes without one are 0. */
     void (*load)(struct panel *p, int len, const float *x, const float *w, size_t groups);
     void (*errors)(const struct form *f, const struct panel *p, const float *step, const float *offset, float *error);
@@ -58,9 +58,14 @@ struct panels {
     /* Codes from 0 upwards, group after group. */
     void (*codes)(const struct form *f, const struct panel *p, const float *step, const float *offset, size_t groups,
                   uint8_t *codes);
+    /* One weight each of n lanes, a multiple of 16: y = step * value - offset nearest to x, and its code from 0 upwards. */
+    void (*nearest)(const struct form *f, size_t n, const float *x, const float *step, const float *offset, float *y, float *code);
 };
 
-extern const struct panels panels_scalar;
-extern const struct panels panels_avx2, panels_avx512; /* x86-64 */
+/* The best variant for these CPU features (base/cpu.h). */
+const struct panel_kernels *panels_for(unsigned cpu);
+
+extern const struct panel_kernels panels_scalar;
+extern const struct panel_kernels panels_avx2, panels_avx512; /* x86-64 */
 
 #endif

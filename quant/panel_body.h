@@ -198,19 +198,21 @@ static inline void choose_lanes(const struct lanes *a, const struct form *f, con
     v_store(c->error + g, best.error);
 }
 
-/* Does `call` for all lanes `a` of a panel, in a loop of its own for each kind of values. */
+/* Does `call` for LANES lanes `a` of a panel p, from g on, apart for each kind of values. */
+#define BY_VALUES(call)                                                                                               \
+    if (f->values == VALUES_IQ4) {                                                                                    \
+        const struct lanes a = lanes_at(f, VALUES_IQ4, p, g);                                                         \
+        call;                                                                                                         \
+    } else if (f->values == VALUES_F4) {                                                                              \
+        const struct lanes a = lanes_at(f, VALUES_F4, p, g);                                                          \
+        call;                                                                                                         \
+    } else {                                                                                                          \
+        const struct lanes a = lanes_at(f, VALUES_WHOLE, p, g);                                                       \
+        call;                                                                                                         \
+    }
 #define FOR_LANES(call)                                                                                               \
     for (int g = 0; g < PANEL; g += LANES)                                                                            \
-        if (f->values == VALUES_IQ4) {                                                                                \
-            const struct lanes a = lanes_at(f, VALUES_IQ4, p, g);                                                     \
-            call;                                                                                                     \
-        } else if (f->values == VALUES_F4) {                                                                          \
-            const struct lanes a = lanes_at(f, VALUES_F4, p, g);                                                      \
-            call;                                                                                                     \
-        } else {                                                                                                      \
-            const struct lanes a = lanes_at(f, VALUES_WHOLE, p, g);                                                   \
-            call;                                                                                                     \
-        }
+        BY_VALUES(call)
 
 static void errors(const struct form *f, const struct panel *p, const float *step, const float *offset, float *error)
 {
@@ -266,5 +268,23 @@ static void codes(const struct form *f, const struct panel *p, const float *step
     FOR_LANES(codes_lanes(&a, step, offset, groups, out))
 }
 
-const struct panels PANELS_VARIANT = {.load = load, .errors = errors, .judge = judge, .choose = choose, .codes = codes};
+static inline void nearest_lanes(const struct lanes *a, size_t n, const float *x, const float *step, const float *offset, float *y,
+                                 float *code)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const vf s = v_load(step + i), o = v_load(offset + i), at = (v_load(x + i) + o) * inverse(s);
+        v_store(y + i, s * value_of(a, at) - o);
+        v_store(code + i, code_of(a, at));
+    }
+}
+
+static void nearest_values(const struct form *f, size_t n, const float *x, const float *step, const float *offset, float *y, float *code)
+{
+    const struct panel *p = NULL;
+    const int g = 0;
+    BY_VALUES(nearest_lanes(&a, n, x, step, offset, y, code))
+}
+
+const struct panel_kernels PANELS_VARIANT = {.load = load, .errors = errors, .judge = judge, .choose = choose, .codes = codes,
+                                      .nearest = nearest_values};
 #endif

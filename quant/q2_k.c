@@ -130,10 +130,10 @@ static void give(const struct super *s, const uint8_t *codes, void *block)
     memcpy(block, &b, sizeof b);
 }
 
-static const struct best best = {
+const struct best q2_k_best = {
     .form = {LEN, VALUES_WHOLE, .low = 0, .high = TOP, .scale_high = SCALE_TOP, .min_high = SCALE_TOP},
     .groups = GROUPS, .block_bytes = sizeof(struct block), .decode = q2_k_decode, .take = take, .give = give,
     .reach = {2, 2, 3}};
 
 SEARCH_KERNELS(q2_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n),
-               best_superblocks(&best, search->panels, x, importance, blocks, n))
+               best_superblocks(&q2_k_best, search->panels, x, importance, blocks, n))

@@ -20,5 +20,6 @@
 quant_encode_fn q2_k_encode, q2_k_improve;
 quant_decode_fn q2_k_decode;
 quant_simd_fn q2_k_simd;
+extern const struct best q2_k_best;
 
 #endif

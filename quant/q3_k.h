@@ -22,5 +22,6 @@
 quant_encode_fn q3_k_encode, q3_k_improve;
 quant_decode_fn q3_k_decode;
 quant_simd_fn q3_k_simd;
+extern const struct best q3_k_best;
 
 #endif

@@ -203,10 +203,10 @@ static void give_q5(const struct super *s, const uint8_t *codes, void *block)
     give(s, 5, codes, block);
 }
 
-static const struct best q4_k_best = {
+const struct best q4_k_best = {
     .form = {LEN, VALUES_WHOLE, .low = 0, .high = 15, .scale_high = SCALE_TOP, .min_high = SCALE_TOP},
     .groups = BLOCKS, .block_bytes = Q4_BYTES, .decode = q4_k_decode, .take = take, .give = give_q4, .reach = {2, 3, 6}};
-static const struct best q5_k_best = {
+const struct best q5_k_best = {
     .form = {LEN, VALUES_WHOLE, .low = 0, .high = 31, .scale_high = SCALE_TOP, .min_high = SCALE_TOP},
     .groups = BLOCKS, .block_bytes = Q5_BYTES, .decode = q5_k_decode, .take = take, .give = give_q5, .reach = {2, 3, 6}};
 

@@ -30,5 +30,6 @@
 quant_encode_fn q4_k_encode, q5_k_encode, q4_k_improve, q5_k_improve;
 quant_decode_fn q4_k_decode, q5_k_decode;
 quant_simd_fn q4_k_simd, q5_k_simd;
+extern const struct best q4_k_best, q5_k_best;
 
 #endif

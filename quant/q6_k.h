@@ -20,5 +20,6 @@
 quant_encode_fn q6_k_encode, q6_k_improve;
 quant_decode_fn q6_k_decode;
 quant_simd_fn q6_k_simd;
+extern const struct best q6_k_best;
 
 #endif

@@ -92,7 +92,7 @@ struct searches {
     void (*iq4_scale)(const float *x, const float *w, size_t blocks, float *scale);
     /* code of the value nearest to x * inverse, the larger of two */
     void (*iq4_codes)(const float *x, const float *inverse, size_t blocks, uint8_t *codes);
-    const struct panels *panels; /* of the same instruction set */
+    const struct panel_kernels *panels; /* of the same instruction set */
 };
 
 extern const struct searches searches_scalar;

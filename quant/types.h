@@ -28,6 +28,8 @@ struct quant_kernels {
 /* Replaces entries of *k by variants that these CPU features allow (base/cpu.h). */
 typedef void quant_simd_fn(struct quant_kernels *k, unsigned cpu);
 
+struct best;
+
 enum quant_flags {
     QT_FLOAT = 1 << 0, /* a plain number format, one number per block */
     QT_TILED = 1 << 1, /* multiplied by one scale per tile that lies in another tensor (fp8_tiles.h) */
@@ -43,6 +45,7 @@ struct quant_type {
     float max_abs;            /* encode takes |x| up to this without becoming infinite */
     struct quant_kernels ref; /* scalar kernels: the definition of the type */
     quant_simd_fn *simd;      /* NULL: scalar only */
+    const struct best *best;  /* how blocks are taken apart and put together (quant/best.h); NULL: they are not */
 };
 
 extern const struct quant_type quant_types[]; /* ends with a row whose name is NULL */

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ * Error feedback: rows of a matrix into blocks so that the error of the product with real inputs is small, not that of each weight.
+ * With H the second moments of the inputs, a row w that is stored as y loses (w - y) H (w - y)'.
+ *
+ *   1. One sweep over the columns: each is rounded to its own target, w plus what the errors of the columns before it leave for it
+ *      to make good (ldl.h). The scales of a block are chosen when the sweep gets to it, by the search of `--search best` on the
+ *      targets, with D for weights.
+ *   2. Passes that lower the loss: block by block, units and scales are refitted with all codes fixed, then every code moves to
+ *      its best place given all the others. A step that does not lower the loss is not taken.
+ *
+ * SIMD runs across rows, LANES at a time: a row's bits depend on nothing but the row, H and the options. Allocates nothing but in
+ * sweep_new; a sweeper is one thread's, H may be shared. */
+#ifndef PARE_CONVERT_FEEDBACK_SWEEP_H
+#define PARE_CONVERT_FEEDBACK_SWEEP_H
+
+#include <stdint.h>
+
+#include "convert/feedback/square.h"
+#include "quant/types.h"
+
+struct curvature { /* of one matrix */
+    struct square h; /* second moments, damped, both halves */
+    struct square u; /* its factor (ldl.h), lower half */
+    float *d;        /* [n] the factor's D */
+};
+
+struct sweep_options {
+    int passes; /* of step 2 */
+};
+
+struct sweeper;
+/* For rows of n columns of this type, which has a struct best. NULL with ERR_MEMORY. */
+struct sweeper *sweep_new(const struct quant_type *type, size_t n, unsigned cpu, const struct sweep_options *o, struct error *e);
+void sweep_free(struct sweeper *s); /* NULL is allowed */
+/* Bytes of one, for plans. */
+size_t sweep_bytes(const struct quant_type *type, size_t n);
+
+/* Encodes `rows` rows x [rows][n]. loss: NULL, or what each row loses after step 1 and after each pass [rows][1 + passes],
+ * with H as it is; only tests want it, it costs as much as a pass. */
+void sweep_rows(struct sweeper *s, const struct curvature *c, const float *x, size_t rows, uint8_t *blocks, double *loss);
+
+#endif
