@@ -17,7 +17,7 @@ struct option_row {
     int rare;          /* told by --help-all; --help gives its name only */
 };
 
-enum { OPTIONS_MAX = 40 };
+enum { OPTIONS_MAX = 64 };
 
 struct option_table {
     const char *command;            /* "convert" */

@@ -69,7 +69,9 @@ static int run(const struct options *o, struct error *e)
     struct opened in = {0};
     struct tokens tokens = {0};
     struct calibrate_options c;
-    int rc = read_options(o, &c, e) || open_model(o->operands[0], &in, e) || read_tokens(o, &in, c.tokens.ctx, &tokens, e);
+    struct tokens_from from;
+    int rc = read_options(o, &c, e) || open_model(o->operands[0], &in, e) || tokens_from_options(o, &from, e) ||
+             read_tokens(&from, &in, c.tokens.ctx, &tokens, e);
     if (!rc) {
         c.tokens.ids = tokens.ids;
         c.tokens.chunks = tokens.chunks;

@@ -92,6 +92,34 @@ static int read_number(const struct options *o, const char *name, double most, d
     return end != text && !*end && *v >= 0 && *v <= most ? 0 : error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s: '%s' is no number in 0..%g", name, text, most);
 }
 
+enum { SEQUENTIAL_CTX = 512 };
+
+/* The calibration of a sequential conversion comes as it goes. */
+static int read_sequential(const struct options *o, struct planned *p, struct plan_options *po, struct error *e)
+{
+    struct tokens_from from = {.text = options_get(o, "calib-text")};
+    const char *out = options_get(o, "out");
+    struct hash *h = hash_new();
+    int rc = h ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (!rc && (!from.text || !options_get(o, "sequential") || options_get(o, "calib")))
+        rc = error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--sequential and --calib-text go together, and without --calib");
+    if (!rc && po->split_max)
+        rc = error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--sequential writes one file: it cannot be split");
+    rc = rc || options_int(o, "calib-chunks", 1, 1L << 40, &from.most, e) || read_tokens(&from, &p->in, SEQUENTIAL_CTX, &p->tokens, e);
+    if (!rc && !(p->folder = io_append(out ? out : "output", ".calib")))
+        rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (!rc && !(po->calib = p->calib = calibration_new(p->folder, p->in.model, p->tokens.chunks, SEQUENTIAL_CTX, 1, e)))
+        rc = -1;
+    if (!rc) {
+        po->sequential = (struct sequential_options){{p->tokens.ids, p->tokens.chunks, SEQUENTIAL_CTX}, io_base_name(from.text), p->folder};
+        hash_add(h, p->tokens.ids, p->tokens.chunks * SEQUENTIAL_CTX * sizeof *p->tokens.ids);
+        hash_finish(h, p->calib->hash);
+        return 0;
+    }
+    hash_free(h);
+    return -1;
+}
+
 /* Behind the model: a calibration must fit it. */
 static int read_calib(const struct options *o, struct planned *p, struct plan_options *po, struct error *e)
 {
@@ -102,6 +130,11 @@ static int read_calib(const struct options *o, struct planned *p, struct plan_op
         read_number(o, "calib-blend", 1e6, &po->feedback.hessian.blend, e) || options_int(o, "calib-passes", 0, 100, &passes, e))
         return -1;
     po->feedback.sweep.passes = (int)passes;
+    po->feedback.sweep.pull = 1;
+    if (read_number(o, "calib-pull", 1, &po->feedback.sweep.pull, e))
+        return -1;
+    if (options_get(o, "sequential") || options_get(o, "calib-text"))
+        return read_sequential(o, p, po, e);
     if (!folder)
         return 0;
     po->calib = p->calib = calibration_open(folder, p->in.model, e);
@@ -149,6 +182,8 @@ void clear_plan(struct planned *p)
 {
     plan_free(p->plan);
     calibration_close(p->calib);
+    free(p->tokens.ids);
+    free(p->folder);
     close_model(&p->in);
     imatrix_close(p->imatrix);
     recipe_clear(&p->recipe);

@@ -4,6 +4,7 @@
 #define PARE_CLI_PLAN_OPTIONS_H
 
 #include "cli/cli.h"
+#include "cli/tokens.h"
 #include "convert/plan.h"
 
 #define PLAN_OPTION_ROWS                                                                                               \
@@ -16,6 +17,10 @@
         {0, "tensor-type", "PATTERN=TYPE", "another type for tensors by name, as\nllama-quantize has it; repeatable", 1}, \
         {0, "tensor-type-file", "F", "a file of such, separated by white space", 1}, \
         {0, "calib", "DIR", "round with error feedback, by 'pare calibrate'"}, \
+        {0, "sequential", NULL, "calibrate and convert layer by layer, behind what\nis quantized already; needs --calib-text", 1}, \
+        {0, "calib-text", "FILE", "text for --sequential (--calib-chunks N: the first\nN chunks of 512 tokens)", 1}, \
+        {0, "calib-chunks", "N", "", 1}, \
+        {0, "calib-pull", "X", "how far --sequential moves its target towards the\noriginal outputs, 0..1 (default 1)", 1}, \
         {0, "calib-damping", "X", "added to the second moments' diagonal, in units\nof its mean (default 0.03)", 1}, \
         {0, "calib-blend", "X", "tokens per column that an expert's own inputs\nmust have to weigh as much as the layer's\n(default 0.25)", 1}, \
         {0, "calib-passes", "N", "passes that lower the loss after the sweep\n(default 2)", 1}, \
@@ -41,6 +46,8 @@ struct planned {
     char *chat_template;
     struct imatrix *imatrix;
     struct calibration *calib;
+    struct tokens tokens; /* of a sequential conversion */
+    char *folder;
 };
 
 /* Opens operand 0 and plans its conversion by the options. */

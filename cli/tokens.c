@@ -38,16 +38,13 @@ static int read_text(const char *path, const struct tokenizer *t, int with_bos, 
 }
 
 /* Cuts into chunks; the first token of each becomes BOS. */
-static int cut(const struct options *o, struct token_ids *ids, int64_t bos, int shift, size_t ctx, struct tokens *in,
+static int cut(const struct tokens_from *from, struct token_ids *ids, int64_t bos, int shift, size_t ctx, struct tokens *in,
                struct error *e)
 {
-    long most = 0;
     size_t total = ids->n + (size_t)shift;
-    if (options_int(o, "chunks", 1, 1L << 40, &most, e))
-        return -1;
     in->chunks = total / ctx;
-    if (most && in->chunks > (size_t)most)
-        in->chunks = (size_t)most;
+    if (from->most && in->chunks > (size_t)from->most)
+        in->chunks = (size_t)from->most;
     if (!in->chunks)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%zu tokens are less than one chunk of %zu", total, ctx);
     if (!(in->ids = malloc(in->chunks * ctx * sizeof *in->ids)))
@@ -57,21 +54,26 @@ static int cut(const struct options *o, struct token_ids *ids, int64_t bos, int 
     return 0;
 }
 
-int read_tokens(const struct options *o, const struct opened *base, size_t ctx, struct tokens *in, struct error *e)
+int tokens_from_options(const struct options *o, struct tokens_from *from, struct error *e)
 {
-    const char *text = options_get(o, "text"), *raw = options_get(o, "tokens"), *align = options_get(o, "align");
+    *from = (struct tokens_from){options_get(o, "text"), options_get(o, "tokens"), options_get(o, "align"), 0};
+    if (!from->text == !from->raw)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "either --text or --tokens is needed");
+    if (from->align && strcmp(from->align, "llama"))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--align: '%s' is not llama", from->align);
+    return options_int(o, "chunks", 1, 1L << 40, &from->most, e);
+}
+
+int read_tokens(const struct tokens_from *from, const struct opened *model, size_t ctx, struct tokens *in, struct error *e)
+{
     struct token_ids ids = {0};
     struct error none;
-    if (!text == !raw)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "either --text or --tokens is needed");
-    if (align && strcmp(align, "llama"))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--align: '%s' is not llama", align);
     /* ids that came as such need a tokenizer for the id of BOS only */
-    struct tokenizer *t = tokenizer_open(base->source, &base->model->params, text ? e : &none);
+    struct tokenizer *t = tokenizer_open(model->source, &model->model->params, from->text ? e : &none);
     int64_t bos = t ? tokenizer_vocab(t)->special[SPECIAL_BOS] : -1;
-    int rc = text && !t ? -1 : raw ? read_raw(raw, &ids, e) : read_text(text, t, align != NULL, &ids, e);
+    int rc = from->text && !t ? -1 : from->raw ? read_raw(from->raw, &ids, e) : read_text(from->text, t, from->align != NULL, &ids, e);
     if (!rc)
-        rc = cut(o, &ids, bos, align && bos >= 0, ctx, in, e);
+        rc = cut(from, &ids, bos, from->align && bos >= 0, ctx, in, e);
     free(ids.ids);
     tokenizer_close(t);
     return rc;

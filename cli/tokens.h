@@ -10,8 +10,17 @@ struct tokens {
     size_t chunks;
 };
 
-/* Reads the file that the options name and cuts it into chunks of ctx, of which the first token becomes BOS where there is one. */
-int read_tokens(const struct options *o, const struct opened *model, size_t ctx, struct tokens *in, struct error *e);
+/* Where they come from. */
+struct tokens_from {
+    const char *text, *raw, *align; /* --text, --tokens, --align; or NULL */
+    long most;                      /* --chunks, or 0 */
+};
+
+/* What the options say. */
+int tokens_from_options(const struct options *o, struct tokens_from *from, struct error *e);
+
+/* Reads the file and cuts it into chunks of ctx, of which the first token becomes BOS where there is one. */
+int read_tokens(const struct tokens_from *from, const struct opened *model, size_t ctx, struct tokens *in, struct error *e);
 
 #define OPTION_TOKENS                                                     \
     {0, "text", "FILE", "text (UTF-8)"},                                  \

@@ -140,10 +140,11 @@ static int run(const struct options *o, struct error *e)
     struct opened base = {0}, cand = {0};
     struct compare_options co;
     struct tokens in = {0};
+    struct tokens_from from;
     struct json *gate_file = NULL;
     int rc = -1;
     if (!read_options(o, &co, e) && !gates_read_file(o, &gate_file, e) && !open_model(o->operands[0], &base, e) &&
-        (o->n_operands < 2 || !open_model(o->operands[1], &cand, e)) && !read_tokens(o, &base, co.ctx, &in, e) &&
+        (o->n_operands < 2 || !open_model(o->operands[1], &cand, e)) && !tokens_from_options(o, &from, e) && !read_tokens(&from, &base, co.ctx, &in, e) &&
         !choose_part(o, &in, &co, e)) {
         print_notes("verify", base.model->notes, base.model->n_notes);
         rc = verify(o, &base, &cand, &co, &in, gate_file, e);

@@ -24,10 +24,15 @@ struct pass {
     struct forward *f;
     struct forward_observer observer;
     gemm_fn *gemm;
+    size_t tiles; /* of one stream; what is collected are the last stream's, held against the first's when there are two */
     struct calibration_layout layout;
     struct io_out out;
-    struct square *heads[2]; /* of INPUT_Q_NOPE and INPUT_MIXED_LATENT, one per head */
-    float *counts;           /* [experts] */
+    struct heads { /* of INPUT_Q_NOPE and of INPUT_MIXED_LATENT, per head */
+        struct square *moments, *cross;
+        float *original; /* [heads][tiles][n][LANES]: the first stream's, until the second's come */
+        size_t n;
+    } heads[2];
+    float *counts; /* [experts] */
 };
 
 static int no_memory(struct error *e)
@@ -40,21 +45,32 @@ static int write_part(struct pass *p, enum input input, const char *kind, uint64
     return io_out_write(&p->out, calibration_tensor(&p->layout, input, kind)->offset + at, bytes, (size_t)n, e);
 }
 
+static int following(const struct pass *p)
+{
+    return p->o->follower != NULL;
+}
+
+/* The first tile of the stream that is collected. */
+static size_t first_tile(const struct pass *p)
+{
+    return following(p) ? p->tiles : 0;
+}
+
 /* ---- second moments */
 
-/* Features of MOMENT_TILES tiles as rows of tokens; lanes that are no tokens are 0. Returns the tokens' room. */
-static size_t gather(const struct forward *f, const struct panels *x, size_t tile, float *rows)
+/* Features of up to MOMENT_TILES tiles as rows of tokens, less those of the tiles from `other` on (-1: none); lanes that are no tokens
+ * are 0. */
+static void gather(const struct forward *f, const struct panels *x, size_t tile, long other, size_t tiles, float *rows)
 {
-    size_t tiles = x->tiles - tile < MOMENT_TILES ? x->tiles - tile : MOMENT_TILES;
 #pragma omp parallel for num_threads(f->options.threads)
     for (size_t r = 0; r < x->rows; r++)
         for (size_t t = 0; t < tiles; t++) {
             const float *from = panel_row(x, tile + t, r);
+            const float *less = other < 0 ? NULL : panel_row(x, (size_t)other + t, r);
             float *to = rows + r * MOMENT_TOKENS + t * LANES;
             for (size_t l = 0; l < LANES; l++)
-                to[l] = forward_is_token(f, tile + t, l) ? from[l] : 0;
+                to[l] = forward_is_token(f, tile + t, l) ? (less ? from[l] - less[l] : from[l]) : 0;
         }
-    return tiles * LANES;
 }
 
 static int write_moment(struct pass *p, enum input input, uint64_t slab, const struct square *s, struct error *e)
@@ -69,92 +85,147 @@ static int write_moment(struct pass *p, enum input input, uint64_t slab, const s
     return 0;
 }
 
+static int write_cross(struct pass *p, enum input input, uint64_t slab, const struct square *s, struct error *e)
+{
+    uint64_t bytes = square_panels(s->n) * s->n * LANES * sizeof *s->data;
+    return write_part(p, input, "cross", slab * bytes, s->data, bytes, e);
+}
+
 /* Of an input that all tokens have. */
 static int moment_of_all(struct pass *p, const struct input_seen *what, struct error *e)
 {
-    struct square s = {0};
-    float *rows = malloc(what->x->rows * MOMENT_TOKENS * sizeof *rows);
-    int rc = rows ? square_init(&s, what->x->rows, e) : no_memory(e);
-    for (size_t t = 0; !rc && t < what->x->tiles; t += MOMENT_TILES)
-        square_add_moment(&s, p->gemm, rows, gather(p->f, what->x, t, rows), p->o->threads);
-    rc = rc || write_moment(p, what->input, 0, &s, e);
+    const size_t n = what->x->rows, first = first_tile(p);
+    struct square s = {0}, cross = {0};
+    float *rows = calloc(2 * n * MOMENT_TOKENS, sizeof *rows), *changes = rows ? rows + n * MOMENT_TOKENS : NULL;
+    int rc = rows ? square_init(&s, n, e) || (following(p) && square_init(&cross, n, e)) : no_memory(e);
+    for (size_t t = 0, some; !rc && t < p->tiles; t += some) {
+        some = p->tiles - t < MOMENT_TILES ? p->tiles - t : MOMENT_TILES;
+        gather(p->f, what->x, first + t, -1, some, rows);
+        square_add_moment(&s, p->gemm, rows, some * LANES, p->o->threads);
+        if (!following(p))
+            continue;
+        gather(p->f, what->x, t, (long)(first + t), some, changes);
+        square_add_cross(&cross, p->gemm, rows, changes, some * LANES, p->o->threads);
+    }
+    rc = rc || write_moment(p, what->input, 0, &s, e) || (following(p) && write_cross(p, what->input, 0, &cross, e));
     square_clear(&s);
+    square_clear(&cross);
     free(rows);
     return rc ? -1 : 0;
+}
+
+/* One tile of one head, and with two streams the same tile of the original, in the layout of gather. */
+static void add_head(struct pass *p, struct heads *h, size_t head, size_t tile, const float *x, const float *original, float *rows)
+{
+    float *changes = rows + h->n * MOMENT_TOKENS;
+    for (size_t r = 0; r < h->n; r++)
+        for (size_t l = 0; l < LANES; l++) {
+            int is = forward_is_token(p->f, tile, l);
+            rows[r * MOMENT_TOKENS + l] = is ? x[r * LANES + l] : 0;
+            changes[r * MOMENT_TOKENS + l] = is && original ? original[r * LANES + l] - x[r * LANES + l] : 0;
+        }
+    square_add_moment(&h->moments[head], p->gemm, rows, LANES, 1);
+    if (original)
+        square_add_cross(&h->cross[head], p->gemm, rows, changes, LANES, 1);
 }
 
 static int seen_head(void *pass, const struct forward *f, enum input input, int layer, size_t head, size_t tile, const float *x,
                      struct error *e)
 {
     struct pass *p = pass;
-    struct square *s = &p->heads[input == INPUT_MIXED_LATENT][head];
-    float *rows = malloc(s->n * MOMENT_TOKENS * sizeof *rows);
+    struct heads *h = &p->heads[input == INPUT_MIXED_LATENT];
+    const size_t floats = h->n * LANES;
+    (void)f;
     (void)layer;
+    if (tile < first_tile(p)) {
+        memcpy(h->original + (head * p->tiles + tile) * floats, x, floats * sizeof *x);
+        return 0;
+    }
+    float *rows = calloc(2 * h->n * MOMENT_TOKENS, sizeof *rows);
     if (!rows)
         return no_memory(e);
-    for (size_t r = 0; r < s->n; r++)
-        for (size_t l = 0; l < LANES; l++)
-            rows[r * MOMENT_TOKENS + l] = forward_is_token(f, tile, l) ? x[r * LANES + l] : 0;
-    square_add_moment(s, p->gemm, rows, LANES, 1);
+    add_head(p, h, head, tile, x, h->original ? h->original + (head * p->tiles + tile - first_tile(p)) * floats : NULL, rows);
     free(rows);
     return 0;
 }
 
 static int begin_heads(struct pass *p, int which, enum input input, int layer, struct error *e)
 {
+    struct heads *h = &p->heads[which];
     uint64_t heads, n;
     input_shape(input, &p->f->model->params, layer, &heads, &n);
-    if (!(p->heads[which] = calloc((size_t)heads, sizeof **p->heads)))
+    h->n = (size_t)n;
+    h->moments = calloc((size_t)heads, sizeof *h->moments);
+    h->cross = calloc((size_t)heads, sizeof *h->cross);
+    if (following(p))
+        h->original = malloc((size_t)(heads * n) * p->tiles * LANES * sizeof *h->original);
+    if (!h->moments || !h->cross || (following(p) && !h->original))
         return no_memory(e);
-    for (size_t h = 0; h < heads; h++)
-        if (square_init(&p->heads[which][h], (size_t)n, e))
+    for (size_t k = 0; k < heads; k++)
+        if (square_init(&h->moments[k], h->n, e) || (following(p) && square_init(&h->cross[k], h->n, e)))
             return -1;
     return 0;
 }
 
 static void clear_heads(struct pass *p)
 {
-    for (int which = 0; which < 2; which++) {
-        for (size_t h = 0; p->heads[which] && h < p->f->model->params.num_attention_heads; h++)
-            square_clear(&p->heads[which][h]);
-        free(p->heads[which]);
-        p->heads[which] = NULL;
+    for (struct heads *h = p->heads; h < p->heads + 2; h++) {
+        for (size_t k = 0; h->moments && h->cross && k < p->f->model->params.num_attention_heads; k++) {
+            square_clear(&h->moments[k]);
+            square_clear(&h->cross[k]);
+        }
+        free(h->moments);
+        free(h->cross);
+        free(h->original);
+        *h = (struct heads){0};
     }
 }
 
 static int end_heads(struct pass *p, struct error *e)
 {
-    for (size_t h = 0; h < p->f->model->params.num_attention_heads; h++)
-        if (write_moment(p, INPUT_Q_NOPE, h, &p->heads[0][h], e) || write_moment(p, INPUT_MIXED_LATENT, h, &p->heads[1][h], e))
-            return -1;
+    static const enum input inputs[2] = {INPUT_Q_NOPE, INPUT_MIXED_LATENT};
+    for (int which = 0; which < 2; which++)
+        for (size_t k = 0; k < p->f->model->params.num_attention_heads; k++)
+            if (write_moment(p, inputs[which], k, &p->heads[which].moments[k], e) ||
+                (following(p) && write_cross(p, inputs[which], k, &p->heads[which].cross[k], e)))
+                return -1;
     return 0;
 }
 
 /* ---- experts */
 
-/* One tile of MLP inputs as rows of BF16. */
-static int write_inputs(struct pass *p, const struct panels *x, size_t tile, uint16_t *codes, float *row, struct error *e)
+/* Where a tile's tokens lie among those of one stream, and how many they are. */
+static uint64_t tokens_of(const struct pass *p, size_t tile, size_t *n)
 {
     const struct forward *f = p->f;
-    const size_t D = x->rows, in_chunk = tile % f->tiles_per_chunk * LANES;
-    size_t lanes = f->tokens.ctx - in_chunk < LANES ? f->tokens.ctx - in_chunk : LANES;
-    uint64_t first = tile / f->tiles_per_chunk * f->tokens.ctx + in_chunk;
-    for (size_t l = 0; l < lanes; l++) {
+    const size_t in_chunk = tile % f->tiles_per_chunk * LANES;
+    *n = f->tokens.ctx - in_chunk < LANES ? f->tokens.ctx - in_chunk : LANES;
+    return tile / f->tiles_per_chunk * f->tokens.ctx + in_chunk;
+}
+
+/* One tile of MLP inputs, or of the changes, as rows of BF16. */
+static int write_inputs(struct pass *p, const struct panels *x, size_t tile, int changes, uint16_t *codes, float *row, struct error *e)
+{
+    const size_t D = x->rows, from = first_tile(p) + tile;
+    size_t n;
+    uint64_t first = tokens_of(p, tile, &n);
+    for (size_t l = 0; l < n; l++) {
         for (size_t d = 0; d < D; d++)
-            row[d] = panel_row(x, tile, d)[l];
+            row[d] = changes ? panel_row(x, tile, d)[l] - panel_row(x, from, d)[l] : panel_row(x, from, d)[l];
         quant_type_find("BF16")->ref.encode(row, NULL, codes + l * D, D);
     }
-    return write_part(p, INPUT_FFN, "inputs", first * D * sizeof *codes, codes, lanes * D * sizeof *codes, e);
+    return write_part(p, INPUT_FFN, changes ? "changes" : "inputs", first * D * sizeof *codes, codes, n * D * sizeof *codes, e);
 }
 
 static int write_routing(struct pass *p, size_t tile, struct error *e)
 {
     const struct forward *f = p->f;
-    const size_t used = (size_t)f->model->params.num_experts_per_tok, in_chunk = tile % f->tiles_per_chunk * LANES;
-    size_t n = (f->tokens.ctx - in_chunk < LANES ? f->tokens.ctx - in_chunk : LANES) * used;
-    uint64_t first = (tile / f->tiles_per_chunk * f->tokens.ctx + in_chunk) * used;
-    return write_part(p, INPUT_EXPERT, "chosen", first * sizeof *f->chosen, f->chosen + tile * LANES * used, n * sizeof *f->chosen, e) ||
-           write_part(p, INPUT_EXPERT, "gates", first * sizeof *f->gates, f->gates + tile * LANES * used, n * sizeof *f->gates, e);
+    const size_t used = (size_t)f->model->params.num_experts_per_tok, from = (first_tile(p) + tile) * LANES * used;
+    size_t n;
+    uint64_t first = tokens_of(p, tile, &n) * used;
+    n *= used;
+    return write_part(p, INPUT_EXPERT, "chosen", first * sizeof *f->chosen, f->chosen + from, n * sizeof *f->chosen, e) ||
+           write_part(p, INPUT_EXPERT, "gates", first * sizeof *f->gates, f->gates + from, n * sizeof *f->gates, e);
 }
 
 static int seen_ffn(struct pass *p, const struct input_seen *what, struct error *e)
@@ -165,8 +236,9 @@ static int seen_ffn(struct pass *p, const struct input_seen *what, struct error 
     uint16_t *codes = malloc(what->x->rows * LANES * sizeof *codes);
     float *row = malloc(what->x->rows * sizeof *row);
     rc = codes && row ? 0 : no_memory(e);
-    for (size_t t = 0; !rc && t < what->x->tiles; t++)
-        rc = write_inputs(p, what->x, t, codes, row, e) || write_routing(p, t, e);
+    for (size_t t = 0; !rc && t < p->tiles; t++)
+        rc = write_inputs(p, what->x, t, 0, codes, row, e) || (following(p) && write_inputs(p, what->x, t, 1, codes, row, e)) ||
+             write_routing(p, t, e);
     free(codes);
     free(row);
     return rc ? -1 : 0;
@@ -175,6 +247,8 @@ static int seen_ffn(struct pass *p, const struct input_seen *what, struct error 
 static int seen_expert(struct pass *p, const struct input_seen *what, struct error *e)
 {
     const struct panels *x = what->x;
+    if (following(p)) /* no imatrix is made */
+        return 0;
     float *sums = malloc(x->rows * sizeof *sums);
     if (!sums)
         return no_memory(e);
@@ -204,11 +278,12 @@ static int seen(void *pass, const struct forward *f, const struct input_seen *wh
 
 /* ---- layers */
 
-static int begin_file(struct pass *p, int layer, struct error *e)
+static int begin_file(struct pass *p, int layer, enum half half, struct error *e)
 {
-    char *path = calibration_path(p->folder, layer);
+    char *path = calibration_path(p->folder, layer, half);
+    uint64_t tokens = p->o->tokens.chunks * p->o->tokens.ctx;
     int rc = !path ? no_memory(e)
-                   : calibration_layout(&p->f->model->params, layer, p->o->tokens.chunks * p->o->tokens.ctx, &p->layout, e) ||
+                   : calibration_layout(&p->f->model->params, layer, half, tokens, following(p), &p->layout, e) ||
                          io_out_create(&p->out, path, p->layout.bytes, e) ||
                          io_out_write(&p->out, 0, p->layout.header.data, p->layout.header.size, e);
     free(path);
@@ -246,27 +321,53 @@ static int end_file(struct pass *p, int rc, struct error *e)
     return rc ? -1 : 0;
 }
 
-static int one_layer(struct pass *p, int layer, struct error *e)
+static int attention(struct pass *p, int layer, struct error *e)
 {
-    int rc = begin_file(p, layer, e);
-    if (rc)
-        return end_file(p, rc, e);
-    rc = clear_experts(p, e) || begin_heads(p, 0, INPUT_Q_NOPE, layer, e) || begin_heads(p, 1, INPUT_MIXED_LATENT, layer, e) ||
-         forward_layer(p->f, layer, e) || end_heads(p, e);
-    const struct tensor *counts = calibration_tensor(&p->layout, INPUT_EXPERT, "counts");
-    rc = rc || (counts && io_out_write(&p->out, counts->offset, p->counts, (size_t)counts->bytes, e));
+    int rc = begin_heads(p, 0, INPUT_Q_NOPE, layer, e) || begin_heads(p, 1, INPUT_MIXED_LATENT, layer, e) ||
+             forward_attention(p->f, layer, e) || end_heads(p, e);
     clear_heads(p);
-    return end_file(p, rc, e);
+    return rc ? -1 : 0;
 }
 
-static int output_file(struct pass *p, struct error *e)
+static int mlp(struct pass *p, int layer, struct error *e)
+{
+    const struct tensor *counts = calibration_tensor(&p->layout, INPUT_EXPERT, "counts");
+    return clear_experts(p, e) || forward_mlp(p->f, layer, e) ||
+                   (counts && io_out_write(&p->out, counts->offset, p->counts, (size_t)counts->bytes, e))
+               ? -1
+               : 0;
+}
+
+static int output(struct pass *p, struct error *e)
 {
     struct panels y = {0};
-    int rc = begin_file(p, -1, e) || panels_init(&y, &p->store, p->f->tiles, p->f->hidden.rows, e) ||
+    int rc = panels_init(&y, &p->store, p->f->tiles, p->f->hidden.rows, e) ||
              forward_norm(p->f, ROLE_OUTPUT_NORM, -1, &p->f->hidden, &y, e) ||
              moment_of_all(p, &(struct input_seen){INPUT_OUTPUT, -1, &y}, e);
     panels_clear(&y, &p->store);
-    return end_file(p, rc, e);
+    return rc ? -1 : 0;
+}
+
+static int follow(struct pass *p, int layer, enum half half, struct error *e)
+{
+    const struct calibrate_follower *follower = p->o->follower;
+    char *path = follower ? calibration_path(p->folder, layer, half) : NULL;
+    if (!follower)
+        return 0;
+    int rc = path ? follower->follow(follower->context, p->f, layer, half, e) : no_memory(e);
+    if (!rc)
+        unlink(path);
+    free(path);
+    return rc;
+}
+
+/* layer -1: the output */
+static int one_half(struct pass *p, int layer, enum half half, struct error *e)
+{
+    int rc = begin_file(p, layer, half, e);
+    if (!rc)
+        rc = layer < 0 ? output(p, e) : half == HALF_MLP ? mlp(p, layer, e) : attention(p, layer, e);
+    return end_file(p, rc, e) || follow(p, layer, half, e) ? -1 : 0;
 }
 
 static int stopped(const struct pass *p, uint64_t done, struct error *e)
@@ -281,19 +382,23 @@ static int all_layers(struct pass *p, const struct calibrate_state *state, int f
 {
     int n = (int)p->f->model->params.num_hidden_layers;
     for (int layer = first; layer < n; layer++)
-        if (stopped(p, (uint64_t)layer, e) || one_layer(p, layer, e) || calibrate_state_save(state, p->f, layer, e))
+        if (stopped(p, (uint64_t)layer, e) || one_half(p, layer, HALF_ATTENTION, e) ||
+            one_half(p, layer, HALF_MLP, e) || calibrate_state_save(state, p->f, layer, e))
             return -1;
-    return stopped(p, (uint64_t)n, e) || output_file(p, e) ? -1 : 0;
+    return stopped(p, (uint64_t)n, e) || one_half(p, -1, HALF_ATTENTION, e) ? -1 : 0;
 }
 
 static int start(struct pass *p, const struct model *m, struct error *e)
 {
-    struct forward_options fo = {p->o->threads, 1, p->o->group_routing, &p->store, &p->observer};
+    struct forward_options fo = {p->o->threads, following(p) ? 2 : 1, p->o->group_routing, &p->store, &p->observer};
     p->observer = (struct forward_observer){p, seen, seen_head};
     p->counts = calloc((size_t)m->params.n_routed_experts + 1, sizeof *p->counts);
     if (!p->counts)
         return no_memory(e);
-    return (p->f = forward_new(m, &p->o->tokens, &fo, e)) ? 0 : -1;
+    if (!(p->f = forward_new(m, &p->o->tokens, &fo, e)))
+        return -1;
+    p->tiles = p->f->tiles_per_chunk * p->o->tokens.chunks;
+    return 0;
 }
 
 int calibrate_run(const struct model *m, const struct calibrate_options *o, const char *folder, const struct stream_hooks *hooks,
@@ -306,9 +411,10 @@ int calibrate_run(const struct model *m, const struct calibrate_options *o, cons
     *r = (struct calibrate_result){0};
     int rc = calibrate_state_open(&state, m, o, folder, e) || start(&p, m, e);
     if (!rc)
-        rc = (first = calibrate_state_load(&state, p.f, e)) < 0 || (!first && forward_embed(p.f, e)) || all_layers(&p, &state, first, e);
+        rc = (first = calibrate_state_load(&state, p.f, e)) < 0 || (!first && forward_embed(p.f, e)) ||
+             (o->follower && o->follower->begin(o->follower->context, p.f, first, e)) || all_layers(&p, &state, first, e);
     r->layers_reused = first > 0 ? first : 0;
-    rc = rc || calibrate_finish(&state, m, o, r, e);
+    rc = rc || (o->follower ? 0 : calibrate_finish(&state, m, o, r, e));
     calibrate_state_close(&state);
     forward_free(p.f);
     free(p.counts);

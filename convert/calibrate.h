@@ -9,12 +9,23 @@
 #include "convert/stream.h"
 #include "model/forward/forward.h"
 
+/* Who quantizes as the pass goes. The pass then has two streams: the original hidden states, and those behind what is quantized. */
+struct calibrate_follower {
+    void *context;
+    /* Once, when f's hidden states are those before the first layer that is to do. */
+    int (*begin)(void *context, struct forward *f, int first, struct error *e);
+    /* The inputs of this half are in its file (which is removed afterwards): quantize it, and put the hidden states behind the
+     * quantized half into f's second stream. layer -1: the output; nothing follows. */
+    int (*follow)(void *context, struct forward *f, int layer, enum half half, struct error *e);
+};
+
 struct calibrate_options {
     struct forward_tokens tokens;
     int threads, group_routing;
     uint64_t memory;      /* room for activations; beyond it they go to files in the folder */
     const char *tool;     /* program and version */
     const char *text;     /* what the tokens are of, for people: a file name */
+    const struct calibrate_follower *follower; /* or NULL: the folder is what is wanted */
     int restart;          /* what an interrupted run left is thrown away */
 };
 

@@ -165,7 +165,7 @@ struct diagonals {
 static int read_sums2(const struct diagonals *d, size_t entry, struct error *e)
 {
     char name[32];
-    const struct source *file = d->c->layers[d->of[entry].layer];
+    const struct source *file = d->c->files[d->of[entry].layer * HALVES + HALF_MLP];
     snprintf(name, sizeof name, "%s.sums2", input_names[input_of(d->of[entry].role)]);
     const struct tensor *t = source_find(file, name);
     return source_read(file, t, 0, d->sums, (size_t)t->bytes, e);
@@ -209,7 +209,7 @@ static int give_sums(void *context, size_t entry, uint64_t first, uint64_t n, fl
 
 static int read_counts(const struct calibration *c, int layer, float *counts, struct error *e)
 {
-    const struct source *file = c->layers[layer];
+    const struct source *file = c->files[layer * HALVES + HALF_MLP];
     const struct tensor *t = source_find(file, "expert.counts");
     return source_read(file, t, 0, counts, (size_t)t->bytes, e);
 }
@@ -307,15 +307,21 @@ static int add_file(struct json *list, const char *path, struct calibrate_result
     return rc;
 }
 
+static int add_half(struct json *list, const struct calibrate_state *s, int layer, enum half half, struct calibrate_result *r,
+                    struct error *e)
+{
+    char *path = calibration_path(s->folder, layer, half);
+    int rc = path ? add_file(list, path, r, e) : no_memory(e);
+    free(path);
+    return rc;
+}
+
 static int add_files(struct json *list, const struct calibrate_state *s, const struct model *m, struct calibrate_result *r, struct error *e)
 {
-    int rc = 0;
-    for (int layer = -1; !rc && layer < (int)m->params.num_hidden_layers; layer++) {
-        char *path = calibration_path(s->folder, layer);
-        rc = path ? add_file(list, path, r, e) : no_memory(e);
-        free(path);
-    }
-    return rc;
+    for (int layer = 0; layer < (int)m->params.num_hidden_layers; layer++)
+        if (add_half(list, s, layer, HALF_ATTENTION, r, e) || add_half(list, s, layer, HALF_MLP, r, e))
+            return -1;
+    return add_half(list, s, -1, HALF_ATTENTION, r, e);
 }
 
 static int write_json(const struct calibrate_state *s, const struct model *m, const struct calibrate_options *o,
@@ -340,6 +346,14 @@ static int write_json(const struct calibrate_state *s, const struct model *m, co
     return rc;
 }
 
+static int load_all(struct calibration *c, struct error *e)
+{
+    for (int layer = 0; layer < (int)c->n_layers; layer++)
+        if (calibration_load(c, layer, HALF_ATTENTION, e) || calibration_load(c, layer, HALF_MLP, e))
+            return -1;
+    return 0;
+}
+
 static void remove_file(const char *folder, const char *name)
 {
     char *path = io_join(folder, name);
@@ -351,8 +365,8 @@ static void remove_file(const char *folder, const char *name)
 int calibrate_finish(const struct calibrate_state *s, const struct model *m, const struct calibrate_options *o,
                      struct calibrate_result *r, struct error *e)
 {
-    struct calibration *c = calibration_open_layers(s->folder, m, o->tokens.chunks, o->tokens.ctx, e);
-    int rc = c ? write_imatrix(c, o->text, e) || write_json(s, m, o, r, e) : -1;
+    struct calibration *c = calibration_new(s->folder, m, o->tokens.chunks, o->tokens.ctx, 0, e);
+    int rc = c ? load_all(c, e) || write_imatrix(c, o->text, e) || write_json(s, m, o, r, e) : -1;
     calibration_close(c);
     if (rc)
         return -1;

@@ -26,24 +26,34 @@ static void add(struct calibration_layout *l, enum input input, const char *kind
     l->n++;
 }
 
-int calibration_layout(const struct arch_params *p, int layer, uint64_t tokens, struct calibration_layout *l, struct error *e)
+static void add_experts(struct calibration_layout *l, const struct arch_params *p, uint64_t tokens, int following)
+{
+    add(l, INPUT_FFN, "inputs", "BF16", tokens, p->hidden_size);
+    add(l, INPUT_EXPERT, "chosen", "I16", tokens, p->num_experts_per_tok);
+    add(l, INPUT_EXPERT, "gates", "F32", tokens, p->num_experts_per_tok);
+    add(l, INPUT_EXPERT, "counts", "F32", p->n_routed_experts, 0);
+    if (following)
+        add(l, INPUT_FFN, "changes", "BF16", tokens, p->hidden_size);
+}
+
+int calibration_layout(const struct arch_params *p, int layer, enum half half, uint64_t tokens, int following,
+                       struct calibration_layout *l, struct error *e)
 {
     uint64_t slabs, n;
     *l = (struct calibration_layout){.n = 0};
     for (int i = INPUT_NONE + 1; i < INPUT_COUNT; i++) {
         enum input input = (enum input)i;
-        if (!input_shape(input, p, layer, &slabs, &n))
+        if (input_half(input) != half || !input_shape(input, p, layer, &slabs, &n))
             continue;
-        if (input == INPUT_EXPERT || input == INPUT_EXPERT_INNER)
+        if (input == INPUT_EXPERT)
+            add_experts(l, p, tokens, following);
+        if (input == INPUT_EXPERT || input == INPUT_EXPERT_INNER) {
             add(l, input, "sums2", "F32", slabs, n);
-        else
-            add(l, input, "moment", "F32", slabs, square_lower_floats((size_t)n));
-        if (input != INPUT_EXPERT)
             continue;
-        add(l, INPUT_FFN, "inputs", "BF16", tokens, n);
-        add(l, input, "chosen", "I16", tokens, p->num_experts_per_tok);
-        add(l, input, "gates", "F32", tokens, p->num_experts_per_tok);
-        add(l, input, "counts", "F32", slabs, 0);
+        }
+        add(l, input, "moment", "F32", slabs, square_lower_floats((size_t)n));
+        if (following)
+            add(l, input, "cross", "F32", slabs, square_panels((size_t)n) * n * LANES);
     }
     return safetensors_header(l->tensors, l->n, &l->header, &l->bytes, e);
 }
@@ -58,23 +68,24 @@ const struct tensor *calibration_tensor(const struct calibration_layout *l, enum
     return NULL;
 }
 
-char *calibration_path(const char *folder, int layer)
+char *calibration_path(const char *folder, int layer, enum half half)
 {
     char name[64];
-    snprintf(name, sizeof name, layer < 0 ? "output.safetensors" : "layer-%03d.safetensors", layer);
+    snprintf(name, sizeof name, layer < 0 ? "output.safetensors" : "layer-%03d-%s.safetensors", layer,
+             half == HALF_MLP ? "mlp" : "attention");
     return io_join(folder, name);
 }
 
 /* ---- reading */
 
-static struct source *open_layer(struct calibration *c, int layer, struct error *e)
+static struct source *open_file(const struct calibration *c, int layer, enum half half, struct error *e)
 {
     struct calibration_layout l;
-    char *path = calibration_path(c->folder, layer);
+    char *path = calibration_path(c->folder, layer, half);
     struct source *s = path ? source_open(path, e) : NULL;
     if (!path)
         no_memory(e);
-    int rc = !s || calibration_layout(&c->model->params, layer, c->tokens, &l, e) ? -1 : 0;
+    int rc = !s || calibration_layout(&c->model->params, layer, half, c->tokens, c->following, &l, e) ? -1 : 0;
     for (size_t i = 0; !rc && i < l.n; i++) {
         const struct tensor *t = source_find(s, l.names[i]);
         if (t && t->type == l.tensors[i].type && t->bytes == l.tensors[i].bytes)
@@ -110,11 +121,11 @@ static int read_json(const char *folder, uint64_t *chunks, uint64_t *ctx, char h
     return rc ? -1 : 0;
 }
 
-struct calibration *calibration_open_layers(const char *folder, const struct model *m, uint64_t chunks, uint64_t ctx, struct error *e)
+struct calibration *calibration_new(const char *folder, const struct model *m, uint64_t chunks, uint64_t ctx, int following, struct error *e)
 {
     struct calibration *c = calloc(1, sizeof *c);
     size_t n = (size_t)m->params.num_hidden_layers;
-    if (!c || !(c->folder = strdup(folder)) || !(c->layers = calloc(n + 1, sizeof *c->layers))) {
+    if (!c || !(c->folder = strdup(folder)) || !(c->files = calloc(n * HALVES + 1, sizeof *c->files))) {
         calibration_close(c);
         no_memory(e);
         return NULL;
@@ -124,12 +135,26 @@ struct calibration *calibration_open_layers(const char *folder, const struct mod
     c->chunks = chunks;
     c->ctx = ctx;
     c->tokens = chunks * ctx;
-    for (size_t i = 0; i <= n; i++)
-        if (!(c->layers[i] = open_layer(c, i < n ? (int)i : -1, e))) {
-            calibration_close(c);
-            return NULL;
-        }
+    c->following = following;
     return c;
+}
+
+static struct source **file_of(const struct calibration *c, int layer, enum half half)
+{
+    return &c->files[layer < 0 ? c->n_layers * HALVES : (size_t)layer * HALVES + half];
+}
+
+int calibration_load(struct calibration *c, int layer, enum half half, struct error *e)
+{
+    struct source **file = file_of(c, layer, half);
+    return *file || (*file = open_file(c, layer, half, e)) ? 0 : -1;
+}
+
+void calibration_unload(struct calibration *c, int layer, enum half half)
+{
+    struct source **file = file_of(c, layer, half);
+    source_close(*file);
+    *file = NULL;
 }
 
 struct calibration *calibration_open(const char *folder, const struct model *m, struct error *e)
@@ -137,25 +162,27 @@ struct calibration *calibration_open(const char *folder, const struct model *m, 
     char hash[HASH_TEXT];
     uint64_t chunks, ctx;
     struct calibration *c = NULL;
-    if (!read_json(folder, &chunks, &ctx, hash, e) && (c = calibration_open_layers(folder, m, chunks, ctx, e)))
-        memcpy(c->hash, hash, sizeof hash);
-    return c;
+    if (read_json(folder, &chunks, &ctx, hash, e) || !(c = calibration_new(folder, m, chunks, ctx, 0, e)))
+        return NULL;
+    memcpy(c->hash, hash, sizeof hash);
+    int rc = calibration_load(c, -1, HALF_ATTENTION, e);
+    for (int i = 0; !rc && i < (int)c->n_layers; i++)
+        rc = calibration_load(c, i, HALF_ATTENTION, e) || calibration_load(c, i, HALF_MLP, e);
+    if (!rc)
+        return c;
+    calibration_close(c);
+    return NULL;
 }
 
 void calibration_close(struct calibration *c)
 {
     if (!c)
         return;
-    for (size_t i = 0; c->layers && i <= c->n_layers; i++)
-        source_close(c->layers[i]);
-    free(c->layers);
+    for (size_t i = 0; c->files && i <= c->n_layers * HALVES; i++)
+        source_close(c->files[i]);
+    free(c->files);
     free(c->folder);
     free(c);
-}
-
-static const struct source *layer_of(const struct calibration *c, int layer)
-{
-    return c->layers[layer < 0 ? c->n_layers : (size_t)layer];
 }
 
 static const struct tensor *find(const struct source *s, enum input input, const char *kind)
@@ -167,7 +194,7 @@ static const struct tensor *find(const struct source *s, enum input input, const
 
 int calibration_moment(const struct calibration *c, enum input input, int layer, uint64_t slab, struct square *s, struct error *e)
 {
-    const struct source *file = layer_of(c, layer);
+    const struct source *file = *file_of(c, layer, input_half(input));
     const struct tensor *t = find(file, input, "moment");
     uint64_t at = slab * square_lower_floats(s->n) * sizeof(float);
     float *part = malloc(square_lower_part(s->n, 0) * sizeof *part);
@@ -184,9 +211,16 @@ int calibration_moment(const struct calibration *c, enum input input, int layer,
     return rc ? -1 : 0;
 }
 
+int calibration_cross(const struct calibration *c, enum input input, int layer, uint64_t slab, struct square *s, struct error *e)
+{
+    const struct source *file = *file_of(c, layer, input_half(input));
+    size_t bytes = square_panels(s->n) * s->n * LANES * sizeof *s->data;
+    return source_read(file, find(file, input, "cross"), slab * bytes, s->data, bytes, e);
+}
+
 int calibration_routed(const struct calibration *c, int layer, int expert, uint32_t **token, float **gate, size_t *n, struct error *e)
 {
-    const struct source *file = layer_of(c, layer);
+    const struct source *file = *file_of(c, layer, HALF_MLP);
     const size_t used = (size_t)c->model->params.num_experts_per_tok, all = (size_t)c->tokens * used;
     int16_t *chosen = malloc(all * sizeof *chosen + 1);
     float *gates = malloc(all * sizeof *gates + 1);
@@ -207,21 +241,33 @@ int calibration_routed(const struct calibration *c, int layer, int expert, uint3
     return rc ? -1 : 0;
 }
 
-int calibration_inputs(const struct calibration *c, int layer, const uint32_t *token, size_t n, struct panels *x, struct error *e)
+static int read_tokens(const struct calibration *c, int layer, const char *kind, const uint32_t *token, size_t n, struct panels *x,
+                       struct error *e)
 {
-    const struct source *file = layer_of(c, layer);
-    const struct tensor *t = find(file, INPUT_FFN, "inputs");
+    const struct source *file = *file_of(c, layer, HALF_MLP);
+    const struct tensor *t = find(file, INPUT_FFN, kind);
     const size_t D = x->rows;
     uint16_t *codes = malloc(D * sizeof *codes);
     float *row = malloc(D * sizeof *row);
     int rc = codes && row ? 0 : no_memory(e);
     for (size_t i = 0; !rc && i < n; i++) {
-        rc = source_read(file, t, token[i] * D * sizeof *codes, codes, D * sizeof *codes, e);
+        if ((rc = source_read(file, t, token[i] * D * sizeof *codes, codes, D * sizeof *codes, e)))
+            break;
         quant_type_find("BF16")->ref.decode(codes, row, D);
-        for (size_t d = 0; !rc && d < D; d++)
+        for (size_t d = 0; d < D; d++)
             panel_row(x, i / LANES, d)[i % LANES] = row[d];
     }
     free(codes);
     free(row);
     return rc ? -1 : 0;
+}
+
+int calibration_inputs(const struct calibration *c, int layer, const uint32_t *token, size_t n, struct panels *x, struct error *e)
+{
+    return read_tokens(c, layer, "inputs", token, n, x, e);
+}
+
+int calibration_changes(const struct calibration *c, int layer, const uint32_t *token, size_t n, struct panels *x, struct error *e)
+{
+    return read_tokens(c, layer, "changes", token, n, x, e);
 }

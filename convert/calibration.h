@@ -2,7 +2,7 @@
  * A calibration: what the weights of a model were multiplied with on some text, as `pare calibrate` leaves it in a folder.
  *
  *   calibration.json          model, tokens, hashes; written last: a folder without it is unfinished
- *   layer-003.safetensors     of each layer; output.safetensors of the final norm's output:
+ *   layer-003-attention.safetensors, layer-003-mlp.safetensors of each layer; output.safetensors of the final norm's output:
  *     INPUT.moment   F32  [slabs][..]        sum over tokens of x x', lower panels (convert/feedback/square.h), of every input but
  *                                            the experts' (model/inputs.h)
  *     ffn.inputs     BF16 [tokens][hidden]   of layers with experts: the experts' inputs, from which the second moments of each are
@@ -13,7 +13,12 @@
  *     expert.counts  F32  [experts]          its tokens
  *   imatrix.gguf              the diagonals, as llama-imatrix writes them
  *
- * Tokens are numbered by chunk and position. At V3's size and 128k tokens a layer takes 2.6 GB, all of them 160 GB. */
+ * Tokens are numbered by chunk and position. At V3's size and 128k tokens a layer takes 2.6 GB, all of them 160 GB.
+ *
+ * A conversion that quantizes as it goes (convert/sequential.h) has such files for a moment each. Their inputs x are those behind the
+ * layers that are quantized already, and beside them lies how far the original model's are from them:
+ *     INPUT.cross    F32  [slabs][..]        sum of x (original - x)', whole panels
+ *     ffn.changes    BF16 [tokens][hidden]   original - x */
 #ifndef PARE_CONVERT_CALIBRATION_H
 #define PARE_CONVERT_CALIBRATION_H
 
@@ -36,36 +41,46 @@ struct calibration_layout {
     uint64_t bytes; /* of the file */
 };
 /* layer -1: output. The caller clears header. */
-int calibration_layout(const struct arch_params *p, int layer, uint64_t tokens, struct calibration_layout *l, struct error *e);
+int calibration_layout(const struct arch_params *p, int layer, enum half half, uint64_t tokens, int following,
+                       struct calibration_layout *l, struct error *e);
 /* "moment", "inputs": the tensor "INPUT.kind", or NULL. */
 const struct tensor *calibration_tensor(const struct calibration_layout *l, enum input input, const char *kind);
 
-/* malloc'd "DIR/layer-003.safetensors" or "DIR/output.safetensors", or NULL. */
-char *calibration_path(const char *folder, int layer);
+/* malloc'd "DIR/layer-003-mlp.safetensors" or "DIR/output.safetensors", or NULL. */
+char *calibration_path(const char *folder, int layer, enum half half);
 
 struct calibration {
     char *folder;
     const struct model *model; /* borrowed */
     uint64_t tokens, chunks, ctx;
-    char hash[HASH_TEXT];      /* of calibration.json, which has the hashes of the others */
-    struct source **layers;    /* [num_hidden_layers], then output's */
+    int following;             /* there are cross and changes */
+    char hash[HASH_TEXT];      /* of calibration.json, which has the hashes of the others; when following, of the run */
+    struct source **files;     /* [num_hidden_layers][HALVES], then output's; NULL: not open */
     size_t n_layers;
 };
 
-/* Opens a finished folder for this model. ERR_FORMAT names the file that is missing or does not fit the model; ERR_USAGE when the
- * calibration is of another architecture. NULL on error. Reading is thread-safe afterwards. */
+/* Opens a finished folder for this model. ERR_FORMAT names the file that is missing or does not fit the model. NULL on error. Reading
+ * is thread-safe afterwards. */
 struct calibration *calibration_open(const char *folder, const struct model *m, struct error *e);
-/* The same of a folder that has all layers but no calibration.json yet. */
-struct calibration *calibration_open_layers(const char *folder, const struct model *m, uint64_t chunks, uint64_t ctx, struct error *e);
+/* One whose files are yet to come: none is open. */
+struct calibration *calibration_new(const char *folder, const struct model *m, uint64_t chunks, uint64_t ctx, int following, struct error *e);
+/* Opens, or closes, a file. */
+int calibration_load(struct calibration *c, int layer, enum half half, struct error *e);
+void calibration_unload(struct calibration *c, int layer, enum half half);
 void calibration_close(struct calibration *c); /* NULL is allowed */
 
 /* The second moments of an input: adds `slab`'s sums to the lower half of s, which has the right size. Not of the experts'. */
 int calibration_moment(const struct calibration *c, enum input input, int layer, uint64_t slab, struct square *s, struct error *e);
+
+/* When following: puts `slab`'s cross moments into s. */
+int calibration_cross(const struct calibration *c, enum input input, int layer, uint64_t slab, struct square *s, struct error *e);
 
 /* Tokens of an expert, ascending, with their gates. Both malloc'd; *n may be 0. */
 int calibration_routed(const struct calibration *c, int layer, int expert, uint32_t **token, float **gate, size_t *n, struct error *e);
 
 /* n of the layer's MLP inputs as panels [ceil(n / LANES)][hidden]: those with these numbers; lanes behind the last are 0. */
 int calibration_inputs(const struct calibration *c, int layer, const uint32_t *token, size_t n, struct panels *x, struct error *e);
+/* When following: how far the original's are from them. */
+int calibration_changes(const struct calibration *c, int layer, const uint32_t *token, size_t n, struct panels *x, struct error *e);
 
 #endif

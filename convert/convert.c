@@ -18,6 +18,7 @@
 #include "convert/consume.h"
 #include "convert/identity.h"
 #include "convert/provenance.h"
+#include "convert/sequential.h"
 
 struct run {
     const struct plan *plan;
@@ -343,12 +344,25 @@ static int start(struct run *r, struct error *e)
     return 0;
 }
 
+static int run_sequential(struct run *r, struct error *e)
+{
+    char *partial = io_append(r->options->path, ".partial");
+    int rc = partial ? sequential_run(r->plan, partial, r->options->tool, &r->outputs, &r->keeper, &r->state, r->hooks, !r->result->resumed, e)
+                     : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    free(partial);
+    return rc;
+}
+
 static int work(struct run *r, struct error *e)
 {
     struct error why = {0}, later;
     if (keeper_start(&r->keeper, e))
         return -1;
-    int rc = stream_run(r->plan, &r->outputs, &r->keeper, &r->state, r->hooks, &why);
+    const struct plan *p = r->plan;
+    for (size_t i = p->file_from; i < p->file_to; i++)
+        r->state.bytes += p->files[i].header.size;
+    int rc = p->options.sequential.tokens.chunks ? run_sequential(r, &why)
+                                                 : stream_run(p, p->unit_from, p->unit_to, &r->outputs, &r->keeper, &r->state, r->hooks, &why);
     /* of bad input nothing more is kept; any other end keeps what is done */
     int keep = !rc || (why.code != ERR_FORMAT && why.code != ERR_UNSUPPORTED);
     if (keeper_stop(&r->keeper, keep, &later) && !rc) {

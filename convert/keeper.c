@@ -83,6 +83,7 @@ int keeper_start(struct keeper *k, struct error *e)
     pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&k->taken, NULL);
     k->bytes_at_start = k->bytes;
+    k->ending = 0;
     int rc = thread_start(&k->thread, run, k);
     if (rc) {
         pthread_mutex_destroy(&k->lock);
@@ -154,4 +155,9 @@ int keeper_stop(struct keeper *k, int with_commit, struct error *e)
     pthread_cond_destroy(&k->wake);
     pthread_cond_destroy(&k->taken);
     return k->failed ? -1 : 0;
+}
+
+int keeper_flush(struct keeper *k, struct error *e)
+{
+    return keeper_stop(k, 1, e) || keeper_start(k, e) ? -1 : 0;
 }

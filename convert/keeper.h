@@ -39,6 +39,9 @@ int keeper_start(struct keeper *k, struct error *e);
  * has failed or memory is out. */
 int keeper_add(struct keeper *k, const struct journal_record *r, size_t n, struct error *e);
 
+/* Makes everything durable that was handed over. No other thread may be adding. */
+int keeper_flush(struct keeper *k, struct error *e);
+
 /* Ends the thread; with `commit` what is pending is made durable first. Returns the first error. Safe when not started. */
 int keeper_stop(struct keeper *k, int commit, struct error *e);
 

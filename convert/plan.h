@@ -14,10 +14,18 @@
 #include "convert/recipe.h"
 #include "formats/imatrix.h"
 #include "formats/source.h"
+#include "model/forward/forward.h"
 #include "model/model.h"
 
 enum mtp_choice { MTP_AS_TARGET, MTP_DROP, MTP_KEEP };
 /* What matrices without data in an imatrix get (convert/importance.h). */
+/* Sequential conversion (convert/sequential.h): the tokens to walk. chunks 0: not wanted. */
+struct sequential_options {
+    struct forward_tokens tokens; /* borrowed, as all here */
+    const char *text;             /* their file, for people */
+    const char *folder;           /* OUT.calib, where the run keeps what it needs */
+};
+
 enum imatrix_missing { IMATRIX_MISSING_UNIFORM, IMATRIX_MISSING_LAYER, IMATRIX_MISSING_FAIL, IMATRIX_MISSING_COUNT };
 enum dialect { DIALECT_LLAMA_CPP, DIALECT_IK };
 
@@ -30,8 +38,9 @@ struct plan_options {
     const char *chat_template; /* replaces the source's; NULL: keep */
     const struct imatrix *imatrix; /* borrowed; NULL: none */
     enum imatrix_missing imatrix_missing;
-    const struct calibration *calib; /* borrowed; NULL: none. With one, error feedback where it applies (convert/feedback/) */
+    struct calibration *calib; /* borrowed; NULL: none. With one, error feedback where it applies (convert/feedback/) */
     struct feedback_options feedback;
+    struct sequential_options sequential;
     int threads;
     uint64_t memory;        /* bound on the whole process, bytes */
     uint64_t split_max;     /* bytes that an output file may have, if one tensor does not exceed them; 0: one file */

@@ -25,7 +25,7 @@ struct stream {
     struct feedback feedback; /* when the plan has a calibration */
 
     pthread_mutex_t lock; /* guards all below */
-    uint64_t next;        /* unit */
+    uint64_t next, to;    /* unit; the end */
     uint64_t ahead;       /* unit up to which the disk has been told */
     uint64_t ahead_bytes; /* of the units next .. ahead */
     uint64_t done;        /* output bytes */
@@ -66,14 +66,14 @@ static int take_unit(struct stream *s, struct unit *u, struct span *ahead)
     struct weight_range r[2];
     *ahead = (struct span){0, 0};
     pthread_mutex_lock(&s->lock);
-    int more = !s->failed && s->next < s->plan->unit_to;
+    int more = !s->failed && s->next < s->to;
     if (more) {
         *u = unit_at(s->plan, s->next++);
         uint64_t bytes = source_bytes(r, ranges_of(s, u, r));
         s->ahead_bytes -= s->ahead_bytes < bytes ? s->ahead_bytes : bytes;
         s->ahead = s->ahead < s->next ? s->next : s->ahead;
         ahead->from = s->ahead;
-        while (s->ahead < s->plan->unit_to && s->ahead_bytes < READ_AHEAD && s->ahead - ahead->from < 4) {
+        while (s->ahead < s->to && s->ahead_bytes < READ_AHEAD && s->ahead - ahead->from < 4) {
             struct unit v = unit_at(s->plan, s->ahead++);
             s->ahead_bytes += source_bytes(r, ranges_of(s, &v, r));
         }
@@ -134,7 +134,7 @@ static int encode_with_feedback(struct stream *s, struct worker *w, const struct
 static int encode_rows(struct stream *s, struct worker *w, const struct plan_tensor *t, uint64_t slab, const float *x,
                        uint8_t *to, uint64_t bytes, struct error *e)
 {
-    if (s->plan->options.calib && feedback_applies(&t->weight, t->type)) {
+    if (feedback_applies(s->plan->options.calib, &t->weight, t->type)) {
         int rc = encode_with_feedback(s, w, t, slab, x, to, bytes, e);
         if (rc <= 0)
             return rc;
@@ -430,19 +430,18 @@ static int run_workers(struct stream *s, struct error *e)
     return n ? 0 : -1;
 }
 
-int stream_run(const struct plan *p, struct outputs *out, struct keeper *keeper, struct stream_state *state,
+int stream_run(const struct plan *p, uint64_t from, uint64_t to, struct outputs *out, struct keeper *keeper, struct stream_state *state,
                const struct stream_hooks *hooks, struct error *e)
 {
     struct stream s = {.plan = p, .out = out, .keeper = keeper, .state = state, .hooks = hooks, .room = unit_room(p),
-                       .cpu = cpu_features(), .next = p->unit_from, .ahead = p->unit_from};
-    for (size_t i = p->file_from; i < p->file_to; i++)
-        s.done += p->files[i].header.size;
+                       .cpu = cpu_features(), .next = from, .to = to, .ahead = from, .done = state->bytes};
     pthread_mutex_init(&s.lock, NULL);
     if (p->options.calib)
         feedback_init(&s.feedback, p->options.calib, &p->options.feedback, p->threads);
     int rc = run_workers(&s, e);
     pthread_mutex_destroy(&s.lock);
     feedback_clear(&s.feedback);
+    state->bytes = s.done;
     if (s.failed && e)
         *e = s.error;
     return s.failed ? -1 : rc;

@@ -25,11 +25,12 @@ struct stream_state {
     struct chains output;    /* one per output tensor */
     struct chains source;    /* one per source tensor */
     char (*expected)[HASH_TEXT]; /* per source tensor, from its manifest or an earlier run; "" where unknown; or NULL */
+    uint64_t bytes;          /* of output that are done, headers included; stream_run adds to it */
     uint64_t units_reused, units_redone; /* of the durable ones: kept, or found damaged and made again */
 };
 
-/* Does the units of p that this part has, handing finished ones to the keeper. Returns 0, or -1 with the first error. */
-int stream_run(const struct plan *p, struct outputs *out, struct keeper *keeper, struct stream_state *state,
+/* Does units [from, to) of p, handing finished ones to the keeper. Returns 0, or -1 with the first error. */
+int stream_run(const struct plan *p, uint64_t from, uint64_t to, struct outputs *out, struct keeper *keeper, struct stream_state *state,
                const struct stream_hooks *hooks, struct error *e);
 
 #endif

@@ -41,6 +41,11 @@ enum input input_of(enum tensor_role role)
     return (enum input)inputs[role];
 }
 
+enum half input_half(enum input input)
+{
+    return input < INPUT_FFN || input == INPUT_OUTPUT ? HALF_ATTENTION : HALF_MLP;
+}
+
 int input_shape(enum input input, const struct arch_params *p, int layer, uint64_t *slabs, uint64_t *n)
 {
     const int moe = (uint64_t)layer >= p->first_k_dense_replace;

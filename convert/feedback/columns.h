@@ -8,6 +8,8 @@
 struct columns {
     /* to[k][lane] = fmaf(w[k * stride], x[lane], to[k][lane]) for n columns k */
     void (*spread)(const float *w, size_t stride, size_t n, const float *x, float *to);
+    /* to[k][lane] = fmaf(-w[k * stride], x[lane], to[k][lane]) */
+    void (*spread_less)(const float *w, size_t stride, size_t n, const float *x, float *to);
     /* Where going over to y lowers the loss of a column, whose error is e and gradient g, with curvature h: change = the error's
      * change, e and code follow; elsewhere change = 0. Returns whether any lane changed. at: what is stored now, w - e. */
     int (*accept)(float h, const float *g, const float *at, const float *y, const float *y_code, float *e, float *code, float *change);

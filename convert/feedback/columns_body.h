@@ -13,6 +13,13 @@ static void spread(const float *w, size_t stride, size_t n, const float *x, floa
             to[l] = fmaf(w[k * stride], x[l], to[l]);
 }
 
+static void spread_less(const float *w, size_t stride, size_t n, const float *x, float *to)
+{
+    for (size_t k = 0; k < n; k++, to += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            to[l] = fmaf(-w[k * stride], x[l], to[l]);
+}
+
 static int accept(float h, const float *g, const float *at, const float *y, const float *y_code, float *e, float *code, float *change)
 {
     int any = 0;
@@ -28,4 +35,4 @@ static int accept(float h, const float *g, const float *at, const float *y, cons
     return any;
 }
 
-const struct columns COLUMNS_VARIANT = {spread, accept};
+const struct columns COLUMNS_VARIANT = {spread, spread_less, accept};

@@ -27,9 +27,9 @@ void feedback_clear(struct feedback *f)
     f->cal = NULL;
 }
 
-int feedback_applies(const struct weight *w, const struct quant_type *type)
+int feedback_applies(const struct calibration *cal, const struct weight *w, const struct quant_type *type)
 {
-    return type->best && input_of(w->role) != INPUT_NONE && !(roles[w->role].flags & ROLE_VECTOR);
+    return cal && type->best && w->layer < (int)cal->n_layers && input_of(w->role) != INPUT_NONE && !(roles[w->role].flags & ROLE_VECTOR);
 }
 
 static struct feedback_key key_of(const struct weight *w, uint64_t slab)

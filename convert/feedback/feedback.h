@@ -35,8 +35,8 @@ struct feedback {
 void feedback_init(struct feedback *f, const struct calibration *cal, const struct feedback_options *o, int threads);
 void feedback_clear(struct feedback *f);
 
-/* Whether rows of this weight in this type go through error feedback. */
-int feedback_applies(const struct weight *w, const struct quant_type *type);
+/* Whether rows of this weight in this type go through error feedback: there is no calibration of MTP layers. */
+int feedback_applies(const struct calibration *cal, const struct weight *w, const struct quant_type *type);
 
 /* The curvature of a matrix, made when nobody has it yet; to be given back with feedback_put. 0, 1 without data (nothing is to be
  * given back), or -1. */

@@ -24,6 +24,7 @@ void curvature_clear(struct curvature *c)
 {
     square_clear(&c->h);
     square_clear(&c->u);
+    square_clear(&c->cross);
     free(c->d);
     c->d = NULL;
 }
@@ -38,6 +39,12 @@ static void scale_lower(struct square *s, double by, int threads)
     }
 }
 
+static void scale_all(struct square *s, double by)
+{
+    for (size_t i = 0; i < square_panels(s->n) * s->n * LANES; i++)
+        s->data[i] = (float)((double)s->data[i] * by);
+}
+
 static double trace(const struct square *s)
 {
     double sum = 0;
@@ -48,16 +55,13 @@ static double trace(const struct square *s)
 
 /* ---- experts */
 
-static void weigh(const struct panels *x, const float *gate, size_t n, struct square *h, gemm_fn *gemm, float *rows, int threads)
+/* Tokens [at, at + n) as rows, each times its gate. */
+static void weigh(const struct panels *x, const float *gate, size_t at, size_t n, float *rows, int threads)
 {
-    for (size_t at = 0; at < n; at += MOMENT_TOKENS) {
-        size_t some = n - at < MOMENT_TOKENS ? n - at : MOMENT_TOKENS;
 #pragma omp parallel for num_threads(threads)
-        for (size_t r = 0; r < x->rows; r++)
-            for (size_t i = 0; i < some; i++)
-                rows[r * MOMENT_TOKENS + i] = panel_row(x, (at + i) / LANES, r)[(at + i) % LANES] * gate[at + i];
-        square_add_moment(h, gemm, rows, some, threads);
-    }
+    for (size_t r = 0; r < x->rows; r++)
+        for (size_t i = 0; i < n; i++)
+            rows[r * MOMENT_TOKENS + i] = panel_row(x, (at + i) / LANES, r)[(at + i) % LANES] * gate[at + i];
 }
 
 struct expert { /* whose inputs are wanted */
@@ -69,13 +73,24 @@ struct expert { /* whose inputs are wanted */
     int inner;
 };
 
-/* Inputs of n tokens: *x, the layer's, or of down what gate and up make of them. */
-static int inputs_of(struct expert *x, const uint32_t *token, size_t n, struct panels *out, struct error *e)
+static void combine(struct panels *to, const struct panels *from, float by)
 {
-    struct panels in = {0};
+    for (size_t i = 0; i < to->tiles * to->rows * LANES; i++)
+        to->data[i] += by * from->data[i];
+}
+
+/* Inputs of n tokens: the layer's, or of down what gate and up make of them. original: not those behind what is quantized. */
+static int inputs_of(struct expert *x, const uint32_t *token, size_t n, int original, struct panels *out, struct error *e)
+{
+    struct panels in = {0}, changes = {0};
     struct weight w[2];
     size_t tiles = (n + LANES - 1) / LANES, D = (size_t)x->cal->model->params.hidden_size;
     int rc = panels_init(&in, &x->store, tiles, D, e) || calibration_inputs(x->cal, x->w->layer, token, n, &in, e);
+    if (!rc && original)
+        rc = panels_init(&changes, &x->store, tiles, D, e) || calibration_changes(x->cal, x->w->layer, token, n, &changes, e);
+    if (!rc && original)
+        combine(&in, &changes, 1);
+    panels_clear(&changes, &x->store);
     if (!rc && !x->inner) {
         *out = in;
         return 0;
@@ -88,19 +103,39 @@ static int inputs_of(struct expert *x, const uint32_t *token, size_t n, struct p
     return rc ? -1 : 0;
 }
 
-static int add_expert(struct expert *x, struct square *h, struct sums *sums, int threads, struct error *e)
+/* Adds a piece's tokens to h, and to cross when there is one. */
+static int add_piece(struct expert *x, const uint32_t *token, const float *gate, size_t n, struct square *h, struct square *cross,
+                     float *rows, int threads, struct error *e)
+{
+    struct panels in = {0}, original = {0};
+    gemm_fn *gemm = gemm_for(x->cal->model->cpu);
+    float *changes = rows + h->n * MOMENT_TOKENS;
+    int rc = inputs_of(x, token, n, 0, &in, e) || (cross->n && inputs_of(x, token, n, 1, &original, e));
+    if (!rc && cross->n)
+        combine(&original, &in, -1);
+    for (size_t at = 0, some; !rc && at < n; at += some) {
+        some = n - at < MOMENT_TOKENS ? n - at : MOMENT_TOKENS;
+        weigh(&in, gate, at, some, rows, threads);
+        square_add_moment(h, gemm, rows, some, threads);
+        if (!cross->n)
+            continue;
+        weigh(&original, gate, at, some, changes, threads);
+        square_add_cross(cross, gemm, rows, changes, some, threads);
+    }
+    panels_clear(&in, &x->store);
+    panels_clear(&original, &x->store);
+    return rc ? -1 : 0;
+}
+
+static int add_expert(struct expert *x, struct square *h, struct square *cross, struct sums *sums, int threads, struct error *e)
 {
     uint32_t *token = NULL;
-    float *gate = NULL, *rows = malloc(h->n * MOMENT_TOKENS * sizeof *rows);
+    float *gate = NULL, *rows = malloc(2 * h->n * MOMENT_TOKENS * sizeof *rows);
     size_t n = 0;
     int rc = rows ? calibration_routed(x->cal, x->w->layer, (int)x->slab, &token, &gate, &n, e) : no_memory(e);
     for (size_t at = 0; !rc && at < n; at += PIECE) {
-        struct panels in = {0};
         size_t some = n - at < PIECE ? n - at : PIECE;
-        rc = inputs_of(x, token + at, some, &in, e);
-        if (!rc)
-            weigh(&in, gate + at, some, h, gemm_for(x->cal->model->cpu), rows, threads);
-        panels_clear(&in, &x->store);
+        rc = add_piece(x, token + at, gate + at, some, h, cross, rows, threads, e);
     }
     for (size_t i = 0; i < n; i++) {
         double g2 = (double)gate[i] * (double)gate[i];
@@ -114,9 +149,19 @@ static int add_expert(struct expert *x, struct square *h, struct sums *sums, int
 }
 
 /* Adds k / (n + k) of the layer's mean to n / (n + k) of the expert's. */
-static int blend_layer(const struct calibration *cal, int layer, double n, double k, struct square *h, int threads, struct error *e)
+static int blend_layer(const struct calibration *cal, int layer, double n, double k, struct square *h, struct square *cross,
+                       int threads, struct error *e)
 {
     double all = (double)cal->tokens;
+    struct square of_layer = {0};
+    if (cross->n) {
+        int rc = square_init(&of_layer, cross->n, e) || calibration_cross(cal, INPUT_FFN, layer, 0, &of_layer, e);
+        for (size_t i = 0; !rc && i < square_panels(h->n) * h->n * LANES; i++)
+            cross->data[i] = (float)((n * (double)cross->data[i] + k / all * (double)of_layer.data[i]) / (n + k));
+        square_clear(&of_layer);
+        if (rc)
+            return -1;
+    }
     scale_lower(h, n / k * all, threads); /* in the layer's units, which are sums over its tokens */
     if (calibration_moment(cal, INPUT_FFN, layer, 0, h, e))
         return -1;
@@ -139,34 +184,43 @@ static void shrink_pairs(struct square *h, double by, int threads)
 
 /* The mean of a routed expert's inputs, blended. */
 static int expert_mean(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct hessian_options *o,
-                       int threads, struct square *h, double *tokens, struct error *e)
+                       int threads, struct square *h, struct square *cross, double *tokens, struct error *e)
 {
     struct expert x = {.cal = cal, .w = w, .slab = slab, .store = {.room = UINT64_MAX}, .inner = input_of(w->role) == INPUT_EXPERT_INNER};
     struct sums sums = {0};
     double k = o->blend * (double)h->n;
     x.f = (struct forward){.model = cal->model, .options = {.threads = threads, .streams = 1, .store = &x.store}};
-    if (add_expert(&x, h, &sums, threads, e))
+    if (add_expert(&x, h, cross, &sums, threads, e))
         return -1;
     *tokens = sums.weight2 > 0 ? sums.weight * sums.weight / sums.weight2 : 0;
     if (sums.weight > 0)
         scale_lower(h, 1 / sums.weight, threads);
+    if (sums.weight > 0 && cross->n)
+        scale_all(cross, 1 / sums.weight);
     if (!x.inner)
-        return k > 0 ? blend_layer(cal, w->layer, *tokens, k, h, threads, e) : 0;
+        return k > 0 ? blend_layer(cal, w->layer, *tokens, k, h, cross, threads, e) : 0;
     if (*tokens > 0)
         shrink_pairs(h, *tokens / (*tokens + k), threads);
+    if (*tokens > 0 && cross->n)
+        scale_all(cross, *tokens / (*tokens + k));
     return 0;
 }
 
 static int mean(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct hessian_options *o, int threads,
-                struct square *h, double *tokens, struct error *e)
+                struct square *h, struct square *cross, double *tokens, struct error *e)
 {
     enum input input = input_of(w->role);
     if (input == INPUT_EXPERT || input == INPUT_EXPERT_INNER)
-        return expert_mean(cal, w, slab, o, threads, h, tokens, e);
+        return expert_mean(cal, w, slab, o, threads, h, cross, tokens, e);
     *tokens = (double)cal->tokens;
     if (calibration_moment(cal, input, w->layer, roles[w->role].flags & ROLE_PER_HEAD ? slab : 0, h, e))
         return -1;
     scale_lower(h, 1 / *tokens, threads);
+    if (!cross->n)
+        return 0;
+    if (calibration_cross(cal, input, w->layer, roles[w->role].flags & ROLE_PER_HEAD ? slab : 0, cross, e))
+        return -1;
+    scale_all(cross, 1 / *tokens);
     return 0;
 }
 
@@ -196,7 +250,8 @@ int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t
 {
     const size_t n = (size_t)w->cols;
     *c = (struct curvature){.d = NULL};
-    if (square_init(&c->h, n, e) || mean(cal, w, slab, o, threads, &c->h, &facts->tokens, e))
+    if (square_init(&c->h, n, e) || (cal->following && square_init(&c->cross, n, e)) ||
+        mean(cal, w, slab, o, threads, &c->h, &c->cross, &facts->tokens, e))
         goto fail;
     if (!(trace(&c->h) > 0)) {
         curvature_clear(c);

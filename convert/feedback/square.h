@@ -48,6 +48,8 @@ void square_mirror(struct square *s, int threads);
 /* Adds x x' of `tokens` inputs to the lower half: x [n][MOMENT_TOKENS], tokens beyond `tokens` are not read. One call is one
  * block of the sum: y + p of gemm.h. Thread-safe on different squares. */
 enum { MOMENT_TOKENS = GEMM_BLOCK };
+/* The same of x y', all of it: row i is of x, column j of y. */
+void square_add_cross(struct square *s, gemm_fn *gemm, const float *x, const float *y, size_t tokens, int threads);
 void square_add_moment(struct square *s, gemm_fn *gemm, const float *x, size_t tokens, int threads);
 
 #endif

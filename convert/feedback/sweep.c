@@ -17,7 +17,7 @@ static size_t groups_per_row(const struct quant_type *t, size_t n)
 
 size_t sweep_bytes(const struct quant_type *t, size_t n)
 {
-    size_t floats = n * LANES * 3 + (size_t)CHUNK_MOST * LANES * 3 + groups_per_row(t, n) * LANES * 2 + (size_t)LANES * t->block_len * 2;
+    size_t floats = n * LANES * 3 + (size_t)CHUNK_MOST * LANES * 5 + groups_per_row(t, n) * LANES * 2 + (size_t)LANES * t->block_len * 2;
     return sizeof(struct sweeper) + floats * sizeof(float) + n / t->block_len * LANES * sizeof(struct super) + (size_t)LANES * t->block_bytes;
 }
 
@@ -46,8 +46,10 @@ struct sweeper *sweep_new(const struct quant_type *type, size_t n, unsigned cpu,
         s->x = get(len * lanes, &failed);
         s->importance = get(len * lanes, &failed);
         s->found = get((size_t)LANES * type->block_bytes, &failed);
-        for (int i = 0; i < 2; i++)
-            s->p[i] = get(CHUNK_MOST * lanes, &failed);
+        for (int i = 0; i < 2; i++) {
+            s->v[i] = get(CHUNK_MOST * lanes, &failed);
+            s->hv[i] = get(CHUNK_MOST * lanes, &failed);
+        }
     }
     if (!failed)
         return s;
@@ -60,7 +62,7 @@ void sweep_free(struct sweeper *s)
 {
     if (!s)
         return;
-    void *all[] = {s->w, s->e, s->code, s->t, s->super, s->step, s->offset, s->x, s->importance, s->found, s->p[0], s->p[1]};
+    void *all[] = {s->w, s->e, s->code, s->t, s->super, s->step, s->offset, s->x, s->importance, s->found, s->v[0], s->v[1], s->hv[0], s->hv[1]};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
     free(s);
@@ -168,6 +170,37 @@ static void pass(struct sweeper *s, const struct curvature *c)
     }
 }
 
+/* ---- the target */
+
+/* s->t-like rows z of s->e: with r = w cross', z = r H^-1: two triangular solves with H = U D U'. */
+static void solve(struct sweeper *s, const struct curvature *c, float *z)
+{
+    for (size_t k = s->n; k-- > 0;) /* a U' ... from the last column: what is left of r once later columns are known */
+        for (size_t p = 0; p * LANES < k; p++) {
+            size_t n = k - p * LANES < LANES ? k - p * LANES : LANES;
+            s->columns->spread_less(square_row(&c->u, p, k), 1, n, z + k * LANES, z + p * LANES * LANES);
+        }
+    for (size_t j = 0; j < s->n; j++)
+        for (size_t l = 0; l < LANES; l++)
+            z[j * LANES + l] /= c->d[j];
+    for (size_t j = 0; j + 1 < s->n; j++)
+        s->columns->spread_less(square_at(&c->u, j + 1, j), LANES, s->n - j - 1, z + j * LANES, z + (j + 1) * LANES);
+}
+
+/* Moves the weights to where, on the inputs behind what is quantized, they give the original outputs. */
+static void pull_target(struct sweeper *s, const struct curvature *c)
+{
+    float *z = s->e;
+    for (size_t p = 0; p < square_panels(s->n); p++) {
+        size_t n = s->n - p * LANES < LANES ? s->n - p * LANES : LANES;
+        s->gemm(square_row(&c->cross, p, 0), LANES, s->n, s->w + p * LANES * LANES, n, LANES, z, p == 0);
+    }
+    solve(s, c, z);
+    const float by = (float)s->o.pull;
+    for (size_t i = 0; i < s->n * LANES; i++)
+        s->w[i] += by * z[i];
+}
+
 /* ---- rows */
 
 static void load(struct sweeper *s, const float *x, size_t rows)
@@ -210,6 +243,8 @@ void sweep_rows(struct sweeper *s, const struct curvature *c, const float *x, si
     for (size_t at = 0, n; at < rows; at += n, blocks += n * s->blocks * s->type->block_bytes) {
         n = rows - at < LANES ? rows - at : LANES;
         load(s, x + at * s->n, n);
+        if (c->cross.n)
+            pull_target(s, c);
         for (size_t first = 0; first < s->n;) {
             const struct chunk chunk = chunk_at(s, first);
             sweep_chunk(s, c, &chunk);

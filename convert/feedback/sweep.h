@@ -22,10 +22,12 @@ struct curvature { /* of one matrix */
     struct square h; /* second moments, damped, both halves */
     struct square u; /* its factor (ldl.h), lower half */
     float *d;        /* [n] the factor's D */
+    struct square cross; /* when following: mean of x (original - x)', whole panels; else empty */
 };
 
 struct sweep_options {
-    int passes; /* of step 2 */
+    int passes;  /* of step 2 */
+    double pull; /* when following: how far the target goes from the weights to what gives the original outputs, 0..1 */
 };
 
 struct sweeper;

@@ -84,6 +84,10 @@ int forward_embed(struct forward *f, struct error *e);
  * a hidden state that is NaN or infinite is ERR_FORMAT with the part of the layer, chunk and token. */
 int forward_layer(struct forward *f, int layer, struct error *e);
 
+/* Its halves: hidden += attention; hidden += MLP or experts. */
+int forward_attention(struct forward *f, int layer, struct error *e);
+int forward_mlp(struct forward *f, int layer, struct error *e);
+
 /* The same in steps, so that two models can take turns and their experts' outputs be compared: attention and routing; then
  * every expert in the order of their numbers (of a dense layer: none); then the rest. begin returns NULL on error; end frees
  * in either case, abandon frees after an error in between (NULL is allowed). */

@@ -46,7 +46,18 @@ static int begin_moe(struct forward *f, struct layer_run *r, struct error *e)
                : 0;
 }
 
-struct layer_run *forward_layer_begin(struct forward *f, int layer, struct error *e)
+int forward_attention(struct forward *f, int layer, struct error *e)
+{
+    struct panels x = {0};
+    int rc = panels_init(&x, f->options.store, f->tiles, f->hidden.rows, e) ||
+             forward_norm(f, ROLE_ATTN_NORM, layer, &f->hidden, &x, e) ||
+             observe(f, &(struct input_seen){INPUT_ATTN, layer, &x}, e) || attention_add(f, layer, &x, e) ||
+             check_finite(f, ROLE_ATTN_OUTPUT, layer, e);
+    panels_clear(&x, f->options.store);
+    return rc ? -1 : 0;
+}
+
+static struct layer_run *begin_mlp(struct forward *f, int layer, struct error *e)
 {
     struct layer_run *r = calloc(1, sizeof *r);
     if (!r) {
@@ -56,15 +67,17 @@ struct layer_run *forward_layer_begin(struct forward *f, int layer, struct error
     r->layer = layer;
     r->is_moe = (uint64_t)layer >= f->model->params.first_k_dense_replace;
     if (panels_init(&r->x, f->options.store, f->tiles, f->hidden.rows, e) ||
-        forward_norm(f, ROLE_ATTN_NORM, layer, &f->hidden, &r->x, e) ||
-        observe(f, &(struct input_seen){INPUT_ATTN, layer, &r->x}, e) || attention_add(f, layer, &r->x, e) ||
-        check_finite(f, ROLE_ATTN_OUTPUT, layer, e) ||
-        forward_norm(f, ROLE_FFN_NORM, layer, &f->hidden, &r->x, e) ||
-        (r->is_moe && begin_moe(f, r, e)) || observe(f, &(struct input_seen){INPUT_FFN, layer, &r->x}, e)) {
+        forward_norm(f, ROLE_FFN_NORM, layer, &f->hidden, &r->x, e) || (r->is_moe && begin_moe(f, r, e)) ||
+        observe(f, &(struct input_seen){INPUT_FFN, layer, &r->x}, e)) {
         run_free(f, r);
         return NULL;
     }
     return r;
+}
+
+struct layer_run *forward_layer_begin(struct forward *f, int layer, struct error *e)
+{
+    return forward_attention(f, layer, e) ? NULL : begin_mlp(f, layer, e);
 }
 
 /* Tokens of one expert, and where their features are. */
@@ -156,9 +169,9 @@ void forward_layer_abandon(struct forward *f, struct layer_run *r)
         run_free(f, r);
 }
 
-int forward_layer(struct forward *f, int layer, struct error *e)
+int forward_mlp(struct forward *f, int layer, struct error *e)
 {
-    struct layer_run *r = forward_layer_begin(f, layer, e);
+    struct layer_run *r = begin_mlp(f, layer, e);
     if (!r)
         return -1;
     for (int x = 0; x < (int)f->model->params.n_routed_experts && r->is_moe; x++)
@@ -167,4 +180,9 @@ int forward_layer(struct forward *f, int layer, struct error *e)
             return -1;
         }
     return forward_layer_end(f, r, e);
+}
+
+int forward_layer(struct forward *f, int layer, struct error *e)
+{
+    return forward_attention(f, layer, e) || forward_mlp(f, layer, e) ? -1 : 0;
 }
