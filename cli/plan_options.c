@@ -130,7 +130,7 @@ static int read_calib(const struct options *o, struct planned *p, struct plan_op
         read_number(o, "calib-blend", 1e6, &po->feedback.hessian.blend, e) || options_int(o, "calib-passes", 0, 100, &passes, e))
         return -1;
     po->feedback.sweep.passes = (int)passes;
-    po->feedback.sweep.pull = 1;
+    po->feedback.sweep.pull = 0.5;
     if (read_number(o, "calib-pull", 1, &po->feedback.sweep.pull, e))
         return -1;
     if (options_get(o, "sequential") || options_get(o, "calib-text"))

@@ -20,7 +20,7 @@
         {0, "sequential", NULL, "calibrate and convert layer by layer, behind what\nis quantized already; needs --calib-text", 1}, \
         {0, "calib-text", "FILE", "text for --sequential (--calib-chunks N: the first\nN chunks of 512 tokens)", 1}, \
         {0, "calib-chunks", "N", "", 1}, \
-        {0, "calib-pull", "X", "how far --sequential moves its target towards the\noriginal outputs, 0..1 (default 1)", 1}, \
+        {0, "calib-pull", "X", "how far --sequential moves its target towards the\noriginal outputs, 0..1 (default 0.5)", 1}, \
         {0, "calib-damping", "X", "added to the second moments' diagonal, in units\nof its mean (default 0.03)", 1}, \
         {0, "calib-blend", "X", "tokens per column that an expert's own inputs\nmust have to weigh as much as the layer's\n(default 0.25)", 1}, \
         {0, "calib-passes", "N", "passes that lower the loss after the sweep\n(default 2)", 1}, \

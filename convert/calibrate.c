@@ -58,10 +58,31 @@ static size_t first_tile(const struct pass *p)
 
 /* ---- second moments */
 
+/* A token whose state is farther than this from the original's, as a part of its size, went another way: other experts somewhere before.
+ * What the weights can make good is the small and common error, so such tokens do not count in the changes. */
+#define FAR 0.1
+
+/* Which tokens of a tile count: 1 or 0 by lane. */
+static void near_tokens(const float *x, const float *original, size_t rows, float counts[LANES])
+{
+    double size[LANES] = {0}, change[LANES] = {0};
+    for (size_t r = 0; r < rows; r++)
+        for (size_t l = 0; l < LANES; l++) {
+            double v = (double)x[r * LANES + l], d = (double)original[r * LANES + l] - v;
+            size[l] += v * v;
+            change[l] += d * d;
+        }
+    for (size_t l = 0; l < LANES; l++)
+        counts[l] = change[l] <= FAR * FAR * size[l] ? 1 : 0;
+}
+
 /* Features of up to MOMENT_TILES tiles as rows of tokens, less those of the tiles from `other` on (-1: none); lanes that are no tokens
  * are 0. */
 static void gather(const struct forward *f, const struct panels *x, size_t tile, long other, size_t tiles, float *rows)
 {
+    float counts[MOMENT_TILES][LANES];
+    for (size_t t = 0; t < tiles && other >= 0; t++)
+        near_tokens(panel_row(x, (size_t)other + t, 0), panel_row(x, tile + t, 0), x->rows, counts[t]);
 #pragma omp parallel for num_threads(f->options.threads)
     for (size_t r = 0; r < x->rows; r++)
         for (size_t t = 0; t < tiles; t++) {
@@ -69,7 +90,7 @@ static void gather(const struct forward *f, const struct panels *x, size_t tile,
             const float *less = other < 0 ? NULL : panel_row(x, (size_t)other + t, r);
             float *to = rows + r * MOMENT_TOKENS + t * LANES;
             for (size_t l = 0; l < LANES; l++)
-                to[l] = forward_is_token(f, tile + t, l) ? (less ? from[l] - less[l] : from[l]) : 0;
+                to[l] = forward_is_token(f, tile + t, l) ? (less ? (from[l] - less[l]) * counts[t][l] : from[l]) : 0;
         }
 }
 
@@ -117,12 +138,14 @@ static int moment_of_all(struct pass *p, const struct input_seen *what, struct e
 /* One tile of one head, and with two streams the same tile of the original, in the layout of gather. */
 static void add_head(struct pass *p, struct heads *h, size_t head, size_t tile, const float *x, const float *original, float *rows)
 {
-    float *changes = rows + h->n * MOMENT_TOKENS;
+    float *changes = rows + h->n * MOMENT_TOKENS, counts[LANES] = {0};
+    if (original)
+        near_tokens(x, original, h->n, counts);
     for (size_t r = 0; r < h->n; r++)
         for (size_t l = 0; l < LANES; l++) {
             int is = forward_is_token(p->f, tile, l);
             rows[r * MOMENT_TOKENS + l] = is ? x[r * LANES + l] : 0;
-            changes[r * MOMENT_TOKENS + l] = is && original ? original[r * LANES + l] - x[r * LANES + l] : 0;
+            changes[r * MOMENT_TOKENS + l] = is && original ? (original[r * LANES + l] - x[r * LANES + l]) * counts[l] : 0;
         }
     square_add_moment(&h->moments[head], p->gemm, rows, LANES, 1);
     if (original)
@@ -209,9 +232,12 @@ static int write_inputs(struct pass *p, const struct panels *x, size_t tile, int
     const size_t D = x->rows, from = first_tile(p) + tile;
     size_t n;
     uint64_t first = tokens_of(p, tile, &n);
+    float counts[LANES];
+    if (changes)
+        near_tokens(panel_row(x, from, 0), panel_row(x, tile, 0), D, counts);
     for (size_t l = 0; l < n; l++) {
         for (size_t d = 0; d < D; d++)
-            row[d] = changes ? panel_row(x, tile, d)[l] - panel_row(x, from, d)[l] : panel_row(x, from, d)[l];
+            row[d] = changes ? (panel_row(x, tile, d)[l] - panel_row(x, from, d)[l]) * counts[l] : panel_row(x, from, d)[l];
         quant_type_find("BF16")->ref.encode(row, NULL, codes + l * D, D);
     }
     return write_part(p, INPUT_FFN, changes ? "changes" : "inputs", first * D * sizeof *codes, codes, n * D * sizeof *codes, e);
