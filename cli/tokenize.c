@@ -169,8 +169,11 @@ static int show(const struct options *o, const struct tokenizer *t, const struct
 static int encode(const struct options *o, const struct tokenizer *t, const char *path, const struct text *text,
                   struct token_ids *ids, struct error *e)
 {
-    if (options_get(o, "conversations"))
-        return conversations_encode(t, strcmp(path, "-") ? path : "standard input", text->bytes, text->n, ids, e);
+    if (options_get(o, "conversations")) {
+        const char *name = strcmp(path, "-") ? path : "standard input";
+        int rc = conversations_encode(t, name, text->bytes, text->n, ids, e);
+        return rc ? error_at_file(e, o->operands[0]) : 0; /* what names no line is the model's fault */
+    }
     return tokenizer_encode(t, text->bytes, text->n, options_get(o, "special") != NULL, ids, e);
 }
 
