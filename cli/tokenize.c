@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * pare tokenize: the ids that a model's tokenizer gives a text. */
+ * pare tokenize: the ids that a model's tokenizer gives a text, or conversations. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,12 +8,13 @@
 
 #include "base/json.h"
 #include "cli/cli.h"
-#include "model/tokenizer.h"
+#include "model/conversation.h"
 #include "model/unicode.h"
 
 enum { IDS_PER_LINE = 16 };
 
 static const struct option_row rows[] = {
+    {0, "conversations", "FILE", "take conversations (JSON lines) by the chat template"},
     {'s', "special", NULL, "take the text of control tokens for the tokens"},
     {'c', "count", NULL, "print the number of tokens only"},
     {'p', "pieces", NULL, "print one token per line: its id, its text"},
@@ -24,13 +25,14 @@ static const struct option_row rows[] = {
 };
 static const struct option_table table = {
     .command = "tokenize",
-    .operands = "MODEL TEXT",
-    .summary = "print the token ids of a text file",
-    .min_operands = 2,
+    .operands = "MODEL [TEXT]",
+    .summary = "print the token ids of a text file or of conversations",
+    .min_operands = 1,
     .max_operands = 2,
     .rows = rows,
     .epilog = "MODEL is a checkpoint folder or a GGUF; TEXT is a file, or - for standard input.\n"
-              "No BOS is added. In pieces \\n, \\t, \\\\ and \\xNN stand for bytes; a character\n"
+              "A line of --conversations is {\"messages\": [{\"role\": ..., \"content\": ...}, ...]}.\n"
+              "A text gets no BOS. In pieces \\n, \\t, \\\\ and \\xNN stand for bytes; a character\n"
               "may be spread over several tokens.",
 };
 
@@ -163,15 +165,32 @@ static int show(const struct options *o, const struct tokenizer *t, const struct
     return raw && !options_get(o, "count") && !options_get(o, "pieces") ? 0 : print_plain(o, t, ids, e);
 }
 
+/* The text's ids: one of two kinds, never both. */
+static int encode(const struct options *o, const struct tokenizer *t, const char *path, const struct text *text,
+                  struct token_ids *ids, struct error *e)
+{
+    if (options_get(o, "conversations")) {
+        const char *name = strcmp(path, "-") ? path : "standard input";
+        int rc = conversations_encode(t, name, text->bytes, text->n, ids, e);
+        return rc ? error_at_file(e, o->operands[0]) : 0; /* what names no line is the model's fault */
+    }
+    return tokenizer_encode(t, text->bytes, text->n, options_get(o, "special") != NULL, ids, e);
+}
+
 static int run(const struct options *o, struct error *e)
 {
     struct text text = {0};
     struct token_ids ids = {0};
+    const char *conversations = options_get(o, "conversations");
+    if (!conversations == (o->n_operands < 2))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "either TEXT or --conversations FILE is needed");
+    if (conversations && options_get(o, "special"))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--special goes with TEXT; of conversations it is always so");
+    const char *path = conversations ? conversations : o->operands[1];
     struct source *s = source_open(o->operands[0], e);
     struct tokenizer *t = s ? tokenizer_open(s, NULL, e) : NULL;
     int rc = -1;
-    if (t && !read_text(o->operands[1], &text, e) &&
-        !tokenizer_encode(t, text.bytes, text.n, options_get(o, "special") != NULL, &ids, e))
+    if (t && !read_text(path, &text, e) && !encode(o, t, path, &text, &ids, e))
         rc = show(o, t, &ids, text.n, e);
     token_ids_clear(&ids);
     free(text.bytes);

