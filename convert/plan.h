@@ -29,6 +29,7 @@ struct plan_options {
     const char *chat_template; /* replaces the source's; NULL: keep */
     const struct imatrix *imatrix; /* borrowed; NULL: none */
     enum imatrix_missing imatrix_missing;
+    unsigned fold;          /* exact symmetries that are used (convert/fold.h: enum fold_flags); 0: none */
     int threads;
     uint64_t memory;        /* bound on the whole process, bytes */
     uint64_t split_max;     /* bytes that an output file may have, if one tensor does not exceed them; 0: one file */
