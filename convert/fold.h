@@ -3,9 +3,9 @@
  * other and inner channels take another order; what the model computes stays the same up to the rounding of F32, and the output is an
  * ordinary file that every engine loads.
  *
- *   up-down  row i of an MLP's up times s_i, column i of its down divided by s_i: every dense MLP, shared and routed expert by itself
+ *   up-down  column i of an MLP's down times s_i, row i of its up divided by s_i: every dense MLP, shared and routed expert by itself
  *   permute  inner channels of such an MLP in another order: rows of gate and up, columns of down
- *   v-o      row d of a head's v_b times s_d, the column of o_proj that it feeds divided by s_d
+ *   v-o      column d of o_proj times s_d, the row of a head's v_b that feeds it divided by s_d
  *   norms    a norm's weight j divided by s_j, column j of all that reads the normed vector times s_j: attn_norm -> q_a or q,
  *            kv_a_mqa, the indexer's k and proj; q_a_norm -> q_b, the indexer's q_b; kv_a_norm -> v_b, rows of k_b; ffn_norm -> gate
  *            and up of every MLP and the router

@@ -11,6 +11,7 @@
 /* Weights that are read at once. Routed experts whose gate and up ffn_norm's scales are chosen by: they share the norm's vector
  * with all others, which reading would double the time of a run. */
 enum { CHUNK_FLOATS = 1 << 16, SAMPLED_EXPERTS = 8 };
+enum { BLOCK = 16 }; /* the smallest group that shares a step, of K types */
 /* Scales beyond are held to be accidents of the calibration text. */
 #define MOST_SCALE 16.0
 
@@ -192,23 +193,19 @@ static int columns_of(const struct plan *p, enum fold_kind kind, int layer, uint
     return rc;
 }
 
-static double knob(const char *name, double otherwise)
-{
-    const char *v = getenv(name);
-    return v ? atof(v) : otherwise;
-}
-
+/* The product of sums that fold_choice.h speaks of is smallest for the fourth root of h / c. The step follows the largest weights more
+ * than their sum of squares, an encoder's weighing does a part of the work already, and h is of another text: the eighth root was
+ * the better one by measure (docs/fold.md). */
 static void choose_scales(uint64_t n, const double *h, const double *c, float *scale)
 {
-    double H = 0, C = 0, a = knob("FOLD_A", 0.25), b = knob("FOLD_B", 0.25), most = knob("FOLD_MOST", MOST_SCALE);
+    double all_h = 0, all_c = 0;
     for (uint64_t i = 0; i < n; i++) {
-        H += h[i];
-        C += c[i];
+        all_h += h[i];
+        all_c += c[i];
     }
     for (uint64_t i = 0; i < n; i++) {
-        double s = h[i] > 0 && c[i] > 0 ? pow(h[i] / H * (double)n, a) / pow(c[i] / C * (double)n, b) : 1;
-        s = s > most ? most : s < 1 / most ? 1 / most : s;
-        scale[i] = (float)s;
+        double s = h[i] > 0 && c[i] > 0 ? sqrt(sqrt(sqrt(h[i] / all_h * (all_c / c[i])))) : 1;
+        scale[i] = (float)(s > MOST_SCALE ? MOST_SCALE : s < 1 / MOST_SCALE ? 1 / MOST_SCALE : s);
     }
 }
 
@@ -217,29 +214,28 @@ struct channel {
     uint32_t index;
 };
 
+/* The largest first, of equals the one that was first. */
 static int by_weight(const void *a, const void *b)
 {
     const struct channel *x = a, *y = b;
     return x->weight != y->weight ? (x->weight < y->weight ? 1 : -1) : x->index < y->index ? -1 : x->index > y->index;
 }
 
+/* Deals the channels to blocks of BLOCK by their weight h * c, to and fro, so that all blocks get alike: of groups whose error is the
+ * product of two sums, unlike ones have more in all. (Sorted blocks are the worst: docs/fold.md.) Without whole blocks the order stays. */
 static int choose_order(uint64_t n, const double *h, const double *c, uint32_t *from, struct error *e)
 {
-    struct channel *list = malloc(n * sizeof *list);
-    double a = knob("FOLD_PA", 0.5), b = knob("FOLD_PB", 0.5);
-    uint64_t block = (uint64_t)knob("FOLD_DEAL", 0);
+    uint64_t blocks = n / BLOCK;
+    struct channel *list = malloc((n + 1) * sizeof *list);
     if (!list)
         return no_memory(e);
     for (uint64_t i = 0; i < n; i++)
-        list[i] = (struct channel){pow(h[i], a) * pow(c[i], b), (uint32_t)i};
-    qsort(list, n, sizeof *list, by_weight);
+        list[i] = (struct channel){h[i] * c[i], (uint32_t)i};
+    if (n % BLOCK == 0)
+        qsort(list, n, sizeof *list, by_weight);
     for (uint64_t i = 0; i < n; i++) {
-        if (!block || n % block) {
-            from[i] = list[i].index;
-            continue;
-        }
-        uint64_t groups = n / block, round = i / groups, g = i % groups; /* dealt to and fro */
-        from[(round % 2 ? groups - 1 - g : g) * block + round] = list[i].index;
+        uint64_t round = blocks ? i / blocks : 0, block = blocks ? i % blocks : 0;
+        from[n % BLOCK ? i : (round % 2 ? blocks - 1 - block : block) * BLOCK + round] = list[i].index;
     }
     free(list);
     return 0;
