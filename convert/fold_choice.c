@@ -58,8 +58,6 @@ static int sum_squares(const struct plan *p, const struct weight *w, uint64_t sl
                        struct error *e)
 {
     uint64_t most = chunk_rows(w);
-    if (w->from_kv_b && w->role == ROLE_ATTN_K_B)
-        most = w->rows;
     float *x = malloc(most * w->cols * sizeof *x);
     void *scratch = malloc(weight_scratch(p->model, w, most) + 64);
     int rc = x && scratch ? 0 : no_memory(e);
@@ -263,7 +261,7 @@ uint64_t fold_choose_memory(const struct plan *p)
         const struct weight *w = &p->tensors[i].weight;
         uint64_t rows = chunk_rows(w), bytes = rows * w->cols * sizeof(float) + weight_scratch(p->model, w, rows);
         uint64_t vectors = (4 * w->cols + 2 * w->rows) * sizeof(double);
-        if (w->role != ROLE_TOKEN_EMBD && w->role != ROLE_OUTPUT && !(w->from_kv_b && w->role == ROLE_ATTN_K_B))
+        if (w->role != ROLE_ATTN_K_B) /* whose columns nothing is chosen by */
             most = bytes + vectors > most ? bytes + vectors : most;
     }
     return most;

@@ -48,6 +48,14 @@ done
     --experts 2 --used 1 --groups 1 --topk-group 1 --mtp 0 --out "$tmp/wide" >/dev/null
 ok "matrices of several units, whose rows change places between these" folds "$tmp/wide" wide.gguf -r F32 --no-vocab --fold permute
 faithful "$tmp/wide" "$tmp/wide.gguf" "wide"
+"$PARE" plan "$tmp/wide" --no-vocab -r Q4_K_S --fold all -j 3 --json >"$tmp/plan"
+planned=$(sed -n 's/.*"peak_memory":[ 	]*\([0-9]*\).*/\1/p' "$tmp/plan")
+ok "memory is measured" "$TOOLS/peak" "$tmp/peak" "$PARE" convert "$tmp/wide" -o "$tmp/wide4.gguf" --no-vocab -q -r Q4_K_S --fold all -j 3
+if [ -n "$san" ]; then
+    skip "a sanitizer takes more" "it is what the plan says at most"
+else
+    ok "$(cat "$tmp/peak") bytes are at most the planned $planned" test "$(cat "$tmp/peak")" -le "$planned"
+fi
 rm -rf "$tmp"/wide* "$tmp/family.gguf"
 
 # the same bytes by every way
