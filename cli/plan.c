@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "cli/imatrix_text.h"
 #include "cli/plan_options.h"
+#include "convert/fold.h"
 
 static const struct option_row rows[] = {
     PLAN_OPTION_ROWS,
@@ -69,7 +70,7 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
 {
     struct buffer b = {0};
     uint64_t space;
-    char a[SIZE_TEXT], c[SIZE_TEXT];
+    char a[SIZE_TEXT], c[SIZE_TEXT], fold[FOLD_TEXT];
     if (free_space(o, &space, e))
         return -1;
     buffer_printf(&b, "%-34s %-5s %-20s %13s %14s  %s\n", "tensor", "type", "shape", "bytes", "offset", "source");
@@ -81,6 +82,8 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
                   p->options.recipe.name, p->options.recipe.via_bf16 ? " via bf16" : "", p->n_tensors, p->n_files, p->n_files == 1 ? "" : "s", p->files[0].header.size,
                   p->total, size_text(p->total, a));
     add_weighed_text(p, &b);
+    if (p->options.fold)
+        buffer_printf(&b, "folded: %s\n", fold_text(p->options.fold, fold));
     if (p->options.parts > 1)
         buffer_printf(&b, "part %d of %d: files %zu to %zu, %s\n", p->options.part, p->options.parts, p->file_from + 1,
                       p->file_to, size_text(p->part_bytes, a));
@@ -93,7 +96,7 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
 static int print_plan_json(const struct options *o, const struct plan *p, struct error *e)
 {
     struct json *root = json_new_object(), *list;
-    char name[TENSOR_NAME];
+    char name[TENSOR_NAME], fold[FOLD_TEXT];
     uint64_t space;
     if (free_space(o, &space, e)) {
         json_free(root);
@@ -102,6 +105,8 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
     json_add_string(root, "recipe", p->options.recipe.name);
     if (p->options.recipe.via_bf16)
         json_add_string(root, "via", "bf16");
+    if (p->options.fold)
+        json_add_string(root, "fold", fold_text(p->options.fold, fold));
     json_add_u64(root, "header_bytes", p->files[0].header.size);
     json_add_u64(root, "total_bytes", p->total);
     json_add_u64(root, "peak_memory", p->peak_memory);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert/fold.h"
 #include "convert/importance.h"
 #include "convert/tensor_types.h"
 
@@ -18,14 +19,14 @@ static int bad_word(const char *option, const char *word, const char *choices, s
 
 static int read_words(const struct options *o, struct plan_options *p, struct error *e)
 {
-    const char *mtp = options_get(o, "mtp"), *dialect = options_get(o, "dialect");
+    const char *mtp = options_get(o, "mtp"), *dialect = options_get(o, "dialect"), *fold = options_get(o, "fold");
     if (mtp && strcmp(mtp, "drop") && strcmp(mtp, "keep"))
         return bad_word("mtp", mtp, "drop, keep", e);
     if (dialect && strcmp(dialect, "llama.cpp") && strcmp(dialect, "ik"))
         return bad_word("dialect", dialect, "llama.cpp, ik", e);
     p->mtp = !mtp ? MTP_AS_TARGET : strcmp(mtp, "keep") ? MTP_DROP : MTP_KEEP;
     p->dialect = dialect && !strcmp(dialect, "ik") ? DIALECT_IK : DIALECT_LLAMA_CPP;
-    return 0;
+    return fold ? fold_parse(fold, &p->fold, e) : 0;
 }
 
 static int read_recipe(const struct options *o, const struct target *t, struct recipe *r, struct error *e)

@@ -14,6 +14,7 @@
         {'m', "imatrix", "FILE", "importance matrix of llama-imatrix, in either form"},                                  \
         {0, "imatrix-missing", "HOW", "what experts without data weigh: uniform (default, as\nllama-quantize), layer: the mean of the others, fail", 1}, \
         {0, "search", "best|compat", "scales and codes with the least error (default), or\nbyte for byte llama.cpp's", 1}, \
+        {0, "fold", "LIST", "exact symmetries used to lessen errors: all, none, or\nof up-down, permute, v-o, norms", 1}, \
         {0, "tensor-type", "PATTERN=TYPE", "another type for tensors by name, as\nllama-quantize has it; repeatable", 1}, \
         {0, "tensor-type-file", "F", "a file of such, separated by white space", 1}, \
         {0, "calib", "DIR", "round with error feedback, by 'pare calibrate'"}, \

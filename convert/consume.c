@@ -109,6 +109,9 @@ int consume_plan(struct plan *p, struct error *e)
         return 0;
     if (!s->is_folder)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--consume needs a checkpoint folder as its source");
+    if (p->options.fold)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET,
+                         "--consume and --fold exclude each other: a tensor's scales follow from others, whose shards may be gone");
     if (p->options.parts > 1)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--consume and --part exclude each other: other parts need the shards");
     for (size_t i = 0; i < s->n_files; i++)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert/fold.h"
 #include "convert/importance.h"
 
 static int no_memory(struct error *e)
@@ -94,15 +95,16 @@ static int add_file(struct identity *id, const struct source *s, size_t i, struc
 int identity_make(struct identity *id, const struct plan *p, const char *tool, struct error *e)
 {
     const struct source *s = p->model->source;
-    char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT], feedback[FEEDBACK_TEXT];
-    id->room = s->n_files + 11;
+    char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT], feedback[FEEDBACK_TEXT], fold[FOLD_TEXT];
+    id->room = s->n_files + 12;
     if (!(id->pairs = arena_array(&id->arena, id->room, sizeof *id->pairs)))
         return no_memory(e);
     if (add(id, "tool", "%s", tool) || add(id, "target", "%s", p->target->name) ||
         !recipe_text(&p->options.recipe, recipe) || add(id, "recipe", "%s", recipe) ||
         add(id, "output", "%zu files, %" PRIu64 " bytes", p->n_files, p->total) ||
         add(id, "part", "%d of %d", p->options.part, p->options.parts) || add_layout(id, p) ||
-        (p->options.imatrix && add(id, "imatrix", "%s", importance_text(p, importance))))
+        (p->options.imatrix && add(id, "imatrix", "%s", importance_text(p, importance))) ||
+        (p->options.fold && add(id, "fold", "%s", fold_text(p->options.fold, fold))))
         return no_memory(e);
     if (p->options.calib && add(id, "calibration", "XXH3-128 %s, %s", p->options.calib->hash, feedback_text(&p->options.feedback, feedback)))
         return no_memory(e);

@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "base/memory.h"
 #include "convert/consume.h"
+#include "convert/fold.h"
 #include "convert/importance.h"
 #include "convert/unit.h"
 #include "formats/gguf.h"
@@ -149,10 +150,12 @@ static uint64_t manifest_memory(const struct source *s)
 /* Chooses threads so that everything fits the bound. */
 static int fit_memory(struct plan *p, struct error *e)
 {
-    uint64_t peak, now, bound = p->options.memory;
+    uint64_t peak, now, choosing, bound = p->options.memory;
     struct unit_room room = unit_room(p);
     process_memory(&peak, &now);
-    p->worker_bytes = sizeof(float) * (room.floats + room.turned + room.importance) + room.encoded + room.scratch + THREAD_BYTES;
+    p->worker_bytes = sizeof(float) * (room.floats + room.turned + room.folded + room.importance) + room.encoded + room.scratch + THREAD_BYTES;
+    now += fold_memory(p, &choosing);
+    p->worker_bytes += choosing;
     /* what the run itself keeps: hashes of source and output tensors, units done and their hashes; at its end the manifest */
     now += (p->model->source->n_tensors + p->n_tensors) * (128 + sizeof(struct manifest_tensor)) + p->n_units * 9 +
            manifest_memory(p->model->source) + FIXED_BYTES;

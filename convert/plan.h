@@ -41,6 +41,7 @@ struct plan_options {
     struct calibration *calib; /* borrowed; NULL: none. With one, error feedback where it applies (convert/feedback/) */
     struct feedback_options feedback;
     struct sequential_options sequential;
+    unsigned fold;          /* exact symmetries that are used (convert/fold.h: enum fold_flags); 0: none */
     int threads;
     uint64_t memory;        /* bound on the whole process, bytes */
     uint64_t split_max;     /* bytes that an output file may have, if one tensor does not exceed them; 0: one file */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert/fold.h"
 #include "convert/identity.h"
 #include "convert/importance.h"
 
@@ -74,12 +75,16 @@ static struct manifest *make(const struct plan *p, const struct convert_options 
 {
     const struct source *s = p->model->source;
     struct manifest *m = manifest_new(p->file_to - p->file_from, p->n_tensors);
-    char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT];
+    char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT], fold[FOLD_TEXT];
     int rc = !m || !recipe_text(&p->options.recipe, recipe) || manifest_add_source(m, s->n_files, s->n_tensors) || identity_plan_hash(p, m->plan_hash) ||
                      !(m->recipe = arena_copy(&m->arena, recipe, strlen(recipe))) ? -1 : 0;
     if (!rc && p->options.imatrix) {
         importance_text(p, importance);
         rc = (m->imatrix = arena_copy(&m->arena, importance, strlen(importance))) ? 0 : -1;
+    }
+    if (!rc && p->options.fold) {
+        fold_text(p->options.fold, fold);
+        rc = (m->fold = arena_copy(&m->arena, fold, strlen(fold))) ? 0 : -1;
     }
     if (rc)
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");

@@ -8,8 +8,10 @@
 
 #include "base/cpu.h"
 #include "base/thread.h"
+#include "convert/fold.h"
 #include "convert/importance.h"
 #include "convert/unit.h"
+#include "convert/via.h"
 
 /* Source bytes that are asked of the disk ahead of the workers. */
 enum { READ_AHEAD = 32 << 20 };
@@ -21,6 +23,7 @@ struct stream {
     struct stream_state *state;
     const struct stream_hooks *hooks;
     struct unit_room room;
+    struct fold *fold; /* or NULL */
     unsigned cpu;
     struct feedback feedback; /* when the plan has a calibration */
 
@@ -36,7 +39,7 @@ struct stream {
 struct worker { /* one thread and its buffers */
     struct stream *stream;
     pthread_t thread;
-    float *floats, *turned, *importance;
+    float *floats, *turned, *folded, *importance;
     uint8_t *encoded;
     void *scratch;
     struct sweeper *sweeper; /* of the last type and row length under error feedback */
@@ -122,7 +125,12 @@ static int encode_with_feedback(struct stream *s, struct worker *w, const struct
         w->swept = t->type;
         w->swept_cols = t->weight.cols;
     }
-    int rc = feedback_get(&s->feedback, &t->weight, slab, &c, e);
+    struct fold_slab folded = {.cols = NULL};
+    if (s->fold && fold_get(s->fold, t, slab, &folded, e))
+        return -1;
+    int rc = feedback_get(&s->feedback, &t->weight, slab, &(struct column_change){folded.cols, folded.col_from}, &c, e);
+    if (s->fold)
+        fold_put(s->fold, &folded);
     if (rc)
         return rc;
     sweep_rows(w->sweeper, c, x, (size_t)(bytes / row_bytes), to, NULL);
@@ -144,23 +152,12 @@ static int encode_rows(struct stream *s, struct worker *w, const struct plan_ten
         return 0;
     }
     size_t blocks = (size_t)(t->weight.cols / t->type->block_len), row = blocks * t->type->block_bytes;
-    if (importance_read(s->plan, t, slab, w->importance, e))
+    if (importance_read(s->plan, t, slab, w->importance, e) ||
+        (s->fold && fold_importance(s->fold, t, slab, w->importance, e)))
         return -1;
     for (uint64_t at = 0; at < bytes; at += row, x += t->weight.cols)
         encode_blocks(s, t, x, w->importance, to + at, blocks);
     return 0;
-}
-
-/* Rounds to BF16, as the cast of checkpoints to BF16 files does. */
-static void through_bf16(float *x, size_t n, unsigned cpu)
-{
-    struct quant_kernels k = quant_kernels_for(quant_type_find("BF16"), cpu);
-    uint16_t codes[1024];
-    for (size_t at = 0, part; at < n; at += part) {
-        part = n - at < 1024 ? n - at : 1024;
-        k.encode(x + at, NULL, codes, part);
-        k.decode(codes, x + at, part);
-    }
 }
 
 /* With --via bf16: what a BF16 file of the model would hold in place of what was read. Norms and router stay F32 in it. */
@@ -173,8 +170,8 @@ static int read_via_bf16(const struct stream *s, const struct worker *w, const s
         error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "a weight of magnitude %g does not fit BF16", (double)*amax);
         return error_at_tensor(e, s->plan->tensors[u->tensor].out.name);
     }
-    through_bf16(w->floats, (size_t)(u->source_rows * u->source.cols), s->cpu);
-    through_bf16(amax, 1, s->cpu);
+    via_bf16(w->floats, (size_t)(u->source_rows * u->source.cols), s->cpu);
+    via_bf16(amax, 1, s->cpu);
     return 0;
 }
 
@@ -189,17 +186,21 @@ static int encode(struct stream *s, struct worker *w, const struct unit *u, floa
         return -1;
     for (int i = 0; i < n; i++) {
         const struct plan_tensor *t = &s->plan->tensors[out[i].tensor];
-        if (amax > t->type->max_abs) {
-            error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "a weight of magnitude %g does not fit %s", (double)amax, t->type->name);
-            return error_at_tensor(e, t->out.name);
-        }
         if (n == 2 && i == 0) { /* a head of kv_b: the K half, turned, then the V half */
             weight_turn_k_half(w->floats, t->weight.cols, u->source.cols, 0, t->weight.rows, w->turned);
             x = w->turned;
         } else if (n == 2) {
             x = w->floats + s->plan->tensors[out[0].tensor].weight.cols * u->source.cols;
         }
-        if (encode_rows(s, w, t, u->slab, x, to, out[i].bytes, e))
+        const float *y = x;
+        float most = amax;
+        if (s->fold && !(y = fold_rows(s->fold, t, u->slab, u->row0, n == 2 ? t->weight.rows : u->rows, x, w->folded, &most, e)))
+            return -1;
+        if (most > t->type->max_abs) {
+            error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "a weight of magnitude %g does not fit %s", (double)most, t->type->name);
+            return error_at_tensor(e, t->out.name);
+        }
+        if (encode_rows(s, w, t, u->slab, y, to, out[i].bytes, e))
             return -1;
         to += out[i].bytes;
     }
@@ -366,6 +367,7 @@ static void worker_clear(struct worker *w)
 {
     free(w->floats);
     free(w->turned);
+    free(w->folded);
     free(w->importance);
     free(w->encoded);
     free(w->scratch);
@@ -378,10 +380,11 @@ static int worker_init(struct worker *w, struct stream *s)
     *w = (struct worker){.stream = s};
     w->floats = malloc(room->floats * sizeof *w->floats + 64);
     w->turned = malloc(room->turned * sizeof *w->turned + 64);
+    w->folded = malloc(room->folded * sizeof *w->folded + 64);
     w->importance = malloc(room->importance * sizeof *w->importance + 64);
     w->encoded = malloc(room->encoded + 64);
     w->scratch = malloc(room->scratch + 64);
-    if (w->floats && w->turned && w->importance && w->encoded && w->scratch)
+    if (w->floats && w->turned && w->folded && w->importance && w->encoded && w->scratch)
         return 0;
     worker_clear(w);
     return -1;
@@ -438,7 +441,8 @@ int stream_run(const struct plan *p, uint64_t from, uint64_t to, struct outputs 
     pthread_mutex_init(&s.lock, NULL);
     if (p->options.calib)
         feedback_init(&s.feedback, p->options.calib, &p->options.feedback, p->threads);
-    int rc = run_workers(&s, e);
+    int rc = p->options.fold && !(s.fold = fold_new(p, e)) ? -1 : run_workers(&s, e);
+    fold_free(s.fold);
     pthread_mutex_destroy(&s.lock);
     feedback_clear(&s.feedback);
     state->bytes = s.done;

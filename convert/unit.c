@@ -71,12 +71,13 @@ struct unit_room unit_room(const struct plan *p)
     for (size_t i = 0; i < p->n_tensors; i++) {
         const struct plan_tensor *t = &p->tensors[i];
         struct unit_output out[2];
-        room.importance = max(room.importance, t->importance ? t->weight.cols : 0);
+        room.importance = max(room.importance, t->importance ? t->weight.cols * (p->options.fold ? 2 : 1) : 0);
         if (!unit_count(t))
             continue;
         struct unit u = unit_at(p, t->first_unit);
         int n = unit_outputs(p, &u, out);
         room.floats = max(room.floats, u.source_rows * u.source.cols);
+        room.folded = max(room.folded, p->options.fold ? u.source_rows * u.source.cols : 0);
         room.turned = max(room.turned, n == 2 ? u.rows * t->weight.cols : 0);
         room.encoded = max(room.encoded, out[0].bytes + (n == 2 ? out[1].bytes : 0));
         room.scratch = max(room.scratch, weight_scratch(p->model, &u.source, u.source_rows));

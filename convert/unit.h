@@ -32,10 +32,10 @@ int unit_outputs(const struct plan *p, const struct unit *u, struct unit_output 
 /* Units of a tensor: 0 when the previous tensor's make it. */
 uint64_t unit_count(const struct plan_tensor *t);
 
-/* Room for the largest unit of a plan: source floats, floats of a turned half and of a row of importances, encoded
- * bytes, scratch bytes. */
+/* Room for the largest unit of a plan: source floats, floats of a turned half, of folded rows and of importances,
+ * encoded bytes, scratch bytes. */
 struct unit_room {
-    size_t floats, turned, importance, encoded, scratch;
+    size_t floats, turned, folded, importance, encoded, scratch;
 };
 struct unit_room unit_room(const struct plan *p);
 

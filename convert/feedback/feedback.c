@@ -44,14 +44,15 @@ static int same(const struct feedback_key *a, const struct feedback_key *b)
 }
 
 /* With the lock held, which is released while it works. */
-static int make(struct feedback *f, const struct feedback_key *key, const struct weight *w, uint64_t slab, struct error *e)
+static int make(struct feedback *f, const struct feedback_key *key, const struct weight *w, uint64_t slab,
+                const struct column_change *change, struct error *e)
 {
     struct hessian_facts facts;
     f->making = 1;
     f->key = (struct feedback_key){INPUT_NONE, 0, 0};
     pthread_mutex_unlock(&f->lock);
     curvature_clear(&f->curvature);
-    int rc = hessian_make(f->cal, w, slab, &f->o.hessian, f->threads, &f->curvature, &facts, e);
+    int rc = hessian_make(f->cal, w, slab, change, &f->o.hessian, f->threads, &f->curvature, &facts, e);
     pthread_mutex_lock(&f->lock);
     f->making = 0;
     f->without = rc == 1;
@@ -61,7 +62,8 @@ static int make(struct feedback *f, const struct feedback_key *key, const struct
     return rc;
 }
 
-int feedback_get(struct feedback *f, const struct weight *w, uint64_t slab, const struct curvature **c, struct error *e)
+int feedback_get(struct feedback *f, const struct weight *w, uint64_t slab, const struct column_change *change, const struct curvature **c,
+                 struct error *e)
 {
     const struct feedback_key key = key_of(w, slab);
     int rc = 0;
@@ -69,7 +71,7 @@ int feedback_get(struct feedback *f, const struct weight *w, uint64_t slab, cons
     while (!same(&f->key, &key) && (f->users || f->making))
         pthread_cond_wait(&f->free, &f->lock);
     if (!same(&f->key, &key))
-        rc = make(f, &key, w, slab, e) < 0 ? -1 : 0;
+        rc = make(f, &key, w, slab, change, e) < 0 ? -1 : 0;
     if (!rc && f->without)
         rc = 1;
     f->users += rc == 0;

@@ -38,9 +38,10 @@ void feedback_clear(struct feedback *f);
 /* Whether rows of this weight in this type go through error feedback: there is no calibration of MTP layers. */
 int feedback_applies(const struct calibration *cal, const struct weight *w, const struct quant_type *type);
 
-/* The curvature of a matrix, made when nobody has it yet; to be given back with feedback_put. 0, 1 without data (nothing is to be
+/* The curvature of a matrix, whose columns were changed so, made when nobody has it yet; to be given back with feedback_put. 0, 1 without data (nothing is to be
  * given back), or -1. */
-int feedback_get(struct feedback *f, const struct weight *w, uint64_t slab, const struct curvature **c, struct error *e);
+int feedback_get(struct feedback *f, const struct weight *w, uint64_t slab, const struct column_change *change, const struct curvature **c,
+                 struct error *e);
 void feedback_put(struct feedback *f);
 
 #endif

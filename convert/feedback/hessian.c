@@ -224,6 +224,26 @@ static int mean(const struct calibration *cal, const struct weight *w, uint64_t 
     return 0;
 }
 
+/* Rows and columns follow the matrix's columns: all of s, both halves. */
+static int follow_columns(struct square *s, const struct column_change *change, int threads, struct error *e)
+{
+    struct square to;
+    if (square_init(&to, s->n, e))
+        return -1;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+    for (size_t j = 0; j < s->n; j++) {
+        size_t c = change->from ? change->from[j] : j;
+        for (size_t i = 0; i < s->n; i++) {
+            size_t r = change->from ? change->from[i] : i;
+            double by = change->scale ? (double)change->scale[r] * (double)change->scale[c] : 1;
+            *square_at(&to, i, j) = (float)((double)*square_at(s, r, c) / by);
+        }
+    }
+    square_clear(s);
+    *s = to;
+    return 0;
+}
+
 static void copy_lower(struct square *to, const struct square *from)
 {
     memcpy(to->data, from->data, square_panels(to->n) * to->n * LANES * sizeof *to->data);
@@ -245,13 +265,17 @@ static int factor(struct curvature *c, double damping, int threads, gemm_fn *gem
     return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the second moments of a matrix's inputs have no factor");
 }
 
-int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct hessian_options *o, int threads,
-                 struct curvature *c, struct hessian_facts *facts, struct error *e)
+int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct column_change *change,
+                 const struct hessian_options *o, int threads, struct curvature *c, struct hessian_facts *facts, struct error *e)
 {
     const size_t n = (size_t)w->cols;
     *c = (struct curvature){.d = NULL};
     if (square_init(&c->h, n, e) || (cal->following && square_init(&c->cross, n, e)) ||
         mean(cal, w, slab, o, threads, &c->h, &c->cross, &facts->tokens, e))
+        goto fail;
+    square_mirror(&c->h, threads);
+    if ((change->scale || change->from) &&
+        (follow_columns(&c->h, change, threads, e) || (c->cross.n && follow_columns(&c->cross, change, threads, e))))
         goto fail;
     if (!(trace(&c->h) > 0)) {
         curvature_clear(c);
@@ -264,7 +288,6 @@ int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t
     for (size_t i = 0; i < n; i++)
         kept += (double)c->d[i];
     facts->explained = kept / trace(&c->h);
-    square_mirror(&c->h, threads);
     return 0;
 fail:
     curvature_clear(c);

@@ -20,14 +20,21 @@ struct hessian_options {
     double damping, blend;
 };
 
+/* What was done to a matrix's columns (convert/fold.h): column j is what was column from[j], times scale[from[j]]. NULL: nothing. Inputs
+ * follow the other way. */
+struct column_change {
+    const float *scale;
+    const uint32_t *from;
+};
+
 struct hessian_facts {
     double tokens;     /* effective ones */
     double explained;  /* tr(D) / tr(H): what error feedback cannot take away */
 };
 
 /* 0, or 1 without data (*c is empty then), or -1. All of *c is the caller's, to be given to curvature_clear. */
-int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct hessian_options *o, int threads,
-                 struct curvature *c, struct hessian_facts *facts, struct error *e);
+int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct column_change *change,
+                 const struct hessian_options *o, int threads, struct curvature *c, struct hessian_facts *facts, struct error *e);
 void curvature_clear(struct curvature *c); /* safe on a zeroed one */
 /* Bytes at its most while it is made, for plans. */
 uint64_t hessian_bytes(const struct calibration *cal, const struct weight *w);
