@@ -224,6 +224,15 @@ static int mean(const struct calibration *cal, const struct weight *w, uint64_t 
     return 0;
 }
 
+int hessian_mean(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct hessian_options *o, int threads,
+                 struct square *h, struct square *cross, double *tokens, struct error *e)
+{
+    if (mean(cal, w, slab, o, threads, h, cross, tokens, e))
+        return -1;
+    square_mirror(h, threads);
+    return 0;
+}
+
 /* Rows and columns follow the matrix's columns: all of s, both halves. */
 static int follow_columns(struct square *s, const struct column_change *change, int threads, struct error *e)
 {
@@ -271,9 +280,8 @@ int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t
     const size_t n = (size_t)w->cols;
     *c = (struct curvature){.d = NULL};
     if (square_init(&c->h, n, e) || (cal->following && square_init(&c->cross, n, e)) ||
-        mean(cal, w, slab, o, threads, &c->h, &c->cross, &facts->tokens, e))
+        hessian_mean(cal, w, slab, o, threads, &c->h, &c->cross, &facts->tokens, e))
         goto fail;
-    square_mirror(&c->h, threads);
     if ((change->scale || change->from) &&
         (follow_columns(&c->h, change, threads, e) || (c->cross.n && follow_columns(&c->cross, change, threads, e))))
         goto fail;

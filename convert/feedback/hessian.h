@@ -32,6 +32,11 @@ struct hessian_facts {
     double explained;  /* tr(D) / tr(H): what error feedback cannot take away */
 };
 
+/* H before damping, both halves: h is of the right size and zeroed, and so is cross, or it is empty. All zeros when there are no
+ * data. *tokens are the effective ones. */
+int hessian_mean(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct hessian_options *o, int threads,
+                 struct square *h, struct square *cross, double *tokens, struct error *e);
+
 /* 0, or 1 without data (*c is empty then), or -1. All of *c is the caller's, to be given to curvature_clear. */
 int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct column_change *change,
                  const struct hessian_options *o, int threads, struct curvature *c, struct hessian_facts *facts, struct error *e);
