@@ -23,7 +23,7 @@
         {0, "calib-chunks", "N", "", 1}, \
         {0, "calib-pull", "X", "how far --sequential moves its target towards the\noriginal outputs, 0..1 (default 0.5)", 1}, \
         {0, "calib-damping", "X", "added to the second moments' diagonal, in units\nof its mean (default 0.03)", 1}, \
-        {0, "calib-blend", "X", "tokens per column that an expert's own inputs\nmust have to weigh as much as the layer's\n(default 0.25)", 1}, \
+        {0, "calib-blend", "X", "tokens per column at which a matrix's own second\nmoments weigh as much as what is known without\n(default 1)", 1}, \
         {0, "calib-passes", "N", "passes that lower the loss after the sweep\n(default 2)", 1}, \
         {0, "pure", NULL, "the recipe's base type for everything", 1},                                                 \
         {0, "via", "bf16", "round weights to BF16 first: the file is then what\nllama-quantize makes of a BF16 file, not of an F32 file", 1},  \

@@ -12,7 +12,8 @@
 enum { PIECE = 1024 };
 
 struct sums { /* over tokens */
-    double weight, weight2; /* of gate^2 and of its square */
+    double weight;       /* of gate^2 */
+    double size, size2;  /* of |gate x|^2 and of its square */
 };
 
 static int no_memory(struct error *e)
@@ -103,9 +104,21 @@ static int inputs_of(struct expert *x, const uint32_t *token, size_t n, int orig
     return rc ? -1 : 0;
 }
 
+/* Of the tokens that weigh() has laid out. */
+static void add_sizes(const float *rows, size_t cols, size_t n, struct sums *sums)
+{
+    for (size_t i = 0; i < n; i++) {
+        double size = 0;
+        for (size_t r = 0; r < cols; r++)
+            size += (double)rows[r * MOMENT_TOKENS + i] * (double)rows[r * MOMENT_TOKENS + i];
+        sums->size += size;
+        sums->size2 += size * size;
+    }
+}
+
 /* Adds a piece's tokens to h, and to cross when there is one. */
 static int add_piece(struct expert *x, const uint32_t *token, const float *gate, size_t n, struct square *h, struct square *cross,
-                     float *rows, int threads, struct error *e)
+                     struct sums *sums, float *rows, int threads, struct error *e)
 {
     struct panels in = {0}, original = {0};
     gemm_fn *gemm = gemm_for(x->cal->model->cpu);
@@ -117,6 +130,7 @@ static int add_piece(struct expert *x, const uint32_t *token, const float *gate,
         some = n - at < MOMENT_TOKENS ? n - at : MOMENT_TOKENS;
         weigh(&in, gate, at, some, rows, threads);
         square_add_moment(h, gemm, rows, some, threads);
+        add_sizes(rows, h->n, some, sums);
         if (!cross->n)
             continue;
         weigh(&original, gate, at, some, changes, threads);
@@ -135,13 +149,10 @@ static int add_expert(struct expert *x, struct square *h, struct square *cross, 
     int rc = rows ? calibration_routed(x->cal, x->w->layer, (int)x->slab, &token, &gate, &n, e) : no_memory(e);
     for (size_t at = 0; !rc && at < n; at += PIECE) {
         size_t some = n - at < PIECE ? n - at : PIECE;
-        rc = add_piece(x, token + at, gate + at, some, h, cross, rows, threads, e);
+        rc = add_piece(x, token + at, gate + at, some, h, cross, sums, rows, threads, e);
     }
-    for (size_t i = 0; i < n; i++) {
-        double g2 = (double)gate[i] * (double)gate[i];
-        sums->weight += g2;
-        sums->weight2 += g2 * g2;
-    }
+    for (size_t i = 0; i < n; i++)
+        sums->weight += (double)gate[i] * (double)gate[i];
     free(token);
     free(gate);
     free(rows);
@@ -169,22 +180,20 @@ static int blend_layer(const struct calibration *cal, int layer, double n, doubl
     return 0;
 }
 
-static void shrink_pairs(struct square *h, double by, int threads)
+/* All but the diagonal. */
+static void shrink_pairs(struct square *s, double by, int threads)
 {
-    float *diagonal = malloc(h->n * sizeof *diagonal);
-    if (!diagonal)
-        return;
-    for (size_t i = 0; i < h->n; i++)
-        diagonal[i] = *square_at(h, i, i);
-    scale_lower(h, by, threads);
-    for (size_t i = 0; i < h->n; i++)
-        *square_at(h, i, i) = diagonal[i];
-    free(diagonal);
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+    for (size_t p = 0; p < square_panels(s->n); p++)
+        for (size_t i = p * LANES; i < s->n; i++)
+            for (size_t l = 0; l < LANES; l++)
+                if (i != p * LANES + l)
+                    square_row(s, p, i)[l] = (float)((double)square_row(s, p, i)[l] * by);
 }
 
 /* The mean of a routed expert's inputs, blended. */
 static int expert_mean(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct hessian_options *o,
-                       int threads, struct square *h, struct square *cross, double *tokens, struct error *e)
+                       int threads, struct square *h, struct square *cross, struct hessian_facts *facts, struct error *e)
 {
     struct expert x = {.cal = cal, .w = w, .slab = slab, .store = {.room = UINT64_MAX}, .inner = input_of(w->role) == INPUT_EXPERT_INNER};
     struct sums sums = {0};
@@ -192,42 +201,42 @@ static int expert_mean(const struct calibration *cal, const struct weight *w, ui
     x.f = (struct forward){.model = cal->model, .options = {.threads = threads, .streams = 1, .store = &x.store}};
     if (add_expert(&x, h, cross, &sums, threads, e))
         return -1;
-    *tokens = sums.weight2 > 0 ? sums.weight * sums.weight / sums.weight2 : 0;
+    double n = sums.size2 > 0 ? sums.size * sums.size / sums.size2 : 0, known = n / (n + k);
+    *facts = (struct hessian_facts){.tokens = n, .known = x.inner && n > 0 ? known : 1};
     if (sums.weight > 0)
         scale_lower(h, 1 / sums.weight, threads);
     if (sums.weight > 0 && cross->n)
         scale_all(cross, 1 / sums.weight);
     if (!x.inner)
-        return k > 0 ? blend_layer(cal, w->layer, *tokens, k, h, cross, threads, e) : 0;
-    if (*tokens > 0)
-        shrink_pairs(h, *tokens / (*tokens + k), threads);
-    if (*tokens > 0 && cross->n)
-        scale_all(cross, *tokens / (*tokens + k));
+        return k > 0 ? blend_layer(cal, w->layer, n, k, h, cross, threads, e) : 0;
+    shrink_pairs(h, facts->known, threads);
+    if (cross->n)
+        scale_all(cross, facts->known);
     return 0;
 }
 
 static int mean(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct hessian_options *o, int threads,
-                struct square *h, struct square *cross, double *tokens, struct error *e)
+                struct square *h, struct square *cross, struct hessian_facts *facts, struct error *e)
 {
     enum input input = input_of(w->role);
     if (input == INPUT_EXPERT || input == INPUT_EXPERT_INNER)
-        return expert_mean(cal, w, slab, o, threads, h, cross, tokens, e);
-    *tokens = (double)cal->tokens;
-    if (calibration_moment(cal, input, w->layer, roles[w->role].flags & ROLE_PER_HEAD ? slab : 0, h, e))
+        return expert_mean(cal, w, slab, o, threads, h, cross, facts, e);
+    const double n = (double)cal->tokens;
+    const uint64_t own = roles[w->role].flags & ROLE_PER_HEAD ? slab : 0;
+    *facts = (struct hessian_facts){.tokens = n, .known = n / (n + o->blend * (double)h->n)};
+    if (calibration_moment(cal, input, w->layer, own, h, e) || (cross->n && calibration_cross(cal, input, w->layer, own, cross, e)))
         return -1;
-    scale_lower(h, 1 / *tokens, threads);
-    if (!cross->n)
-        return 0;
-    if (calibration_cross(cal, input, w->layer, roles[w->role].flags & ROLE_PER_HEAD ? slab : 0, cross, e))
-        return -1;
-    scale_all(cross, 1 / *tokens);
+    scale_lower(h, 1 / n, threads);
+    shrink_pairs(h, facts->known, threads);
+    if (cross->n)
+        scale_all(cross, facts->known / n);
     return 0;
 }
 
 int hessian_mean(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct hessian_options *o, int threads,
-                 struct square *h, struct square *cross, double *tokens, struct error *e)
+                 struct square *h, struct square *cross, struct hessian_facts *facts, struct error *e)
 {
-    if (mean(cal, w, slab, o, threads, h, cross, tokens, e))
+    if (mean(cal, w, slab, o, threads, h, cross, facts, e))
         return -1;
     square_mirror(h, threads);
     return 0;
@@ -280,7 +289,7 @@ int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t
     const size_t n = (size_t)w->cols;
     *c = (struct curvature){.d = NULL};
     if (square_init(&c->h, n, e) || (cal->following && square_init(&c->cross, n, e)) ||
-        hessian_mean(cal, w, slab, o, threads, &c->h, &c->cross, &facts->tokens, e))
+        hessian_mean(cal, w, slab, o, threads, &c->h, &c->cross, facts, e))
         goto fail;
     if ((change->scale || change->from) &&
         (follow_columns(&c->h, change, threads, e) || (c->cross.n && follow_columns(&c->cross, change, threads, e))))
@@ -290,7 +299,7 @@ int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t
         return 1;
     }
     if (square_init(&c->u, n, e) || (!(c->d = malloc(n * sizeof *c->d)) && no_memory(e)) ||
-        factor(c, o->damping, threads, gemm_for(cal->model->cpu), e))
+        factor(c, o->damping * (facts->known * facts->known > 0.1 ? 1 / (facts->known * facts->known) : 10), threads, gemm_for(cal->model->cpu), e))
         goto fail;
     double kept = 0;
     for (size_t i = 0; i < n; i++)

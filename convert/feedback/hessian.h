@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * From a calibration to the curvature of one matrix's loss.
  *
- * Of a weight that all tokens meet, H is the mean of x x' over them. A routed expert has only its own tokens, and its output counts
- * by the gate, so its mean is weighted by gate^2; with n effective tokens (sum of gate^2, squared, over sum of gate^4) it is
- * blended with what is known without them:
+ * H is the mean of x x' over the tokens that the matrix meets. A routed expert has only its own, and its output counts by the
+ * gate, so its mean is weighted by gate^2. Of n tokens that count alike (of an expert: the square of the sum of |gate x|^2 over the
+ * sum of its squares, since a few large ones say little about the others) not all pairs of `columns` columns can be known:
  *
- *   gate and up   (n S_expert + k S_layer) / (n + k)     S_layer: all tokens at the layer's MLP input; k = blend * columns
- *   down          off the diagonal n / (n + k) S_expert   k = blend * columns: few tokens say little about pairs of columns
+ *   gate and up   (n S_expert + k S_layer) / (n + k)   S_layer: all tokens at the layer's MLP input; k = blend * columns
+ *   others        off the diagonal n / (n + k) of it   towards the diagonal alone, which is what an imatrix is
  *
  * An expert without tokens has S_layer, or for down no data at all. Then damping times the mean of the diagonal is added to the
- * diagonal; where the factor fails nevertheless, ten times as much, and so on. */
+ * diagonal, of the others divided by (n / (n + k))^2, but at most ten times as much; where the factor fails nevertheless, ten times
+ * more, and so on. */
 #ifndef PARE_CONVERT_FEEDBACK_HESSIAN_H
 #define PARE_CONVERT_FEEDBACK_HESSIAN_H
 
@@ -28,14 +29,15 @@ struct column_change {
 };
 
 struct hessian_facts {
-    double tokens;     /* effective ones */
+    double tokens;     /* that count alike */
+    double known;      /* n / (n + k); of gate and up 1 */
     double explained;  /* tr(D) / tr(H): what error feedback cannot take away */
 };
 
 /* H before damping, both halves: h is of the right size and zeroed, and so is cross, or it is empty. All zeros when there are no
- * data. *tokens are the effective ones. */
+ * data. Of *facts tokens and known are set. */
 int hessian_mean(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct hessian_options *o, int threads,
-                 struct square *h, struct square *cross, double *tokens, struct error *e);
+                 struct square *h, struct square *cross, struct hessian_facts *facts, struct error *e);
 
 /* 0, or 1 without data (*c is empty then), or -1. All of *c is the caller's, to be given to curvature_clear. */
 int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct column_change *change,

@@ -77,16 +77,18 @@ static int measure(const struct side *a, const struct side *b, const struct weig
 static int one(const struct side *a, const struct side *b, const struct calibration *held, const struct calibration *calib,
                const struct weight *wa, const struct weight *wb, uint64_t slab, const char *name, struct error *e)
 {
-    const struct hessian_options plain = {0, 0}, damped = {0.03, 0.25};
+    const struct hessian_options plain = {0, 0}, damped = {0.03, 1};
     struct hessian_facts facts = {0};
     struct square h, none = {0};
     struct curvature c = {.d = NULL};
-    double tokens = 0, error = 0;
-    int rc = square_init(&h, (size_t)wa->cols, e) || hessian_mean(held, wa, slab, &plain, 2, &h, &none, &tokens, e) ||
+    double error = 0;
+    int rc = square_init(&h, (size_t)wa->cols, e) || hessian_mean(held, wa, slab, &plain, 2, &h, &none, &facts, e) ||
              measure(a, b, wa, wb, slab, &h, &error, e);
+    const int has = facts.tokens > 0;
+    facts = (struct hessian_facts){0};
     if (!rc && calib)
         rc = hessian_make(calib, wa, slab, &(struct column_change){NULL}, &damped, 2, &c, &facts, e) < 0;
-    if (!rc && tokens > 0)
+    if (!rc && has)
         printf("%s\t%" PRIu64 "\t%.0f\t%.4f\t%.6g\n", name, slab, facts.tokens, facts.explained, error);
     curvature_clear(&c);
     square_clear(&h);
