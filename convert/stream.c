@@ -10,6 +10,7 @@
 #include "base/thread.h"
 #include "convert/fold.h"
 #include "convert/importance.h"
+#include "convert/order.h"
 #include "convert/unit.h"
 #include "convert/via.h"
 
@@ -24,12 +25,13 @@ struct stream {
     const struct stream_hooks *hooks;
     struct unit_room room;
     struct fold *fold; /* or NULL */
+    uint32_t *order;   /* of units; NULL: by number */
     unsigned cpu;
     struct feedback feedback; /* when the plan has a calibration */
 
     pthread_mutex_t lock; /* guards all below */
-    uint64_t next, to;    /* unit; the end */
-    uint64_t ahead;       /* unit up to which the disk has been told */
+    uint64_t from, next, to; /* places in the order of units: first, next, the end */
+    uint64_t ahead;       /* place up to which the disk has been told */
     uint64_t ahead_bytes; /* of the units next .. ahead */
     uint64_t done;        /* output bytes */
     int failed;
@@ -57,10 +59,15 @@ static int ranges_of(const struct stream *s, const struct unit *u, struct weight
     return weight_ranges(s->plan->model, &u->source, u->source_slab, u->source_row0, u->source_rows, r);
 }
 
-/* Unit numbers, to excluded. */
+/* Places in the order of units, to excluded. */
 struct span {
     uint64_t from, to;
 };
+
+static struct unit unit_in_order(const struct stream *s, uint64_t place)
+{
+    return unit_at(s->plan, s->order ? s->order[place - s->from] : place);
+}
 
 /* 1 and a unit, or 0 when none is left or the run failed. *ahead are units whose source should be fetched now: few at a time, so
  * that a worker soon gets to its own. */
@@ -71,13 +78,13 @@ static int take_unit(struct stream *s, struct unit *u, struct span *ahead)
     pthread_mutex_lock(&s->lock);
     int more = !s->failed && s->next < s->to;
     if (more) {
-        *u = unit_at(s->plan, s->next++);
+        *u = unit_in_order(s, s->next++);
         uint64_t bytes = source_bytes(r, ranges_of(s, u, r));
         s->ahead_bytes -= s->ahead_bytes < bytes ? s->ahead_bytes : bytes;
         s->ahead = s->ahead < s->next ? s->next : s->ahead;
         ahead->from = s->ahead;
         while (s->ahead < s->to && s->ahead_bytes < READ_AHEAD && s->ahead - ahead->from < 4) {
-            struct unit v = unit_at(s->plan, s->ahead++);
+            struct unit v = unit_in_order(s, s->ahead++);
             s->ahead_bytes += source_bytes(r, ranges_of(s, &v, r));
         }
         ahead->to = s->ahead;
@@ -89,9 +96,9 @@ static int take_unit(struct stream *s, struct unit *u, struct span *ahead)
 static void read_ahead(const struct stream *s, const struct span *span)
 {
     struct weight_range r[2];
-    for (uint64_t number = span->from; number < span->to; number++) {
-        struct unit u = unit_at(s->plan, number);
-        for (int i = 0, n = ranges_of(s, &u, r); i < n && !s->state->done[number]; i++)
+    for (uint64_t place = span->from; place < span->to; place++) {
+        struct unit u = unit_in_order(s, place);
+        for (int i = 0, n = ranges_of(s, &u, r); i < n && !s->state->done[u.number]; i++)
             io_will_need(&s->plan->model->source->files[r[i].tensor->file], r[i].tensor->offset + r[i].at, r[i].n);
     }
 }
@@ -437,12 +444,15 @@ int stream_run(const struct plan *p, uint64_t from, uint64_t to, struct outputs 
                const struct stream_hooks *hooks, struct error *e)
 {
     struct stream s = {.plan = p, .out = out, .keeper = keeper, .state = state, .hooks = hooks, .room = unit_room(p),
-                       .cpu = cpu_features(), .next = from, .to = to, .ahead = from, .done = state->bytes};
+                       .cpu = cpu_features(), .from = from, .next = from, .to = to, .ahead = from, .done = state->bytes};
+    if (p->options.calib && !(s.order = order_by_expert(p, from, to)))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the order of units");
     pthread_mutex_init(&s.lock, NULL);
     if (p->options.calib)
         feedback_init(&s.feedback, p->options.calib, &p->options.feedback, p->threads);
     int rc = p->options.fold && !(s.fold = fold_new(p, e)) ? -1 : run_workers(&s, e);
     fold_free(s.fold);
+    free(s.order);
     pthread_mutex_destroy(&s.lock);
     feedback_clear(&s.feedback);
     state->bytes = s.done;
