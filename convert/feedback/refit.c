@@ -120,11 +120,12 @@ static void refit_units(struct sweeper *s, const struct curvature *c, const stru
 static int whole_step(double y, double a, double unit, int now, int low, int high)
 {
     double best = a > 0 && unit != 0 ? rint(y / a / unit) : 0;
-    int by = best > 1000 ? 1000 : best < -1000 ? -1000 : (int)best;
+    int by = best >= -1000 && best <= 1000 ? (int)best : best > 0 ? 1000 : -1000; /* no number, of huge rows: a step that gains none */
     return clamped(now + by, low, high) - now;
 }
 
-/* Of scales that are codes: the better of the neighbours, as a code, and how far that is. */
+/* Of scales that are codes, those of FP4: the better of the neighbours, as a code, and how far that is. None whose largest weight is
+ * infinite. */
 static int coded_step(const struct sweeper *s, double y, double a, int now, double *step)
 {
     const struct form *f = &s->best->form;
@@ -133,7 +134,7 @@ static int coded_step(const struct sweeper *s, double y, double a, int now, doub
     for (int k = -1; k <= 1; k += 2) {
         int code = clamped(now + k, f->scale_low, f->scale_high);
         double by = (double)s->best->step(code) - (double)s->best->step(now), gain = by * by * a - 2 * by * y;
-        if (gain < least && gain < WORTH * (by * by * a)) {
+        if (gain < least && gain < WORTH * (by * by * a) && isfinite(s->best->step(code) * f4_values[7])) {
             least = gain;
             best = code;
             *step = by;

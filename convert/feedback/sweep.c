@@ -85,13 +85,21 @@ void sweep_take_steps(struct sweeper *s, size_t block, size_t lane)
 
 /* ---- 1: the sweep */
 
+/* A target that the type can store: feedback may ask for more than the largest weight that it takes, or in F32 for no number. */
+static float within(const struct sweeper *s, float t, float w)
+{
+    const float most = s->type->max_abs;
+    t = t == t ? t : w;
+    return t > most ? most : t < -most ? -most : t;
+}
+
 /* Scales for block number `block`, whose targets are t [len][LANES]. */
 static void choose_scales(struct sweeper *s, const struct curvature *c, size_t block, const float *t)
 {
     const size_t len = s->len;
     for (size_t l = 0; l < LANES; l++)
         for (size_t i = 0; i < len; i++) {
-            s->x[l * len + i] = t[i * LANES + l];
+            s->x[l * len + i] = within(s, t[i * LANES + l], 0);
             s->importance[l * len + i] = c->d[block * len + i];
         }
     s->kernels.encode(s->x, NULL, s->found, LANES);
@@ -120,7 +128,7 @@ static void sweep_chunk(struct sweeper *s, const struct curvature *c, const stru
     for (size_t p = 0; p * LANES < at->first; p++)
         s->gemm(square_row(&c->u, p, at->first), LANES, at->n, s->e + p * LANES * LANES, LANES, LANES, s->t, p == 0);
     for (size_t i = 0; i < at->n * LANES; i++)
-        s->t[i] = s->w[at->first * LANES + i] + (at->first ? s->t[i] : 0);
+        s->t[i] = within(s, s->w[at->first * LANES + i] + (at->first ? s->t[i] : 0), s->w[at->first * LANES + i]);
     for (size_t j = at->first, end = at->first + at->n; j < end; j += NEAR) {
         size_t n = end - j < NEAR ? end - j : NEAR;
         if (j % s->len == 0)
