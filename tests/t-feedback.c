@@ -192,7 +192,7 @@ static void fill_moment(struct square *h, enum kind kind)
             memcpy(x + j * MOMENT_TOKENS, x + (j - 1) * MOMENT_TOKENS, MOMENT_TOKENS * sizeof *x);
         if (kind == STILL)
             memset(x + h->n / 2 * MOMENT_TOKENS, 0, MOMENT_TOKENS * sizeof *x);
-        square_add_moment(h, gemm_for(cpu_features()), x, MOMENT_TOKENS, 2);
+        square_add_moment(h, gemm_for(cpu_features()), x, MOMENT_TOKENS, 1);
     }
     for (size_t i = 0; i < square_panels(h->n) * h->n * LANES; i++)
         h->data[i] /= 3 * MOMENT_TOKENS;
@@ -211,7 +211,7 @@ static struct curvature curvature_of(size_t n, enum kind kind, double damping)
     for (size_t i = 0; i < n; i++)
         *square_at(&c.h, i, i) += kind == IDENTITY ? 1 : (float)(damping * trace / (double)n);
     c.u = copy_of(&c.h);
-    if (ldl_factor(&c.u, c.d, gemm_for(cpu_features()), 2, &why))
+    if (ldl_factor(&c.u, c.d, gemm_for(cpu_features()), 1, &why))
         bail("a curvature of %zu columns, %s, has no factor", n, kinds[kind]);
     return c;
 }

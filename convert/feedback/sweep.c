@@ -2,10 +2,12 @@
  * Sweeps over the columns of LANES rows. */
 #include "convert/feedback/sweep.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "convert/feedback/sweep_parts.h"
+#include "quant/fp4.h"
 
 /* Columns whose errors reach each other one by one; what is farther goes through the matrix product. */
 enum { NEAR = 32 };
@@ -93,6 +95,14 @@ static float within(const struct sweeper *s, float t, float w)
     return t > most ? most : t < -most ? -most : t;
 }
 
+/* Of scales that are codes, those of FP4: none whose largest weight is infinite, for the targets of the block's later columns are not known. */
+static void bound_scales(const struct best *b, struct super *u)
+{
+    for (size_t g = 0; b->step && g < (size_t)b->groups; g++)
+        while (!isfinite(b->step(u->scale[g]) * f4_values[7]))
+            u->scale[g]--;
+}
+
 /* Scales for block number `block`, whose targets are t [len][LANES]. */
 static void choose_scales(struct sweeper *s, const struct curvature *c, size_t block, const float *t)
 {
@@ -106,6 +116,7 @@ static void choose_scales(struct sweeper *s, const struct curvature *c, size_t b
     s->kernels.improve(s->x, s->importance, s->found, LANES);
     for (size_t l = 0; l < LANES; l++) {
         s->best->take(s->found + l * s->type->block_bytes, &s->super[block * LANES + l]);
+        bound_scales(s->best, &s->super[block * LANES + l]);
         sweep_take_steps(s, block, l);
     }
 }
