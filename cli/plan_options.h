@@ -37,7 +37,7 @@
         {0, "part", "I/N", "only the I-th N-th of the output files\n('pare merge' joins the manifests)", 1},               \
         {0, "consume", NULL, "remove each source shard when it is used up"},                                           \
         {0, "sync-every", "SIZE", "output that is made durable and recorded together\n(default 1Gi; 10 seconds do it too)", 1}, \
-        {0, "memory", "SIZE", "bound on memory (default 2G)"}, OPTION_THREADS
+        {0, "memory", "SIZE", "bound on memory (default 2G, with --calib or\n--sequential 8G)"}, OPTION_THREADS
 
 /* A plan and what it stands on. */
 struct planned {

@@ -10,6 +10,8 @@
 
 /* An expert's tokens are taken so many at a time. */
 enum { PIECE = 1024 };
+/* What a thread of forward_product holds: decoded rows and what they are decoded from. */
+enum { PRODUCT_BYTES = 2 << 20 };
 
 struct sums { /* over tokens */
     double weight, weight2; /* of gate^2 and of its square */
@@ -169,17 +171,18 @@ static int blend_layer(const struct calibration *cal, int layer, double n, doubl
     return 0;
 }
 
-static void shrink_pairs(struct square *h, double by, int threads)
+static int shrink_pairs(struct square *h, double by, int threads, struct error *e)
 {
     float *diagonal = malloc(h->n * sizeof *diagonal);
     if (!diagonal)
-        return;
+        return no_memory(e);
     for (size_t i = 0; i < h->n; i++)
         diagonal[i] = *square_at(h, i, i);
     scale_lower(h, by, threads);
     for (size_t i = 0; i < h->n; i++)
         *square_at(h, i, i) = diagonal[i];
     free(diagonal);
+    return 0;
 }
 
 /* The mean of a routed expert's inputs, blended. */
@@ -199,8 +202,8 @@ static int expert_mean(const struct calibration *cal, const struct weight *w, ui
         scale_all(cross, 1 / sums.weight);
     if (!x.inner)
         return k > 0 ? blend_layer(cal, w->layer, *tokens, k, h, cross, threads, e) : 0;
-    if (*tokens > 0)
-        shrink_pairs(h, *tokens / (*tokens + k), threads);
+    if (*tokens > 0 && shrink_pairs(h, *tokens / (*tokens + k), threads, e))
+        return -1;
     if (*tokens > 0 && cross->n)
         scale_all(cross, *tokens / (*tokens + k));
     return 0;
@@ -294,9 +297,18 @@ fail:
     return -1;
 }
 
-uint64_t hessian_bytes(const struct calibration *cal, const struct weight *w)
+/* Of a routed expert: its tokens, their inputs piece by piece as panels and as rows, and the threads that multiply them. */
+static uint64_t expert_bytes(const struct calibration *cal, uint64_t n, int threads)
 {
-    uint64_t n = w->cols, squares = 2 * (n * (n + LANES) * sizeof(float)), D = cal->model->params.hidden_size;
-    uint64_t expert = (PIECE * (D + 3 * n) + n * MOMENT_TOKENS) * sizeof(float) + cal->tokens * 24;
-    return squares + (input_of(w->role) == INPUT_EXPERT || input_of(w->role) == INPUT_EXPERT_INNER ? expert : 0);
+    const struct arch_params *p = &cal->model->params;
+    uint64_t routed = cal->tokens * (6 * p->num_experts_per_tok + 8);
+    uint64_t panels = PIECE * (cal->following ? 3 * (p->hidden_size + n) : p->hidden_size + 2 * n) * sizeof(float);
+    return routed + panels + 2 * n * MOMENT_TOKENS * sizeof(float) + (uint64_t)threads * PRODUCT_BYTES;
+}
+
+uint64_t hessian_bytes(const struct calibration *cal, const struct weight *w, int threads)
+{
+    enum input input = input_of(w->role);
+    uint64_t n = w->cols, panel = n * LANES * sizeof(float), squares = (cal->following ? 3 : 2) * square_panels((size_t)n) * panel;
+    return squares + 2 * panel + (input == INPUT_EXPERT || input == INPUT_EXPERT_INNER ? expert_bytes(cal, n, threads) : 0);
 }
