@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Error feedback: second moments and their factor against plain F64 sums; sweeps of every type that has one: the same bytes on every
  * instruction set and for any neighbours, losses that only fall, that are those of the blocks, and are below those of
- * `--search best`; hostile rows and curvatures. */
+ * `--search best`; hostile rows and curvatures. With --bench: speed against the machine's peak. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +13,7 @@
 #include "convert/feedback/sweep.h"
 #include "quant/best.h"
 #include "tests/patterns.h"
+#include "tests/peak.h"
 #include "tests/tap.h"
 
 static const struct isa {
@@ -211,7 +212,7 @@ static struct curvature curvature_of(size_t n, enum kind kind, double damping)
     for (size_t i = 0; i < n; i++)
         *square_at(&c.h, i, i) += kind == IDENTITY ? 1 : (float)(damping * trace / (double)n);
     c.u = copy_of(&c.h);
-    if (ldl_factor(&c.u, c.d, gemm_for(cpu_features()), 1, &why))
+    if (ldl_factor(&c.u, c.d, cpu_features(), 1, &why))
         bail("a curvature of %zu columns, %s, has no factor", n, kinds[kind]);
     return c;
 }
@@ -249,7 +250,7 @@ static int factors_agree(const struct curvature *c)
     for (int i = 0; i < N_ISAS; i++)
         for (int threads = 1; threads <= most_threads(&isas[i]); threads++) {
             struct square u = copy_of(&c->h);
-            same &= !ldl_factor(&u, d, gemm_for(isas[i].cpu), threads, &why) && !memcmp(d, c->d, n * sizeof *d) && same_square(&u, &c->u);
+            same &= !ldl_factor(&u, d, isas[i].cpu, threads, &why) && !memcmp(d, c->d, n * sizeof *d) && same_square(&u, &c->u);
             square_clear(&u);
         }
     free(d);
@@ -280,7 +281,7 @@ static void bad_pivots(size_t n)
         for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
             struct curvature c = curvature_of(n, CORRELATED, 0.001);
             *square_at(&c.h, at, at) = bad[b];
-            refused &= ldl_factor(&c.h, d, gemm_scalar, 1, &why) == 1;
+            refused &= ldl_factor(&c.h, d, 0, 1, &why) == 1;
             curvature_free(&c);
         }
     ok(refused, "of %zu columns, a pivot that is 0, negative, infinite or no number is reported", n);
@@ -307,6 +308,20 @@ static void columns_equal_scalar(const struct isa *isa)
             (less ? c->spread_less : c->spread)(w, STRIDE, N, x, got);
             same &= !memcmp(want, got, sizeof want);
         }
+        memcpy(want, in, sizeof in);
+        memcpy(got, in, sizeof in);
+        x[round % LANES] = 0; /* a lane that does not move, whatever its direction is */
+        in[round % LANES] = INFINITY;
+        s->steps(x, in, N, want);
+        c->steps(x, in, N, got);
+        same &= !memcmp(want, got, sizeof want) && isfinite(want[LANES + round % LANES]);
+        double sums[2][LANES];
+        s->dots(want, v[0], 1, sums[0]);
+        c->dots(want, v[0], 1, sums[1]);
+        same &= !memcmp(sums[0], sums[1], sizeof sums[0]);
+        s->dots(want, got, N, sums[0]);
+        c->dots(want, got, N, sums[1]);
+        same &= !memcmp(sums[0], sums[1], sizeof sums[0]);
         for (int i = 0; i < 6; i++)
             fill_floats(v[i], LANES, (round + i) % PATTERNS, i == 0 ? 2 : 1, seed++);
         memcpy(a, v + 3, sizeof a);
@@ -519,8 +534,85 @@ static void hostile_rows(const struct quant_type *t)
     job_free(&j);
 }
 
-int main(void)
+/* ---- speed, on one core */
+
+/* Neighbours have much in common. */
+static struct curvature bench_curvature(size_t n)
 {
+    struct curvature c = {.h = square_new(n), .d = need(n * sizeof(float))};
+    float *powers = need(n * sizeof *powers);
+    for (size_t i = 0; i < n; i++)
+        powers[i] = i ? 0.9f * powers[i - 1] : 1;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            *square_at(&c.h, i, j) = powers[i > j ? i - j : j - i] + (i == j ? 0.03f : 0);
+    free(powers);
+    c.u = copy_of(&c.h);
+    return c;
+}
+
+static void bench_line(const char *what, size_t n, double flops, double took, double peak)
+{
+    printf("  %-12s %5zu columns: %6.1f GFLOP/s, %3.0f %% of peak\n", what, n, flops / took / 1e9, 100 * flops / took / 1e9 / peak);
+    fflush(stdout);
+}
+
+static void bench_moment(size_t n, double peak)
+{
+    float *x = need(n * MOMENT_TOKENS * sizeof *x);
+    struct square s = square_new(n);
+    fill_tokens(x, n);
+    double t = seconds();
+    square_add_moment(&s, gemm_for(cpu_features()), x, MOMENT_TOKENS, 1);
+    bench_line("moments", n, (double)n * (double)n * MOMENT_TOKENS, seconds() - t, peak);
+    square_clear(&s);
+    free(x);
+}
+
+/* LANES rows: the sweep, and two passes. Counted is the products' arithmetic, 1 + 2 * 2 times the columns' square of each row. */
+static void bench_sweep(const struct quant_type *type, const struct curvature *c, double peak)
+{
+    const size_t n = c->h.n;
+    float *x = need(LANES * n * sizeof *x);
+    uint8_t *blocks = need(LANES * (n / type->block_len) * type->block_bytes);
+    struct sweeper *s = sweep_new(type, n, cpu_features(), &(struct sweep_options){.passes = PASSES}, &why);
+    if (!s)
+        bail("%s", why.text);
+    for (size_t i = 0; i < LANES * n; i++)
+        x[i] = 0.05f * rng_gauss(&seed);
+    double t = seconds();
+    sweep_rows(s, c, x, LANES, blocks, NULL);
+    bench_line(type->name, n, LANES * (1 + 2.0 * PASSES) * (double)n * (double)n, seconds() - t, peak);
+    sweep_free(s);
+    free(blocks);
+    free(x);
+}
+
+static int bench(void)
+{
+    static const size_t columns[] = {2048, 7168};
+    static const char *const types[] = {"Q4_K", "Q3_K", "IQ4_XS", "Q4_0"};
+    const double peak = peak_gflops(cpu_features());
+    printf("error feedback: peak of fused multiply-adds %.1f GFLOP/s on one core\n", peak);
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+        const size_t n = columns[i];
+        bench_moment(n, peak);
+        struct curvature c = bench_curvature(n);
+        double t = seconds();
+        if (ldl_factor(&c.u, c.d, cpu_features(), 1, &why))
+            bail("no factor");
+        bench_line("factor", n, (double)n * (double)n * (double)n / 3, seconds() - t, peak);
+        for (size_t k = 0; k < sizeof types / sizeof *types; k++)
+            bench_sweep(quant_type_find(types[k]), &c, peak);
+        curvature_free(&c);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && !strcmp(argv[1], "--bench"))
+        return bench();
     for (size_t i = 0; i < N_SIZES; i++) {
         moments(sizes[i]);
         factors(sizes[i]);

@@ -253,7 +253,7 @@ static void copy_lower(struct square *to, const struct square *from)
 }
 
 /* Damps and factors; more damping where that is not enough. */
-static int factor(struct curvature *c, double damping, int threads, gemm_fn *gemm, struct error *e)
+static int factor(struct curvature *c, double damping, int threads, unsigned cpu, struct error *e)
 {
     double unit = trace(&c->h) / (double)c->h.n, added = 0;
     for (int attempt = 0; attempt < 6; attempt++, damping *= 10) {
@@ -261,7 +261,7 @@ static int factor(struct curvature *c, double damping, int threads, gemm_fn *gem
             *square_at(&c->h, i, i) += (float)((damping - added) * unit);
         added = damping;
         copy_lower(&c->u, &c->h);
-        int rc = ldl_factor(&c->u, c->d, gemm, threads, e);
+        int rc = ldl_factor(&c->u, c->d, cpu, threads, e);
         if (rc <= 0)
             return rc;
     }
@@ -285,7 +285,7 @@ int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t
         return 1;
     }
     if (square_init(&c->u, n, e) || (!(c->d = malloc(n * sizeof *c->d)) && no_memory(e)) ||
-        factor(c, o->damping, threads, gemm_for(cal->model->cpu), e))
+        factor(c, o->damping, threads, cal->model->cpu, e))
         goto fail;
     double kept = 0;
     for (size_t i = 0; i < n; i++)

@@ -161,20 +161,36 @@ static void gradients(struct sweeper *s, const struct curvature *c, const struct
     }
 }
 
-/* Every code of a chunk to its best place, all others given. */
-static void descend_chunk(struct sweeper *s, const struct curvature *c, const struct chunk *at)
+/* Codes of columns [first, first + n) of a chunk, each to its best place, all others given. Gradients follow up to the last of them; what
+ * is behind learns of the changes from s->v[0]. Returns whether there are any. */
+static int descend_near(struct sweeper *s, const struct curvature *c, const struct chunk *at, size_t first, size_t n)
 {
-    for (size_t j = at->first; j < at->first + at->n; j++) {
-        const float h = *square_at(&c->h, j, j), *g = s->t + (j - at->first) * LANES;
+    int any = 0;
+    for (size_t j = first; j < first + n; j++) {
+        const float h = *square_at(&c->h, j, j);
+        float *g = s->t + (j - at->first) * LANES, *change = s->v[0] + (j - at->first) * LANES;
         const size_t group = group_of(s, j);
-        float stored[LANES], target[LANES], y[LANES], code[LANES], change[LANES];
+        float stored[LANES], target[LANES], y[LANES], code[LANES];
         for (size_t l = 0; l < LANES; l++) {
             stored[l] = s->w[j * LANES + l] - s->e[j * LANES + l];
             target[l] = stored[l] + g[l] / h;
         }
         s->panels->nearest(&s->best->form, LANES, target, s->step + group * LANES, s->offset + group * LANES, y, code);
-        if (s->columns->accept(h, g, stored, y, code, s->e + j * LANES, s->code + j * LANES, change))
-            s->columns->spread(square_at(&c->h, at->first, j), LANES, at->n, change, s->t);
+        if (s->columns->accept(h, g, stored, y, code, s->e + j * LANES, s->code + j * LANES, change)) {
+            s->columns->spread(square_at(&c->h, j + 1, j), LANES, first + n - j - 1, change, g + LANES);
+            any = 1;
+        }
+    }
+    return any;
+}
+
+static void descend_chunk(struct sweeper *s, const struct curvature *c, const struct chunk *at)
+{
+    for (size_t j = at->first, n, end = at->first + at->n; j < end; j += n) {
+        n = end - j < NEAR ? end - j : NEAR;
+        if (descend_near(s, c, at, j, n) && j + n < end)
+            s->gemm(square_at(&c->h, j + n, j), LANES, end - j - n, s->v[0] + (j - at->first) * LANES, n, LANES,
+                    s->t + (j + n - at->first) * LANES, 0);
     }
 }
 
