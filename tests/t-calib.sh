@@ -82,6 +82,9 @@ ok "--calib" nano_fed six
 below "$(kl "$tmp/nano.gguf")" "$plain" 0.7 "KL with --calib to that without"
 ids 0 300 900 1700
 ok "nano on four tokens" "$PARE" calibrate "$nano" -o "$tmp/four" --tokens "$tmp/ids" --ctx 4 -q
+"$PARE" inspect "$tmp/four/imatrix.gguf" --tensors >"$tmp/stdout"
+is "$(awk '$1 == "blk.1.ffn_up_exps.weight" {print $2 - $6 " of " $2 " experts, at most " $5}' "$tmp/stdout")" \
+    "6 of 8 experts, at most 2" "two experts of layer 1 have no token, four have one, two have two"
 ok "it is converted" nano_fed four
 below "$(kl "$tmp/nano.gguf")" "$plain" 2 "KL with four tokens to that without"
 ok "experts without blending" nano_fed four --calib-blend 0
@@ -106,6 +109,16 @@ is "$(ls "$tmp"/none.gguf* 2>/dev/null)" "" "nothing was written"
 cp -rp "$small" "$tmp/copy"
 fails 2 "--consume is refused" "$PARE" convert "$tmp/copy" -o "$tmp/none.gguf" -q --calib "$tmp/one" --consume --yes
 has "$tmp/stderr" "--consume and --calib exclude each other" "in words"
+
+# parts
+part() { i=$1; shift; "$PARE" convert "$small" -o "$tmp/split.gguf" -r Q4_0 -q -f --split-max-size 600K --part "$i/2" --calib "$tmp/$1"; }
+ok "a part" part 1 two
+ok "and another by another calibration" part 2 one
+fails 3 "do not join" "$PARE" merge "$tmp/split.gguf.part-1-of-2.manifest.json" "$tmp/split.gguf.part-2-of-2.manifest.json"
+has "$tmp/stderr" "calibration" "it says what may differ"
+ok "by the same one" part 2 two
+ok "they do" "$PARE" merge "$tmp/split.gguf.part-1-of-2.manifest.json" "$tmp/split.gguf.part-2-of-2.manifest.json"
+has "$tmp/split.gguf.manifest.json" ", 2 chunks of 512 tokens" "and the whole's manifest names it"
 
 # memory
 "$PARE" plan "$small" -r Q4_0 --calib "$tmp/two" -j 2 --json >"$tmp/stdout"
