@@ -9,7 +9,7 @@ PARE    := $(if $(filter build,$(O)),pare,$(O)/pare)
 LIBSRC  := $(wildcard $(ROOMS:%=%/*.c) quant/$(ARCH)/*.c model/forward/*.c convert/feedback/*.c)
 LIBOBJ  := $(LIBSRC:%.c=$(O)/%.o)
 CLIOBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard cli/*.c))
-TESTOBJ := $(O)/tests/tap.o $(O)/tests/samples.o $(O)/tests/patterns.o
+TESTOBJ := $(O)/tests/tap.o $(O)/tests/samples.o $(O)/tests/patterns.o $(O)/tests/peak.o
 UNITS   := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/t-*.c))
 FUZZ    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS := $(wildcard tests/t-*.sh)
@@ -95,7 +95,7 @@ demo: $(PARE)    ## the main job on the checkpoint in tests/data
 interop: $(PARE) $(TOOLS)  ## our files against real clients from PyPI
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/run.sh tests/interop/run.sh
 
-bench: $(PARE) $(TOOLS) $(O)/tests/t-kernels $(O)/tests/t-forward  ## ratios against what a user would run instead
+bench: $(PARE) $(TOOLS) $(O)/tests/t-kernels $(O)/tests/t-forward $(O)/tests/t-feedback  ## ratios against what a user would run instead
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/bench.sh
 
 deps:            ## fail on an include against the direction between the rooms

@@ -12,7 +12,7 @@ static const struct option_row rows[] = {
     {'o', "out", "DIR", "the folder to make"},
     OPTION_TOKENS,
     {0, "group-routing", "on|off", "off: ignore expert groups, as some clients do", 1},
-    {0, "memory", "SIZE", "activations beyond this go to disk, in DIR (default 4G)"},
+    {0, "memory", "SIZE", "activations beyond go to disk, in DIR (default 4G)"},
     {0, "restart", NULL, "throw away what lies in DIR"},
     OPTION_THREADS,
     OPTION_QUIET,

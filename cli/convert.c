@@ -30,8 +30,7 @@ static const struct option_table table = {
     .min_operands = 1,
     .max_operands = 1,
     .rows = rows,
-    .epilog = "An interrupted or failed run is gone on with by the same command.\n"
-              "'pare status PATH' tells how far it is.",
+    .epilog = "The same command goes on with an interrupted or failed run; 'pare status PATH'.",
 };
 
 static int report(const struct options *o, const struct plan *p, const char *out, const struct convert_result *r,

@@ -33,10 +33,11 @@ static int free_space(const struct options *o, uint64_t *bytes, struct error *e)
 static void print_tensor(const struct plan *p, const struct plan_tensor *t, struct buffer *b)
 {
     char shape[SHAPE_TEXT], source[TENSOR_NAME];
-    buffer_printf(b, "%-34s %-5s %-20s %13" PRIu64 " %14" PRIu64 "  %s%s\n", t->out.name, t->type->name,
+    buffer_printf(b, "%-34s %-5s %-20s %13" PRIu64 " %14" PRIu64 "  %s%s%s\n", t->out.name, t->type->name,
                   shape_text(t->out.dims, t->out.n_dims, shape), t->out.bytes, t->out.offset,
                   weight_source_name(p->model, &t->weight, 0, source),
-                  t->weight.slabs > 1 && !t->weight.from_kv_b && !p->model->source->meta ? " ..." : "");
+                  t->weight.slabs > 1 && !t->weight.from_kv_b && !p->model->source->meta ? " ..." : "",
+                  feedback_applies(p->options.calib, &t->weight, t->type) ? ", with error feedback" : "");
     if (t->note)
         buffer_printf(b, "%-34s ^ %s\n", "", t->note);
 }
@@ -66,6 +67,16 @@ static void print_rules(const struct plan *p, struct buffer *b)
     }
 }
 
+static void print_feedback(const struct plan *p, struct buffer *b)
+{
+    char text[FEEDBACK_TEXT];
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_tensors; i++)
+        n += feedback_applies(p->options.calib, &p->tensors[i].weight, p->tensors[i].type) != 0;
+    if (p->options.calib)
+        buffer_printf(b, "error feedback for %zu tensors: %s\n", n, feedback_text(p->options.calib, &p->options.feedback, text));
+}
+
 static int print_plan(const struct options *o, const struct plan *p, struct error *e)
 {
     struct buffer b = {0};
@@ -82,6 +93,7 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
                   p->options.recipe.name, p->options.recipe.via_bf16 ? " via bf16" : "", p->n_tensors, p->n_files, p->n_files == 1 ? "" : "s", p->files[0].header.size,
                   p->total, size_text(p->total, a));
     add_weighed_text(p, &b);
+    print_feedback(p, &b);
     if (p->options.fold)
         buffer_printf(&b, "folded: %s\n", fold_text(p->options.fold, fold));
     if (p->options.parts > 1)
@@ -96,7 +108,7 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
 static int print_plan_json(const struct options *o, const struct plan *p, struct error *e)
 {
     struct json *root = json_new_object(), *list;
-    char name[TENSOR_NAME], fold[FOLD_TEXT];
+    char name[TENSOR_NAME], fold[FOLD_TEXT], feedback[FEEDBACK_TEXT];
     uint64_t space;
     if (free_space(o, &space, e)) {
         json_free(root);
@@ -105,6 +117,8 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
     json_add_string(root, "recipe", p->options.recipe.name);
     if (p->options.recipe.via_bf16)
         json_add_string(root, "via", "bf16");
+    if (p->options.calib)
+        json_add_string(root, "calibration", feedback_text(p->options.calib, &p->options.feedback, feedback));
     if (p->options.fold)
         json_add_string(root, "fold", fold_text(p->options.fold, fold));
     json_add_u64(root, "header_bytes", p->files[0].header.size);
@@ -132,6 +146,8 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
         json_add_string(j, "source", weight_source_name(p->model, &t->weight, 0, name));
         if (t->rule < p->options.recipe.n_rules)
             json_add_u64(j, "rule", t->rule + 1); /* of "rules", from 1 */
+        if (feedback_applies(p->options.calib, &t->weight, t->type))
+            json_add_bool(j, "feedback", 1);
         if (t->note)
             json_add_string(j, "note", t->note);
     }

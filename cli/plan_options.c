@@ -166,6 +166,8 @@ int make_plan(const struct options *o, struct planned *p, struct error *e)
     *p = (struct planned){.plan = NULL};
     if (!t)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--to: unknown target '%s' (gguf)", to);
+    if (options_get(o, "calib") || options_get(o, "sequential")) /* two matrices of 18432 x 18432 in V3 */
+        po.memory = 8000000000u;
     if (read_words(o, &po, e) || read_recipe(o, t, &p->recipe, e) || options_size(o, "memory", &po.memory, e) ||
         options_size(o, "split-max-size", &po.split_max, e) || options_size(o, "sync-every", &po.sync_every, e) ||
         read_part(o, &po, e) ||

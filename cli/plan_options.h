@@ -9,7 +9,7 @@
 
 #define PLAN_OPTION_ROWS                                                                                               \
     {'t', "to", "TARGET", "target layout: gguf (default)"},                                                            \
-        {'r', "recipe", "R", "a mixture by llama-quantize's name: Q8_0 (default),\nQ4_K_M, Q2_K, IQ4_XS, BF16, ...; or a JSON file"},            \
+        {'r', "recipe", "R", "llama-quantize's mixture (default Q8_0) or a JSON file"},            \
         {0, "type", "ROLE=TYPE", "another type for a role, as output=Q8_0"},     \
         {'m', "imatrix", "FILE", "importance matrix of llama-imatrix, in either form"},                                  \
         {0, "imatrix-missing", "HOW", "what experts without data weigh: uniform (default, as\nllama-quantize), layer: the mean of the others, fail", 1}, \
@@ -35,9 +35,9 @@
         {0, "no-vocab", NULL, "write a GGUF without a vocabulary", 1},                                                    \
         {0, "split-max-size", "SIZE", "split the output: OUT-00001-of-0000N.gguf, ..."},                               \
         {0, "part", "I/N", "only the I-th N-th of the output files\n('pare merge' joins the manifests)", 1},               \
-        {0, "consume", NULL, "remove each source shard when it is used up"},                                           \
+        {0, "consume", NULL, "remove each source shard when it is used up", 1},                                           \
         {0, "sync-every", "SIZE", "output that is made durable and recorded together\n(default 1Gi; 10 seconds do it too)", 1}, \
-        {0, "memory", "SIZE", "bound on memory (default 2G)"}, OPTION_THREADS
+        {0, "memory", "SIZE", "bound on memory (default 2G, with --calib 8G)"}, OPTION_THREADS
 
 /* A plan and what it stands on. */
 struct planned {

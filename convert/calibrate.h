@@ -43,6 +43,9 @@ struct calibrate_plan {
 };
 int calibrate_plan(const struct model *m, uint64_t tokens, int threads, struct calibrate_plan *p, struct error *e);
 
+/* Removes what an unfinished run or one with a follower left, and the folder when nothing else is in it. A finished one stays. */
+void calibrate_remove(const char *folder);
+
 /* Makes the folder. ERR_USAGE when it holds something else, or an interrupted run of other tokens or another source. Hooks
  * count layers. */
 int calibrate_run(const struct model *m, const struct calibrate_options *o, const char *folder, const struct stream_hooks *hooks,

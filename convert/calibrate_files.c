@@ -2,6 +2,7 @@
  * Calibration: state between layers, and the end. */
 #include "convert/calibrate_files.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -61,8 +62,8 @@ int calibrate_state_open(struct calibrate_state *s, const struct model *m, const
     int rc = !s->folder || !s->hidden || !done || hash_run(m, o, s->run) ? no_memory(e) : 0;
     if (!rc && mkdir(folder, 0777) && errno != EEXIST)
         rc = io_error(e, "make the folder", folder, ERROR_NO_OFFSET);
-    if (!rc && io_kind(done) && !o->restart) {
-        rc = error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "a finished calibration lies here (--restart replaces it)");
+    if (!rc && io_kind(done) && (!o->restart || o->follower)) {
+        rc = error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "a finished calibration lies here%s", o->follower ? "" : " (--restart replaces it)");
         error_at_file(e, folder);
     }
     rc = rc || lock_folder(s, e);
@@ -352,6 +353,30 @@ static int load_all(struct calibration *c, struct error *e)
         if (calibration_load(c, layer, HALF_ATTENTION, e) || calibration_load(c, layer, HALF_MLP, e))
             return -1;
     return 0;
+}
+
+/* Names of files that a pass leaves in its folder, whole or partial, begin so. */
+static int is_ours(const char *name)
+{
+    static const char *const ours[] = {"layer-", "output.safetensors", "resume."};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (!strncmp(name, ours[i], strlen(ours[i])))
+            return 1;
+    return 0;
+}
+
+void calibrate_remove(const char *folder)
+{
+    char *done = io_join(folder, "calibration.json");
+    DIR *dir = done && !io_kind(done) ? opendir(folder) : NULL;
+    for (struct dirent *d; dir && (d = readdir(dir));)
+        if (is_ours(d->d_name))
+            unlinkat(dirfd(dir), d->d_name, 0);
+    if (dir) {
+        closedir(dir);
+        rmdir(folder);
+    }
+    free(done);
 }
 
 static void remove_file(const char *folder, const char *name)

@@ -112,6 +112,11 @@ int consume_plan(struct plan *p, struct error *e)
     if (p->options.fold)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET,
                          "--consume and --fold exclude each other: a tensor's scales follow from others, whose shards may be gone");
+    if (p->options.sequential.tokens.chunks)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--consume and --sequential exclude each other: a run that goes on reads layers again");
+    if (p->options.calib)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET,
+                         "--consume and --calib exclude each other: what an expert's down reads follows from its gate and up, whose shards may be gone");
     if (p->options.parts > 1)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--consume and --part exclude each other: other parts need the shards");
     for (size_t i = 0; i < s->n_files; i++)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "convert/calibrate.h"
 #include "convert/consume.h"
 #include "convert/identity.h"
 #include "convert/provenance.h"
@@ -344,6 +345,20 @@ static int start(struct run *r, struct error *e)
     return 0;
 }
 
+static int is_sequential(const struct plan *p)
+{
+    return p->options.sequential.tokens.chunks > 0;
+}
+
+/* Whether an earlier run stopped between its last unit and its end: then nothing is left to walk through layers for. */
+static int everything_done(const struct run *r)
+{
+    int done = all_units_done(r);
+    for (size_t i = 0; done && i < r->plan->n_tensors; i++)
+        done = r->state.output.list[i].done;
+    return done;
+}
+
 static int run_sequential(struct run *r, struct error *e)
 {
     char *partial = io_append(r->options->path, ".partial");
@@ -361,8 +376,9 @@ static int work(struct run *r, struct error *e)
     const struct plan *p = r->plan;
     for (size_t i = p->file_from; i < p->file_to; i++)
         r->state.bytes += p->files[i].header.size;
-    int rc = p->options.sequential.tokens.chunks ? run_sequential(r, &why)
-                                                 : stream_run(p, p->unit_from, p->unit_to, &r->outputs, &r->keeper, &r->state, r->hooks, &why);
+    int rc = is_sequential(p) && !everything_done(r)
+                 ? run_sequential(r, &why)
+                 : stream_run(p, p->unit_from, p->unit_to, &r->outputs, &r->keeper, &r->state, r->hooks, &why);
     /* of bad input nothing more is kept; any other end keeps what is done */
     int keep = !rc || (why.code != ERR_FORMAT && why.code != ERR_UNSUPPORTED);
     if (keeper_stop(&r->keeper, keep, &later) && !rc) {
@@ -385,7 +401,12 @@ static int finish(struct run *r, struct error *e)
     }
     free(manifest);
     if (rc || outputs_finish(&r->outputs, e) ||
-        provenance_save(r->plan, r->options, &r->outputs, &r->state, e) || journal_remove(&r->journal, e))
+        provenance_save(r->plan, r->options, &r->outputs, &r->state, e))
+        return -1;
+    /* before the journal goes, which alone knows of the folder */
+    if (is_sequential(r->plan))
+        calibrate_remove(r->plan->options.sequential.folder);
+    if (journal_remove(&r->journal, e))
         return -1;
     /* last: without the stand-ins the source cannot be opened, so no journal may be left that asks for it */
     return r->plan->options.consume ? consumer_finish(&r->consumer, e) : 0;
@@ -402,6 +423,8 @@ static void leave(struct run *r)
     if (r->result->resumable)
         return;
     outputs_abandon(&r->outputs);
+    if (is_sequential(r->plan))
+        calibrate_remove(r->plan->options.sequential.folder);
     journal_remove(&r->journal, &ignored);
 }
 

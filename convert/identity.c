@@ -106,7 +106,7 @@ int identity_make(struct identity *id, const struct plan *p, const char *tool, s
         (p->options.imatrix && add(id, "imatrix", "%s", importance_text(p, importance))) ||
         (p->options.fold && add(id, "fold", "%s", fold_text(p->options.fold, fold))))
         return no_memory(e);
-    if (p->options.calib && add(id, "calibration", "XXH3-128 %s, %s", p->options.calib->hash, feedback_text(&p->options.feedback, feedback)))
+    if (p->options.calib && add(id, "calibration", "%s", feedback_text(p->options.calib, &p->options.feedback, feedback)))
         return no_memory(e);
     for (size_t i = 0; i < s->n_files; i++)
         if (add_file(id, s, i, e))

@@ -29,13 +29,14 @@ static int same_file(const struct manifest_file *a, const struct manifest_file *
 static int check_pair(const struct manifest *a, const struct manifest *b, const char *path, struct error *e)
 {
     int equal = same(a->fold ? a->fold : "", b->fold ? b->fold : "") &&
+                same(a->calibration ? a->calibration : "", b->calibration ? b->calibration : "") &&
                 same(a->imatrix ? a->imatrix : "", b->imatrix ? b->imatrix : "") && same(a->tool, b->tool) && same(a->recipe, b->recipe) && same(a->target, b->target) &&
                 same(a->source, b->source) && !strcmp(a->plan_hash, b->plan_hash) && same(a->output, b->output) &&
                 a->parts == b->parts &&
                 a->all_files == b->all_files && a->n_source_files == b->n_source_files;
     for (size_t i = 0; equal && i < a->n_source_files; i++)
         equal = same_file(&a->source_files[i], &b->source_files[i]);
-    return equal ? 0 : bad(e, path, "this part is of another conversion than the first: tool, recipe, imatrix, fold, plan, source or output differ");
+    return equal ? 0 : bad(e, path, "this part is of another conversion than the first: tool, recipe, imatrix, calibration, fold, plan, source or output differ");
 }
 
 /* Puts the parts in their order; each once. */
@@ -115,6 +116,7 @@ static struct manifest *join(struct manifest *const *parts, size_t n, struct err
     m->tool = parts[0]->tool;
     m->recipe = parts[0]->recipe;
     m->imatrix = parts[0]->imatrix;
+    m->calibration = parts[0]->calibration;
     m->fold = parts[0]->fold;
     m->target = parts[0]->target;
     m->source = parts[0]->source;

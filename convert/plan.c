@@ -12,6 +12,7 @@
 #include "convert/consume.h"
 #include "convert/fold.h"
 #include "convert/importance.h"
+#include "convert/sequential.h"
 #include "convert/unit.h"
 #include "formats/gguf.h"
 #include "formats/manifest.h"
@@ -19,7 +20,7 @@
 /* Weights of a unit, unless the rows of one FP8 tile are more. Part of the plan's identity: see unit.h. */
 enum { UNIT_FLOATS = 1 << 20 };
 /* Of a thread: its stack and the allocator's slack. Of the run: the keeper, its records, the manifest's text. */
-enum { THREAD_BYTES = 256 << 10, FIXED_BYTES = 4 << 20 };
+enum { THREAD_BYTES = 256 << 10, FIXED_BYTES = 4 << 20, TEAM_BYTES = 32 << 10 };
 
 const struct target *target_find(const char *name)
 {
@@ -147,6 +148,31 @@ static uint64_t manifest_memory(const struct source *s)
     return bytes;
 }
 
+/* Bytes of error feedback: the largest curvature, of which there is one, and a sweeper of each worker. */
+static uint64_t feedback_memory(const struct plan *p, int threads, uint64_t *per_worker)
+{
+    uint64_t curvature = 0;
+    *per_worker = 0;
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        const struct plan_tensor *t = &p->tensors[i];
+        if (!feedback_applies(p->options.calib, &t->weight, t->type))
+            continue;
+        uint64_t made = hessian_bytes(p->options.calib, &t->weight, threads), sweeper = sweep_bytes(t->type, (size_t)t->weight.cols);
+        curvature = made > curvature ? made : curvature;
+        *per_worker = sweeper > *per_worker ? sweeper : *per_worker;
+    }
+    /* each worker that makes one has a team of threads for it */
+    return curvature + (curvature ? (uint64_t)threads * (uint64_t)threads * TEAM_BYTES : 0);
+}
+
+/* What a run with this many threads takes beside what it keeps anyway. */
+static uint64_t working_memory(const struct plan *p, int threads)
+{
+    uint64_t sweeper, curvature = feedback_memory(p, threads, &sweeper), units = (p->worker_bytes + sweeper) * (uint64_t)threads + curvature;
+    const struct sequential_memory m = sequential_memory(p, threads);
+    return m.activations + (units > m.moments ? units : m.moments);
+}
+
 /* Chooses threads so that everything fits the bound. */
 static int fit_memory(struct plan *p, struct error *e)
 {
@@ -160,9 +186,9 @@ static int fit_memory(struct plan *p, struct error *e)
     now += (p->model->source->n_tensors + p->n_tensors) * (128 + sizeof(struct manifest_tensor)) + p->n_units * 9 +
            manifest_memory(p->model->source) + FIXED_BYTES;
     p->threads = p->options.threads;
-    while (p->threads > 1 && now + p->worker_bytes * (uint64_t)p->threads > bound)
+    while (p->threads > 1 && now + working_memory(p, p->threads) > bound)
         p->threads--;
-    uint64_t need = now + p->worker_bytes * (uint64_t)p->threads;
+    uint64_t need = now + working_memory(p, p->threads);
     p->peak_memory = need > peak ? need : peak;
     if (need <= bound)
         return 0;

@@ -75,12 +75,16 @@ static struct manifest *make(const struct plan *p, const struct convert_options 
 {
     const struct source *s = p->model->source;
     struct manifest *m = manifest_new(p->file_to - p->file_from, p->n_tensors);
-    char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT], fold[FOLD_TEXT];
+    char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT], feedback[FEEDBACK_TEXT], fold[FOLD_TEXT];
     int rc = !m || !recipe_text(&p->options.recipe, recipe) || manifest_add_source(m, s->n_files, s->n_tensors) || identity_plan_hash(p, m->plan_hash) ||
                      !(m->recipe = arena_copy(&m->arena, recipe, strlen(recipe))) ? -1 : 0;
     if (!rc && p->options.imatrix) {
         importance_text(p, importance);
         rc = (m->imatrix = arena_copy(&m->arena, importance, strlen(importance))) ? 0 : -1;
+    }
+    if (!rc && p->options.calib) {
+        feedback_text(p->options.calib, &p->options.feedback, feedback);
+        rc = (m->calibration = arena_copy(&m->arena, feedback, strlen(feedback))) ? 0 : -1;
     }
     if (!rc && p->options.fold) {
         fold_text(p->options.fold, fold);

@@ -9,6 +9,11 @@
 #include "base/io.h"
 #include "convert/calibrate.h"
 
+/* Of --memory: what the activations of the two streams of the original weights may take, and those of the quantized model. */
+enum { ORIGINAL_SHARE = 2, QUANTIZED_SHARE = 4 };
+/* What a thread of forward_product holds. */
+enum { PRODUCT_BYTES = 2 << 20 };
+
 struct sequence {
     const struct plan *p;
     const char *partial;
@@ -119,9 +124,9 @@ int sequential_run(const struct plan *p, const char *partial, const char *tool, 
 {
     const struct sequential_options *s = &p->options.sequential;
     struct sequence q = {.p = p, .partial = partial, .out = out, .keeper = keeper, .state = state, .hooks = hooks,
-                         .store = {.room = p->options.memory / 4, .scratch = s->folder}};
+                         .store = {.room = p->options.memory / QUANTIZED_SHARE, .scratch = s->folder}};
     const struct calibrate_follower follower = {&q, begin, follow};
-    const struct calibrate_options o = {.tokens = s->tokens, .threads = p->threads, .group_routing = 1, .memory = p->options.memory / 2,
+    const struct calibrate_options o = {.tokens = s->tokens, .threads = p->threads, .group_routing = 1, .memory = p->options.memory / ORIGINAL_SHARE,
                                         .tool = tool, .text = s->text, .follower = &follower, .restart = anew};
     const struct stream_hooks silent = {NULL, hooks->stop, hooks->context};
     struct calibrate_result r;
@@ -130,4 +135,70 @@ int sequential_run(const struct plan *p, const char *partial, const char *tool, 
     model_close(q.model);
     source_close(q.source);
     return rc;
+}
+
+/* ---- memory */
+
+static uint64_t padded_tokens(const struct forward_tokens *t)
+{
+    return t->chunks * ((t->ctx + LANES - 1) / LANES * LANES);
+}
+
+/* Bytes of activations that one stream's layer has at its most: hidden states, inputs, outputs, latents, heads, MLP inners. */
+static uint64_t stream_bytes(const struct arch_params *p, uint64_t tokens)
+{
+    uint64_t inner = p->intermediate_size > p->moe_intermediate_size ? p->intermediate_size : p->moe_intermediate_size;
+    uint64_t floats = 6 * p->hidden_size + p->num_attention_heads * p->v_head_dim + 2 * (p->q_lora_rank + p->kv_lora_rank) +
+                      p->qk_rope_head_dim + 2 * inner;
+    return tokens * (floats * sizeof(float) + p->num_experts_per_tok * 2 * sizeof(float));
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Moments, crossed ones and rows of tokens of an input; of heads, which are collected all at once, also the original's. */
+static uint64_t input_bytes(enum input input, uint64_t slabs, uint64_t n, uint64_t tokens)
+{
+    uint64_t squares = 2 * square_panels((size_t)n) * n * LANES * sizeof(float), rows = 2 * n * MOMENT_TOKENS * sizeof(float);
+    return input == INPUT_Q_NOPE || input == INPUT_MIXED_LATENT ? slabs * (squares + n * tokens * sizeof(float)) + rows : squares + rows;
+}
+
+static uint64_t moments_of_layer(const struct arch_params *p, int layer, uint64_t tokens)
+{
+    uint64_t heads = 0, largest = 0, slabs, n;
+    for (int i = INPUT_NONE + 1; i < INPUT_COUNT; i++) {
+        enum input input = (enum input)i;
+        if (!input_shape(input, p, layer, &slabs, &n) || input == INPUT_EXPERT || input == INPUT_EXPERT_INNER)
+            continue;
+        uint64_t bytes = input_bytes(input, slabs, n, tokens);
+        if (input == INPUT_Q_NOPE || input == INPUT_MIXED_LATENT)
+            heads += bytes;
+        else
+            largest = most(largest, bytes);
+    }
+    return heads + largest;
+}
+
+struct sequential_memory sequential_memory(const struct plan *p, int threads)
+{
+    const struct sequential_options *s = &p->options.sequential;
+    const struct arch_params *a = &p->model->params;
+    struct sequential_memory m = {0, 0};
+    if (!s->tokens.chunks)
+        return m;
+    uint64_t tokens = padded_tokens(&s->tokens), stream = stream_bytes(a, tokens);
+    m.activations = least(2 * stream, p->options.memory / ORIGINAL_SHARE) + least(stream, p->options.memory / QUANTIZED_SHARE);
+    for (size_t i = 0; i < p->n_files; i++) /* the quantized model's names and vocabulary */
+        m.activations += 3 * p->files[i].header.size;
+    for (int layer = -1; layer < (int)a->num_hidden_layers; layer++)
+        m.moments = most(m.moments, moments_of_layer(a, layer, tokens));
+    m.moments += (uint64_t)threads * PRODUCT_BYTES;
+    return m;
 }

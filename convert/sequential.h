@@ -18,4 +18,11 @@
 int sequential_run(const struct plan *p, const char *partial, const char *tool, struct outputs *out, struct keeper *keeper,
                    struct stream_state *state, const struct stream_hooks *hooks, int anew, struct error *e);
 
+/* For plans: what the passes keep all the time (hidden states and what a layer makes of them; what is beyond their share of --memory
+ * goes to files), and second moments at their most while a half is collected. */
+struct sequential_memory {
+    uint64_t activations, moments;
+};
+struct sequential_memory sequential_memory(const struct plan *p, int threads);
+
 #endif

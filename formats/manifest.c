@@ -135,6 +135,7 @@ static void add_head(struct buffer *b, const struct manifest *m)
     add_text(root, "target", m->target);
     add_text(root, "recipe", m->recipe);
     add_text(root, "imatrix", m->imatrix);
+    add_text(root, "calibration", m->calibration);
     add_text(root, "fold", m->fold);
     add_text(root, "plan_xxh3_128", m->plan_hash[0] ? m->plan_hash : NULL);
     if (m->parts > 1) {
@@ -291,6 +292,7 @@ static struct manifest *load(const struct json *root, int whole, struct error *e
     m->tool = load_text(m, json_get(root, "tool"));
     m->recipe = load_text(m, json_get(root, "recipe"));
     m->imatrix = load_text(m, json_get(root, "imatrix"));
+    m->calibration = load_text(m, json_get(root, "calibration"));
     m->fold = load_text(m, json_get(root, "fold"));
     m->target = load_text(m, json_get(root, "target"));
     m->source = load_text(m, json_get(root, "source"));

@@ -37,6 +37,7 @@ struct manifest {
     /* of a conversion; NULL or 0 for a manifest of something that was not converted here */
     const char *recipe, *target;
     const char *imatrix; /* what weighed columns: name, size, hash, what was without data; NULL: none */
+    const char *calibration; /* what error feedback rounded by: hash, size, options; NULL: none */
     const char *fold;    /* exact symmetries that were used, as --fold takes them; NULL: none */
     const char *source, *output;               /* names without their paths */
     const char *source_folder, *output_folder; /* NULL unless asked for */

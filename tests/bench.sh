@@ -99,6 +99,7 @@ kernels()
     "$python" tests/interop/bench_codecs.py build/tests/t-kernels
     build/tests/t-kernels --bench
     build/tests/t-forward --bench
+    build/tests/t-feedback --bench
 }
 
 python=$(sh tests/interop/env.sh)/bin/python

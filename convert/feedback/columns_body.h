@@ -20,6 +20,25 @@ static void spread_less(const float *w, size_t stride, size_t n, const float *x,
             to[l] = fmaf(-w[k * stride], x[l], to[l]);
 }
 
+static void dots(const float *a, const float *b, size_t n, double *sum)
+{
+    double at[LANES] = {0};
+    for (size_t j = 0; j < n; j++, a += LANES, b += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            at[l] += (double)a[l] * (double)b[l];
+    for (size_t l = 0; l < LANES; l++)
+        sum[l] = at[l];
+}
+
+static void steps(const float *by, const float *v, size_t n, float *to)
+{
+    for (size_t j = 0; j < n; j++, v += LANES, to += LANES)
+        for (size_t l = 0; l < LANES; l++) {
+            float moved = fmaf(by[l], v[l], to[l]);
+            to[l] = by[l] != 0 ? moved : to[l];
+        }
+}
+
 static int accept(float h, const float *g, const float *at, const float *y, const float *y_code, float *e, float *code, float *change)
 {
     int any = 0;
@@ -35,4 +54,4 @@ static int accept(float h, const float *g, const float *at, const float *y, cons
     return any;
 }
 
-const struct columns COLUMNS_VARIANT = {spread, spread_less, accept};
+const struct columns COLUMNS_VARIANT = {spread, spread_less, dots, steps, accept};

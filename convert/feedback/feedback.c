@@ -2,11 +2,17 @@
  * One curvature at a time, shared by the workers. */
 #include "convert/feedback/feedback.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
-const char *feedback_text(const struct feedback_options *o, char out[FEEDBACK_TEXT])
+const char *feedback_text(const struct calibration *cal, const struct feedback_options *o, char out[FEEDBACK_TEXT])
 {
-    snprintf(out, FEEDBACK_TEXT, "damping %g, blend %g, %d passes", o->hessian.damping, o->hessian.blend, o->sweep.passes);
+    snprintf(out, FEEDBACK_TEXT, "XXH3-128 %s, %" PRIu64 " chunks of %" PRIu64 " tokens, damping %.9g, blend %.9g, %d passes", cal->hash,
+             cal->chunks, cal->ctx, o->hessian.damping, o->hessian.blend, o->sweep.passes);
+    size_t n = strlen(out);
+    if (cal->following)
+        snprintf(out + n, FEEDBACK_TEXT - n, ", sequential, pull %.9g", o->sweep.pull);
     return out;
 }
 

@@ -13,9 +13,10 @@ struct feedback_options {
     struct sweep_options sweep;
 };
 
-/* "damping 0.03, blend 0.25, 2 passes": for identity and manifest. Returns out. */
-enum { FEEDBACK_TEXT = 160 };
-const char *feedback_text(const struct feedback_options *o, char out[FEEDBACK_TEXT]);
+/* "XXH3-128 .., 4 chunks of 512 tokens, damping 0.03, blend 0.25, 2 passes": all that decides bytes, for identity and manifest. Returns
+ * out. */
+enum { FEEDBACK_TEXT = 240 };
+const char *feedback_text(const struct calibration *cal, const struct feedback_options *o, char out[FEEDBACK_TEXT]);
 
 struct feedback {
     const struct calibration *cal; /* borrowed */

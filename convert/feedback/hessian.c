@@ -10,6 +10,8 @@
 
 /* An expert's tokens are taken so many at a time. */
 enum { PIECE = 1024 };
+/* What a thread of forward_product holds: decoded rows and what they are decoded from. */
+enum { PRODUCT_BYTES = 2 << 20 };
 
 struct sums { /* over tokens */
     double weight;       /* of gate^2 */
@@ -268,7 +270,7 @@ static void copy_lower(struct square *to, const struct square *from)
 }
 
 /* Damps and factors; more damping where that is not enough. */
-static int factor(struct curvature *c, double damping, int threads, gemm_fn *gemm, struct error *e)
+static int factor(struct curvature *c, double damping, int threads, unsigned cpu, struct error *e)
 {
     double unit = trace(&c->h) / (double)c->h.n, added = 0;
     for (int attempt = 0; attempt < 6; attempt++, damping *= 10) {
@@ -276,11 +278,16 @@ static int factor(struct curvature *c, double damping, int threads, gemm_fn *gem
             *square_at(&c->h, i, i) += (float)((damping - added) * unit);
         added = damping;
         copy_lower(&c->u, &c->h);
-        int rc = ldl_factor(&c->u, c->d, gemm, threads, e);
+        int rc = ldl_factor(&c->u, c->d, cpu, threads, e);
         if (rc <= 0)
             return rc;
     }
     return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the second moments of a matrix's inputs have no factor");
+}
+
+static double damping_for(double damping, double known)
+{
+    return damping * (known * known > 0.1 ? 1 / (known * known) : 10);
 }
 
 int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct column_change *change,
@@ -299,7 +306,7 @@ int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t
         return 1;
     }
     if (square_init(&c->u, n, e) || (!(c->d = malloc(n * sizeof *c->d)) && no_memory(e)) ||
-        factor(c, o->damping * (facts->known * facts->known > 0.1 ? 1 / (facts->known * facts->known) : 10), threads, gemm_for(cal->model->cpu), e))
+        factor(c, damping_for(o->damping, facts->known), threads, cal->model->cpu, e))
         goto fail;
     double kept = 0;
     for (size_t i = 0; i < n; i++)
@@ -311,9 +318,18 @@ fail:
     return -1;
 }
 
-uint64_t hessian_bytes(const struct calibration *cal, const struct weight *w)
+/* Of a routed expert: its tokens, their inputs piece by piece as panels and as rows, and the threads that multiply them. */
+static uint64_t expert_bytes(const struct calibration *cal, uint64_t n, int threads)
 {
-    uint64_t n = w->cols, squares = 2 * (n * (n + LANES) * sizeof(float)), D = cal->model->params.hidden_size;
-    uint64_t expert = (PIECE * (D + 3 * n) + n * MOMENT_TOKENS) * sizeof(float) + cal->tokens * 24;
-    return squares + (input_of(w->role) == INPUT_EXPERT || input_of(w->role) == INPUT_EXPERT_INNER ? expert : 0);
+    const struct arch_params *p = &cal->model->params;
+    uint64_t routed = cal->tokens * (6 * p->num_experts_per_tok + 8);
+    uint64_t panels = PIECE * (cal->following ? 3 * (p->hidden_size + n) : p->hidden_size + 2 * n) * sizeof(float);
+    return routed + panels + 2 * n * MOMENT_TOKENS * sizeof(float) + (uint64_t)threads * PRODUCT_BYTES;
+}
+
+uint64_t hessian_bytes(const struct calibration *cal, const struct weight *w, int threads)
+{
+    enum input input = input_of(w->role);
+    uint64_t n = w->cols, panel = n * LANES * sizeof(float), squares = (cal->following ? 3 : 2) * square_panels((size_t)n) * panel;
+    return squares + 2 * panel + (input == INPUT_EXPERT || input == INPUT_EXPERT_INNER ? expert_bytes(cal, n, threads) : 0);
 }

@@ -44,6 +44,6 @@ int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t
                  const struct hessian_options *o, int threads, struct curvature *c, struct hessian_facts *facts, struct error *e);
 void curvature_clear(struct curvature *c); /* safe on a zeroed one */
 /* Bytes at its most while it is made, for plans. */
-uint64_t hessian_bytes(const struct calibration *cal, const struct weight *w);
+uint64_t hessian_bytes(const struct calibration *cal, const struct weight *w, int threads);
 
 #endif

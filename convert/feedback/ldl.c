@@ -6,9 +6,12 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "convert/feedback/columns.h"
+
 struct block { /* the square on the diagonal */
     size_t first, n;
     double v[LANES][LANES]; /* below the diagonal: multipliers; on it: pivots */
+    float by[LANES][LANES]; /* the multipliers in F32 */
 };
 
 /* 0, or 1 when a pivot is not positive. */
@@ -26,22 +29,16 @@ static int factor_square(const struct square *s, struct block *b)
                 b->v[k][l] -= by * b->v[j][l];
         }
         for (size_t k = 0; k < j; k++)
-            b->v[j][k] /= b->v[j][j];
+            b->by[j][k] = (float)(b->v[j][k] /= b->v[j][j]);
     }
     return 0;
 }
 
 /* Rows of the block in a panel before it: their part of the elimination. */
-static void solve_rows(const struct square *s, const struct block *b, size_t panel)
+static void solve_rows(const struct columns *columns, const struct square *s, const struct block *b, size_t panel)
 {
-    for (size_t j = b->n; j-- > 0;) {
-        const float *from = square_row(s, panel, b->first + j);
-        for (size_t k = 0; k < j; k++) {
-            float *to = square_row(s, panel, b->first + k), by = (float)-b->v[j][k];
-            for (size_t l = 0; l < LANES; l++)
-                to[l] = fmaf(by, from[l], to[l]);
-        }
-    }
+    for (size_t j = b->n; j-- > 0;)
+        columns->spread_less(b->by[j], 1, j, square_row(s, panel, b->first + j), square_row(s, panel, b->first));
 }
 
 /* What a panel's rows weigh in the subtraction: w[col][j] = - v[j][col] / pivot j. */
@@ -69,8 +66,10 @@ static void store_square(const struct square *s, const struct block *b, float *d
     }
 }
 
-int ldl_factor(struct square *s, float *d, gemm_fn *gemm, int threads, struct error *e)
+int ldl_factor(struct square *s, float *d, unsigned cpu, int threads, struct error *e)
 {
+    gemm_fn *gemm = gemm_for(cpu);
+    const struct columns *columns = columns_for(cpu);
     struct block *b = malloc(sizeof *b);
     float *w = malloc(square_panels(s->n) * LANES * LANES * sizeof *w);
     int rc = b && w ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for a factor");
@@ -81,7 +80,7 @@ int ldl_factor(struct square *s, float *d, gemm_fn *gemm, int threads, struct er
             break;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (size_t p = 0; p < panel; p++) {
-            solve_rows(s, b, p);
+            solve_rows(columns, s, b, p);
             weigh_rows(s, b, p, w);
         }
 #pragma omp parallel for num_threads(threads) schedule(dynamic)

@@ -14,7 +14,7 @@
 
 /* Factors the lower half of s in place: s[j][k] = U[k][j] for k < j, s[j][j] = 1; d [n]. Sums have a fixed order (gemm.h, and F64
  * within the squares on the diagonal), so the bits depend on nothing but the input. Returns 0, or -1 with ERR_MEMORY; 1 when a pivot
- * is not positive: then s is spoilt. */
-int ldl_factor(struct square *s, float *d, gemm_fn *gemm, int threads, struct error *e);
+ * is not positive: then s is spoilt. cpu: features that may be used (base/cpu.h). */
+int ldl_factor(struct square *s, float *d, unsigned cpu, int threads, struct error *e);
 
 #endif

@@ -33,25 +33,19 @@ static void times_h(const struct sweeper *s, const struct curvature *c, const st
     }
 }
 
-static double dot(const float *a, const float *b, size_t n, size_t lane)
+/* e of columns [first, first + n) of a chunk, and all its gradients, after each lane's step along v, whose product with H is hv. */
+static void move(struct sweeper *s, const struct chunk *at, const double *step, size_t first, size_t n, const float *v, const float *hv)
 {
-    double sum = 0;
-    for (size_t j = 0; j < n; j++)
-        sum += (double)a[j * LANES + lane] * (double)b[j * LANES + lane];
-    return sum;
-}
-
-/* Columns [first, first + n) of a chunk: e and t after a step along v, whose product with H reaches rows [row, row + rows). */
-static void move(struct sweeper *s, const struct chunk *at, size_t lane, double step, const float *v, size_t first, size_t n,
-                 const float *hv, size_t row, size_t rows)
-{
-    const float by = (float)-step;
-    for (size_t j = first; j < first + n; j++) {
-        float *e = s->e + (at->first + j) * LANES + lane;
-        *e = fmaf(by, v[j * LANES + lane], *e);
+    float by[LANES];
+    int any = 0;
+    for (size_t l = 0; l < LANES; l++) {
+        by[l] = (float)-step[l];
+        any |= by[l] != 0;
     }
-    for (size_t k = row; k < row + rows; k++)
-        s->t[k * LANES + lane] = fmaf(by, hv[k * LANES + lane], s->t[k * LANES + lane]);
+    if (!any)
+        return;
+    s->columns->steps(by, v + first * LANES, n, s->e + (at->first + first) * LANES);
+    s->columns->steps(by, hv, at->n, s->t);
 }
 
 /* ---- the units of a block */
@@ -73,45 +67,65 @@ static double gain2(double a, double b, double c, double y, double z, double p, 
     return p * p * a + 2 * p * q * b + q * q * c - 2 * p * y - 2 * q * z;
 }
 
+/* Sums of each lane's directions v, their products with H and the gradient. */
+struct sums {
+    double a[LANES], b[LANES], c[LANES]; /* v0 H v0', v0 H v1', v1 H v1' */
+    double y[LANES], z[LANES];           /* v0 t', v1 t' */
+};
+
+static void unit_sums(struct sweeper *s, size_t first, int has_min, struct sums *m)
+{
+    const size_t from = first * LANES;
+    const float *v0 = s->v[0] + from, *v1 = s->v[1] + from, *t = s->t + from;
+    *m = (struct sums){.a = {0}};
+    s->columns->dots(v0, s->hv[0] + from, s->len, m->a);
+    s->columns->dots(v0, t, s->len, m->y);
+    if (!has_min)
+        return;
+    s->columns->dots(v0, s->hv[1] + from, s->len, m->b);
+    s->columns->dots(v1, s->hv[1] + from, s->len, m->c);
+    s->columns->dots(v1, t, s->len, m->z);
+}
+
+/* The steps of a lane's units that lower its loss, or 0 and 0; the units follow. */
+static void step_units(struct super *u, const struct sums *m, size_t l, int has_min, double *p, double *q)
+{
+    const double a = m->a[l], b = m->b[l], c = m->c[l], y = m->y[l], z = m->z[l], det = a * c - b * b;
+    *p = *q = 0;
+    double by = y / a, by_min = 0;
+    if (has_min && det > 1e-6 * a * c) {
+        by = (y * c - b * z) / det;
+        by_min = (a * z - b * y) / det;
+    } else if (!(a > 0)) {
+        return;
+    }
+    float d = f16_to_f32(f32_to_f16((float)((double)u->d + by)));
+    float dmin = has_min ? f16_to_f32(f32_to_f16((float)((double)u->dmin + by_min))) : 0;
+    if (!isfinite(d) || !isfinite(dmin))
+        return;
+    by = (double)d - (double)u->d;
+    by_min = has_min ? (double)dmin - (double)u->dmin : 0;
+    if (!(gain2(a, b, c, y, z, by, by_min) < WORTH * (by * by * a + by_min * by_min * c)))
+        return;
+    *p = by;
+    *q = by_min;
+    u->d = d;
+    u->dmin = has_min ? dmin : u->dmin;
+}
+
 static void refit_units(struct sweeper *s, const struct curvature *c, const struct chunk *at, size_t block, size_t first)
 {
     const int has_min = s->best->form.min_high > s->best->form.min_low;
-    const size_t from = first * LANES;
+    struct sums m;
+    double p[LANES], q[LANES];
     unit_directions(s, at, block, first);
     for (int i = 0; i <= has_min; i++)
         times_h(s, c, at, 0, at->n, first, s->len, s->v[i], s->hv[i]);
-    for (size_t l = 0; l < LANES; l++) {
-        struct super *u = &s->super[block * LANES + l];
-        const float *v0 = s->v[0] + from, *v1 = s->v[1] + from, *t = s->t + from;
-        double a = dot(v0, s->hv[0] + from, s->len, l), y = dot(v0, t, s->len, l), b = 0, cc = 0, z = 0, p, q = 0;
-        if (has_min) {
-            b = dot(v0, s->hv[1] + from, s->len, l);
-            cc = dot(v1, s->hv[1] + from, s->len, l);
-            z = dot(v1, t, s->len, l);
-        }
-        double det = a * cc - b * b;
-        if (has_min && det > 1e-6 * a * cc) {
-            p = (y * cc - b * z) / det;
-            q = (a * z - b * y) / det;
-        } else if (a > 0) {
-            p = y / a;
-        } else {
-            continue;
-        }
-        float d = f16_to_f32(f32_to_f16((float)((double)u->d + p))), dmin = has_min ? f16_to_f32(f32_to_f16((float)((double)u->dmin + q))) : 0;
-        if (!isfinite(d) || !isfinite(dmin))
-            continue;
-        p = (double)d - (double)u->d;
-        q = has_min ? (double)dmin - (double)u->dmin : 0;
-        if (!(gain2(a, b, cc, y, z, p, q) < WORTH * (p * p * a + q * q * cc)))
-            continue;
-        move(s, at, l, p, s->v[0], first, s->len, s->hv[0], 0, at->n);
-        if (has_min)
-            move(s, at, l, q, s->v[1], first, s->len, s->hv[1], 0, at->n);
-        u->d = d;
-        u->dmin = has_min ? dmin : u->dmin;
-        sweep_take_steps(s, block, l);
-    }
+    unit_sums(s, first, has_min, &m);
+    for (size_t l = 0; l < LANES; l++)
+        step_units(&s->super[block * LANES + l], &m, l, has_min, &p[l], &q[l]);
+    move(s, at, p, first, s->len, s->v[0], s->hv[0]);
+    move(s, at, q, first, s->len, s->v[1], s->hv[1]);
 }
 
 /* ---- the scales and mins of groups */
@@ -120,11 +134,12 @@ static void refit_units(struct sweeper *s, const struct curvature *c, const stru
 static int whole_step(double y, double a, double unit, int now, int low, int high)
 {
     double best = a > 0 && unit != 0 ? rint(y / a / unit) : 0;
-    int by = best > 1000 ? 1000 : best < -1000 ? -1000 : (int)best;
+    int by = best >= -1000 && best <= 1000 ? (int)best : best > 0 ? 1000 : -1000; /* no number, of huge rows: a step that gains none */
     return clamped(now + by, low, high) - now;
 }
 
-/* Of scales that are codes: the better of the neighbours, as a code, and how far that is. */
+/* Of scales that are codes, those of FP4: the better of the neighbours, as a code, and how far that is. None whose largest weight is
+ * infinite. */
 static int coded_step(const struct sweeper *s, double y, double a, int now, double *step)
 {
     const struct form *f = &s->best->form;
@@ -133,7 +148,7 @@ static int coded_step(const struct sweeper *s, double y, double a, int now, doub
     for (int k = -1; k <= 1; k += 2) {
         int code = clamped(now + k, f->scale_low, f->scale_high);
         double by = (double)s->best->step(code) - (double)s->best->step(now), gain = by * by * a - 2 * by * y;
-        if (gain < least && gain < WORTH * (by * by * a)) {
+        if (gain < least && gain < WORTH * (by * by * a) && isfinite(s->best->step(code) * f4_values[7])) {
             least = gain;
             best = code;
             *step = by;
@@ -142,12 +157,12 @@ static int coded_step(const struct sweeper *s, double y, double a, int now, doub
     return best;
 }
 
-static void refit_scale(struct sweeper *s, const struct chunk *at, struct super *u, size_t g, size_t first, size_t l)
+/* A lane's step of a group's scale, which follows; a: v H v', y: v t'. 0: none lowers the loss. */
+static double step_scale(const struct sweeper *s, struct super *u, size_t g, double a, double y)
 {
     const struct form *f = &s->best->form;
-    const size_t from = first * LANES, len = (size_t)f->len;
-    double a = dot(s->v[0] + from, s->hv[0] + from, len, l), y = dot(s->v[0] + from, s->t + from, len, l), step = 0;
     int now = u->scale[g], to = now;
+    double step = 0;
     if (s->best->step) {
         to = coded_step(s, y, a, now, &step);
     } else {
@@ -155,44 +170,51 @@ static void refit_scale(struct sweeper *s, const struct chunk *at, struct super 
         step = (double)(u->d * (float)to) - (double)(u->d * (float)now);
         to = step * step * a - 2 * step * y < WORTH * (step * step * a) ? to : now;
     }
-    if (to == now)
-        return;
-    move(s, at, l, step, s->v[0], first, len, s->hv[0], 0, at->n);
     u->scale[g] = to;
+    return to == now ? 0 : step;
 }
 
-static void refit_min(struct sweeper *s, const struct chunk *at, struct super *u, size_t g, size_t first, size_t l)
+static double step_min(const struct sweeper *s, struct super *u, size_t g, double a, double y)
 {
     const struct form *f = &s->best->form;
-    const size_t from = first * LANES, len = (size_t)f->len;
-    double a = dot(s->v[1] + from, s->hv[1] + from, len, l), y = dot(s->v[1] + from, s->t + from, len, l);
     int to = u->min[g] + whole_step(y, a, (double)u->dmin, u->min[g], f->min_low, f->min_high);
     double step = (double)(u->dmin * (float)to) - (double)(u->dmin * (float)u->min[g]);
     if (!(step * step * a - 2 * step * y < WORTH * (step * step * a)))
-        return;
-    move(s, at, l, step, s->v[1], first, len, s->hv[1], 0, at->n);
+        return 0;
     u->min[g] = to;
+    return step;
+}
+
+/* Along direction i: the values that the scale is multiplied with, or the ones that the min is. */
+static void refit_along(struct sweeper *s, const struct curvature *c, const struct chunk *at, size_t block, size_t g, size_t first, int i)
+{
+    const size_t from = first * LANES, len = (size_t)s->best->form.len;
+    double a[LANES], y[LANES], step[LANES];
+    times_h(s, c, at, 0, at->n, first, len, s->v[i], s->hv[i]);
+    s->columns->dots(s->v[i] + from, s->hv[i] + from, len, a);
+    s->columns->dots(s->v[i] + from, s->t + from, len, y);
+    for (size_t l = 0; l < LANES; l++)
+        step[l] = (i ? step_min : step_scale)(s, &s->super[block * LANES + l], g, a[l], y[l]);
+    move(s, at, step, first, len, s->v[i], s->hv[i]);
 }
 
 static void refit_group(struct sweeper *s, const struct curvature *c, const struct chunk *at, size_t block, size_t g, size_t first)
 {
     const struct form *f = &s->best->form;
-    const size_t len = (size_t)f->len;
-    for (size_t j = first; j < first + len; j++)
-        for (size_t l = 0; l < LANES; l++) {
-            s->v[0][j * LANES + l] = value_of(s, s->code[(at->first + j) * LANES + l]);
-            s->v[1][j * LANES + l] = -1;
-        }
-    times_h(s, c, at, 0, at->n, first, len, s->v[0], s->hv[0]);
-    if (f->min_high > 1)
-        times_h(s, c, at, 0, at->n, first, len, s->v[1], s->hv[1]);
-    for (size_t l = 0; l < LANES; l++) {
-        struct super *u = &s->super[block * LANES + l];
-        refit_scale(s, at, u, g, first, l);
-        if (f->min_high > 1)
-            refit_min(s, at, u, g, first, l);
-        sweep_take_steps(s, block, l);
+    for (size_t i = first * LANES; i < (first + (size_t)f->len) * LANES; i++) {
+        s->v[0][i] = value_of(s, s->code[at->first * LANES + i]);
+        s->v[1][i] = -1;
     }
+    refit_along(s, c, at, block, g, first, 0);
+    if (f->min_high > 1)
+        refit_along(s, c, at, block, g, first, 1);
+}
+
+/* Steps and offsets of a block as its super has them. */
+static void take_steps(struct sweeper *s, size_t block)
+{
+    for (size_t l = 0; l < LANES; l++)
+        sweep_take_steps(s, block, l);
 }
 
 void refit_chunk(struct sweeper *s, const struct curvature *c, const struct chunk *at)
@@ -204,5 +226,6 @@ void refit_chunk(struct sweeper *s, const struct curvature *c, const struct chun
             refit_units(s, c, at, block, first);
         for (size_t g = 0; g < (size_t)s->best->groups && f->scale_high > f->scale_low; g++)
             refit_group(s, c, at, block, g, first + g * (size_t)f->len);
+        take_steps(s, block);
     }
 }

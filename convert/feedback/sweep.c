@@ -2,10 +2,12 @@
  * Sweeps over the columns of LANES rows. */
 #include "convert/feedback/sweep.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "convert/feedback/sweep_parts.h"
+#include "quant/fp4.h"
 
 /* Columns whose errors reach each other one by one; what is farther goes through the matrix product. */
 enum { NEAR = 32 };
@@ -85,19 +87,36 @@ void sweep_take_steps(struct sweeper *s, size_t block, size_t lane)
 
 /* ---- 1: the sweep */
 
+/* A target that the type can store: feedback may ask for more than the largest weight that it takes, or in F32 for no number. */
+static float within(const struct sweeper *s, float t, float w)
+{
+    const float most = s->type->max_abs;
+    t = t == t ? t : w;
+    return t > most ? most : t < -most ? -most : t;
+}
+
+/* Of scales that are codes, those of FP4: none whose largest weight is infinite, for the targets of the block's later columns are not known. */
+static void bound_scales(const struct best *b, struct super *u)
+{
+    for (size_t g = 0; b->step && g < (size_t)b->groups; g++)
+        while (!isfinite(b->step(u->scale[g]) * f4_values[7]))
+            u->scale[g]--;
+}
+
 /* Scales for block number `block`, whose targets are t [len][LANES]. */
 static void choose_scales(struct sweeper *s, const struct curvature *c, size_t block, const float *t)
 {
     const size_t len = s->len;
     for (size_t l = 0; l < LANES; l++)
         for (size_t i = 0; i < len; i++) {
-            s->x[l * len + i] = t[i * LANES + l];
+            s->x[l * len + i] = within(s, t[i * LANES + l], 0);
             s->importance[l * len + i] = c->d[block * len + i];
         }
     s->kernels.encode(s->x, NULL, s->found, LANES);
     s->kernels.improve(s->x, s->importance, s->found, LANES);
     for (size_t l = 0; l < LANES; l++) {
         s->best->take(s->found + l * s->type->block_bytes, &s->super[block * LANES + l]);
+        bound_scales(s->best, &s->super[block * LANES + l]);
         sweep_take_steps(s, block, l);
     }
 }
@@ -120,7 +139,7 @@ static void sweep_chunk(struct sweeper *s, const struct curvature *c, const stru
     for (size_t p = 0; p * LANES < at->first; p++)
         s->gemm(square_row(&c->u, p, at->first), LANES, at->n, s->e + p * LANES * LANES, LANES, LANES, s->t, p == 0);
     for (size_t i = 0; i < at->n * LANES; i++)
-        s->t[i] = s->w[at->first * LANES + i] + (at->first ? s->t[i] : 0);
+        s->t[i] = within(s, s->w[at->first * LANES + i] + (at->first ? s->t[i] : 0), s->w[at->first * LANES + i]);
     for (size_t j = at->first, end = at->first + at->n; j < end; j += NEAR) {
         size_t n = end - j < NEAR ? end - j : NEAR;
         if (j % s->len == 0)
@@ -142,20 +161,36 @@ static void gradients(struct sweeper *s, const struct curvature *c, const struct
     }
 }
 
-/* Every code of a chunk to its best place, all others given. */
-static void descend_chunk(struct sweeper *s, const struct curvature *c, const struct chunk *at)
+/* Codes of columns [first, first + n) of a chunk, each to its best place, all others given. Gradients follow up to the last of them; what
+ * is behind learns of the changes from s->v[0]. Returns whether there are any. */
+static int descend_near(struct sweeper *s, const struct curvature *c, const struct chunk *at, size_t first, size_t n)
 {
-    for (size_t j = at->first; j < at->first + at->n; j++) {
-        const float h = *square_at(&c->h, j, j), *g = s->t + (j - at->first) * LANES;
+    int any = 0;
+    for (size_t j = first; j < first + n; j++) {
+        const float h = *square_at(&c->h, j, j);
+        float *g = s->t + (j - at->first) * LANES, *change = s->v[0] + (j - at->first) * LANES;
         const size_t group = group_of(s, j);
-        float stored[LANES], target[LANES], y[LANES], code[LANES], change[LANES];
+        float stored[LANES], target[LANES], y[LANES], code[LANES];
         for (size_t l = 0; l < LANES; l++) {
             stored[l] = s->w[j * LANES + l] - s->e[j * LANES + l];
             target[l] = stored[l] + g[l] / h;
         }
         s->panels->nearest(&s->best->form, LANES, target, s->step + group * LANES, s->offset + group * LANES, y, code);
-        if (s->columns->accept(h, g, stored, y, code, s->e + j * LANES, s->code + j * LANES, change))
-            s->columns->spread(square_at(&c->h, at->first, j), LANES, at->n, change, s->t);
+        if (s->columns->accept(h, g, stored, y, code, s->e + j * LANES, s->code + j * LANES, change)) {
+            s->columns->spread(square_at(&c->h, j + 1, j), LANES, first + n - j - 1, change, g + LANES);
+            any = 1;
+        }
+    }
+    return any;
+}
+
+static void descend_chunk(struct sweeper *s, const struct curvature *c, const struct chunk *at)
+{
+    for (size_t j = at->first, n, end = at->first + at->n; j < end; j += n) {
+        n = end - j < NEAR ? end - j : NEAR;
+        if (descend_near(s, c, at, j, n) && j + n < end)
+            s->gemm(square_at(&c->h, j + n, j), LANES, end - j - n, s->v[0] + (j - at->first) * LANES, n, LANES,
+                    s->t + (j + n - at->first) * LANES, 0);
     }
 }
 

@@ -26,7 +26,7 @@ struct sweeper {
     /* of a block of LANES rows, row after row */
     float *x, *importance; /* [LANES][len] */
     uint8_t *found;        /* [LANES][block_bytes] */
-    float *v[2], *hv[2];   /* [chunk][LANES], for refits: directions, and H times them */
+    float *v[2], *hv[2];   /* [chunk][LANES], for refits: directions, and H times them; v[0] also changes of codes */
 };
 
 /* Columns whose errors meet within one step: a superblock, or a panel's worth of smaller blocks. */

@@ -29,6 +29,9 @@ with common.workdir() as tmp:
     weights, older, weighed = (Path(tmp, name) for name in ("w.gguf", "w.dat", "weighed.gguf"))
     subprocess.run([common.TOOLS / "mkimatrix", NANO, weights, "--idle", "3", "--extra", "blk.99.none.weight", "--without", "blk.1.attn_q_a.weight"],
                    check=True)
+    calibration = Path(tmp, "calibration")
+    subprocess.run([common.PARE, "calibrate", NANO, "-o", calibration, "--tokens", NANO / "golden" / "tokens.bin", "--chunks", "1", "-q"],
+                   check=True, capture_output=True)
     in_files = ["-r", "Q8_0", "--split-max-size", "400k"]
     for argv in (["inspect", NANO], ["inspect", NANO, "--tensors"], ["inspect", NANO / "model-00001-of-000003.safetensors"],
                  ["plan", NANO, "-r", "Q4_0"], ["plan", NANO, "--type", "output=F16", "--tensor-type", "attn_q=q6_K", "--via", "bf16"], ["convert", NANO, "-o", out, "-r", "Q8_0"], ["inspect", out], ["check", out],
@@ -36,6 +39,7 @@ with common.workdir() as tmp:
                  ["convert", NANO, "-o", split, *in_files, "--part", "1/2"], ["convert", NANO, "-o", split, *in_files, "--part", "2/2"],
                  ["imatrix", weights, "-o", older], ["inspect", weights], ["inspect", older], ["imatrix", older, "-o", Path(tmp, "again.gguf")],
                  ["plan", NANO, "-r", "Q4_0", "--imatrix", weights], ["plan", NANO, "-r", "Q2_K", "--imatrix", older, "--imatrix-missing", "layer"],
+                 ["plan", NANO, "-r", "Q4_0", "--calib", calibration], ["convert", NANO, "-o", Path(tmp, "fed.gguf"), "-r", "Q4_0", "--calib", calibration],
                  ["convert", NANO, "-o", weighed, "-r", "Q3_K_M", "--imatrix", weights], ["merge", *(f"{split}.part-{i}-of-2.manifest.json" for i in (1, 2))], ["check", split]):
         done = subprocess.run([common.PARE, *argv, "--json"], capture_output=True)
         words = " ".join(Path(a).name if isinstance(a, Path) or a.startswith(os.sep) else a for a in argv)
@@ -47,7 +51,7 @@ with common.workdir() as tmp:
         valid("report", done.stdout, f"the report of pare verify with {len(argv)} words is valid by schemas/report.json")
     subprocess.run([common.PARE, "verify", NANO, out, "--tokens", tokens, "-q", "--part", "1/4", "-o", part], check=True)
     valid("part", part.read_text(), "a part of a verification is valid by schemas/part.json")
-    for name, what in (("x.gguf", "a conversion"), ("weighed.gguf", "one by an imatrix"), ("split.gguf.part-1-of-2", "a part"), ("split.gguf", "joined parts")):
+    for name, what in (("x.gguf", "a conversion"), ("weighed.gguf", "one by an imatrix"), ("fed.gguf", "one by a calibration"), ("split.gguf.part-1-of-2", "a part"), ("split.gguf", "joined parts")):
         valid("manifest", Path(tmp, f"{name}.manifest.json").read_text(), f"the manifest of {what} is valid by schemas/manifest.json")
     made = Path(tmp, "m.json")
     subprocess.run([common.PARE, "manifest", NANO, "-o", made], check=True, stdout=subprocess.DEVNULL)
