@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * pare inspect: what is inside a source: family, hyper-parameters, tensors by role, totals per class. A source that is no
- * whole model (one shard, say) is listed by tensor; an imatrix is shown as such. */
+ * whole model (one shard, say) is listed by tensor; an imatrix or a calibration is shown as such. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
+#include "cli/calibration_text.h"
 #include "cli/cli.h"
 #include "cli/imatrix_text.h"
+#include "convert/calibration_record.h"
 #include "formats/gguf_meta.h"
 
 static const struct option_row rows[] = {
@@ -19,7 +21,7 @@ static const struct option_row rows[] = {
 static const struct option_table table = {
     .command = "inspect",
     .operands = "PATH",
-    .summary = "show what is inside a checkpoint, safetensors file, GGUF or imatrix",
+    .summary = "show what is inside a checkpoint, safetensors file, GGUF, imatrix or calibration",
     .min_operands = 1,
     .max_operands = 1,
     .rows = rows,
@@ -279,6 +281,8 @@ static int inspect_imatrix(const struct options *o, struct error *e)
 
 static int run(const struct options *o, struct error *e)
 {
+    if (record_probe(o->operands[0]))
+        return print_calibration(o->operands[0], options_get(o, "json") != NULL, e);
     if (imatrix_probe(o->operands[0]))
         return inspect_imatrix(o, e);
     struct source *s = source_open(o->operands[0], e);

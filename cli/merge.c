@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: MIT
- * pare merge: parts of a verification become the whole's report, manifests of a conversion's parts the whole's manifest. */
+ * pare merge: parts of a verification become the whole's report, manifests of a conversion's parts the whole's manifest, parts of a
+ * calibration the whole's folder. */
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "cli/calibration_text.h"
 #include "cli/cli.h"
 #include "cli/gates.h"
 #include "cli/report.h"
+#include "convert/calibrate_merge.h"
+#include "convert/calibration_record.h"
 #include "convert/join.h"
 #include "formats/manifest.h"
 #include "verify/part.h"
 
 static const struct option_row rows[] = {
+    {'o', "out", "DIR", "of a calibration's parts: the folder to make"},
+    {0, "restart", NULL, "throw away what lies in DIR"},
     GATE_OPTION_ROWS,
     OPTION_JSON,
     OPTION_END,
@@ -18,7 +24,7 @@ static const struct option_row rows[] = {
 static const struct option_table table = {
     .command = "merge",
     .operands = "PART ...",
-    .summary = "join what 'verify --part' or 'convert --part' wrote, in any order",
+    .summary = "join what --part of verify, convert or calibrate wrote, in any order",
     .min_operands = 1,
     .max_operands = -1,
     .rows = rows,
@@ -46,8 +52,28 @@ static int merge_conversion(const struct options *o, struct error *e)
     return rc;
 }
 
+static int merge_calibration(const struct options *o, struct error *e)
+{
+    struct display d;
+    struct stream_hooks hooks = {display_update, interrupted, &d};
+    struct calibrate_result r;
+    const char *out = options_get(o, "out");
+    if (!out)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "parts of a calibration need -o DIR");
+    catch_interrupts();
+    display_start(&d, "merging", 0, 0);
+    d.progress.unit = "layers";
+    int rc = calibrate_merge((const char *const *)o->operands, (size_t)o->n_operands, out, options_get(o, "restart") != NULL, &hooks, &r, e);
+    display_end(&d);
+    return rc ? -1 : print_calibration(out, options_get(o, "json") != NULL, e);
+}
+
 static int run(const struct options *o, struct error *e)
 {
+    if (record_probe(o->operands[0]))
+        return merge_calibration(o, e);
+    if (options_get(o, "out"))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "-o is for parts of a calibration: folders with calibration.json");
     if (manifest_probe(o->operands[0]))
         return merge_conversion(o, e);
     struct comparison c;

@@ -2,10 +2,12 @@
  * Tokens from --text or --tokens. */
 #include "cli/tokens.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/io.h"
+#include "model/conversation.h"
 #include "model/tokenizer.h"
 
 static int read_raw(const char *path, struct token_ids *ids, struct error *e)
@@ -24,6 +26,12 @@ static int read_raw(const char *path, struct token_ids *ids, struct error *e)
     return 0;
 }
 
+static int is_conversations(const char *path)
+{
+    size_t n = strlen(path);
+    return n >= 6 && !strcmp(path + n - 6, ".jsonl");
+}
+
 static int read_text(const char *path, const struct tokenizer *t, int with_bos, struct token_ids *ids, struct error *e)
 {
     char *text;
@@ -32,7 +40,7 @@ static int read_text(const char *path, const struct tokenizer *t, int with_bos, 
         return -1;
     if (with_bos && n && text[n - 1] == '\n') /* as llama-perplexity reads its file */
         n--;
-    int rc = tokenizer_encode(t, text, n, 0, ids, e);
+    int rc = is_conversations(path) ? conversations_encode(t, path, text, n, ids, e) : tokenizer_encode(t, text, n, 0, ids, e);
     free(text);
     return rc;
 }
@@ -77,4 +85,14 @@ int read_tokens(const struct tokens_from *from, const struct opened *model, size
     free(ids.ids);
     tokenizer_close(t);
     return rc;
+}
+
+int tokens_part(const char *text, size_t chunks, size_t *i, size_t *n, size_t *first, size_t *count, struct error *e)
+{
+    int used = 0;
+    if (sscanf(text, "%zu/%zu%n", i, n, &used) != 2 || text[used] || *i < 1 || *i > *n || *n > chunks)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--part: '%s' is no I/N with I up to N up to %zu chunks", text, chunks);
+    *first = chunks * (*i - 1) / *n;
+    *count = chunks * *i / *n - *first;
+    return 0;
 }

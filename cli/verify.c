@@ -62,18 +62,15 @@ static int read_options(const struct options *o, struct compare_options *c, stru
 static int choose_part(const struct options *o, struct tokens *in, struct compare_options *co, struct error *e)
 {
     const char *text = options_get(o, "part");
-    unsigned long i = 1, n = 1;
-    int used = 0;
+    size_t i, n, count;
     co->total_chunks = in->chunks;
     if (!text)
         return 0;
-    if (sscanf(text, "%lu/%lu%n", &i, &n, &used) != 2 || text[used] || i < 1 || i > n || n > in->chunks)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--part: '%s' is no I/N with I up to N up to %zu chunks", text,
-                         in->chunks);
+    if (tokens_part(text, in->chunks, &i, &n, &co->first_chunk, &count, e))
+        return -1;
     if (!options_get(o, "out"))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--part needs -o FILE");
-    co->first_chunk = in->chunks * (i - 1) / n;
-    in->chunks = in->chunks * i / n - co->first_chunk;
+    in->chunks = count;
     return 0;
 }
 

@@ -33,6 +33,7 @@ struct pass {
         size_t n;
     } heads[2];
     float *counts; /* [experts] */
+    int layer;     /* the one at work */
 };
 
 static int no_memory(struct error *e)
@@ -54,6 +55,15 @@ static int following(const struct pass *p)
 static size_t first_tile(const struct pass *p)
 {
     return following(p) ? p->tiles : 0;
+}
+
+/* Asked at every input and every tile of a head: a layer may take an hour. */
+static int interrupted(const struct pass *p, struct error *e)
+{
+    const struct stream_hooks *h = p->hooks;
+    if (!h->stop || !h->stop(h->context))
+        return 0;
+    return error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, p->layer ? "interrupted; the same command goes on with layer %d" : "interrupted", p->layer);
 }
 
 /* ---- second moments */
@@ -160,6 +170,8 @@ static int seen_head(void *pass, const struct forward *f, enum input input, int 
     const size_t floats = h->n * LANES;
     (void)f;
     (void)layer;
+    if (interrupted(p, e))
+        return -1;
     if (tile < first_tile(p)) {
         memcpy(h->original + (head * p->tiles + tile) * floats, x, floats * sizeof *x);
         return 0;
@@ -297,6 +309,8 @@ static int seen(void *pass, const struct forward *f, const struct input_seen *wh
 {
     struct pass *p = pass;
     (void)f;
+    if (interrupted(p, e))
+        return -1;
     if (what->input == INPUT_EXPERT || what->input == INPUT_EXPERT_INNER)
         return seen_expert(p, what, e);
     return what->input == INPUT_FFN ? seen_ffn(p, what, e) : moment_of_all(p, what, e);
@@ -396,22 +410,23 @@ static int one_half(struct pass *p, int layer, enum half half, struct error *e)
     return end_file(p, rc, e) || follow(p, layer, half, e) ? -1 : 0;
 }
 
-static int stopped(const struct pass *p, uint64_t done, struct error *e)
+static int stopped(struct pass *p, int layer, struct error *e)
 {
     const struct stream_hooks *h = p->hooks;
+    p->layer = layer;
     if (h->progress)
-        h->progress(h->context, done, p->f->model->params.num_hidden_layers);
-    return h->stop && h->stop(h->context) ? error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted") : 0;
+        h->progress(h->context, (uint64_t)layer, p->f->model->params.num_hidden_layers);
+    return interrupted(p, e);
 }
 
-static int all_layers(struct pass *p, const struct calibrate_state *state, int first, struct error *e)
+static int all_layers(struct pass *p, const struct calibrate_state *state, const char run[HASH_TEXT], int first, struct error *e)
 {
     int n = (int)p->f->model->params.num_hidden_layers;
     for (int layer = first; layer < n; layer++)
-        if (stopped(p, (uint64_t)layer, e) || one_half(p, layer, HALF_ATTENTION, e) ||
-            one_half(p, layer, HALF_MLP, e) || calibrate_state_save(state, p->f, layer, e))
+        if (stopped(p, layer, e) || one_half(p, layer, HALF_ATTENTION, e) || one_half(p, layer, HALF_MLP, e) ||
+            calibrate_state_save(state, run, p->f, layer, e))
             return -1;
-    return stopped(p, (uint64_t)n, e) || one_half(p, -1, HALF_ATTENTION, e) ? -1 : 0;
+    return stopped(p, n, e) || one_half(p, -1, HALF_ATTENTION, e) ? -1 : 0;
 }
 
 static int start(struct pass *p, const struct model *m, struct error *e)
@@ -427,22 +442,42 @@ static int start(struct pass *p, const struct model *m, struct error *e)
     return 0;
 }
 
+/* An interrupted run's files must still be there, before hours go into the rest. */
+static int check_done(const struct pass *p, int layers, struct error *e)
+{
+    struct calibration *c = calibration_new(p->folder, p->f->model, p->o->tokens.chunks, p->o->tokens.ctx, 0, e);
+    int rc = c ? 0 : -1;
+    for (int layer = 0; !rc && layer < layers && !following(p); layer++)
+        rc = calibration_load(c, layer, HALF_ATTENTION, e) || calibration_load(c, layer, HALF_MLP, e);
+    calibration_close(c);
+    return rc ? -1 : 0;
+}
+
+/* From the first layer that is to do: *first. */
+static int run_layers(struct pass *p, const struct calibrate_state *state, const char run[HASH_TEXT], int *first, struct error *e)
+{
+    const struct calibrate_follower *follower = p->o->follower;
+    *first = calibrate_state_load(state, run, p->f, e);
+    if (*first < 0 || (*first ? check_done(p, *first, e) : forward_embed(p->f, e)))
+        return -1;
+    return (follower && follower->begin(follower->context, p->f, *first, e)) || all_layers(p, state, run, *first, e) ? -1 : 0;
+}
+
 int calibrate_run(const struct model *m, const struct calibrate_options *o, const char *folder, const struct stream_hooks *hooks,
                   struct calibrate_result *r, struct error *e)
 {
     struct pass p = {.o = o, .hooks = hooks, .folder = folder, .store = {.room = o->memory, .scratch = folder}, .gemm = gemm_for(m->cpu),
                      .out = {.fd = -1}};
     struct calibrate_state state = {0};
-    int first = 0;
+    struct calibration_record record = {0};
     *r = (struct calibrate_result){0};
-    int rc = calibrate_state_open(&state, m, o, folder, e) || start(&p, m, e);
-    if (!rc)
-        rc = (first = calibrate_state_load(&state, p.f, e)) < 0 || (!first && forward_embed(p.f, e)) ||
-             (o->follower && o->follower->begin(o->follower->context, p.f, first, e)) || all_layers(&p, &state, first, e);
-    r->layers_reused = first > 0 ? first : 0;
-    rc = rc || (o->follower ? 0 : calibrate_finish(&state, m, o, r, e));
-    calibrate_state_close(&state);
+    int rc = calibrate_identity(m, o, &record, e) || calibrate_state_open(&state, folder, o->restart, e) || start(&p, m, e) ||
+             run_layers(&p, &state, record.run, &r->layers_reused, e);
     forward_free(p.f);
     free(p.counts);
+    if (!rc && !o->follower && !(rc = calibrate_finish(folder, m, &record, &r->bytes, e)))
+        calibrate_state_remove(&state);
+    calibrate_state_close(&state);
+    record_clear(&record);
     return rc ? -1 : 0;
 }

@@ -19,8 +19,16 @@ struct calibrate_follower {
     int (*follow)(void *context, struct forward *f, int layer, enum half half, struct error *e);
 };
 
+/* One of n parts of a text, each run for itself (convert/calibrate_merge.h adds them up); n 0: no part, the whole. */
+struct calibrate_part {
+    size_t i, n;               /* i from 1 */
+    size_t first_chunk;
+    struct forward_tokens all; /* the whole's */
+};
+
 struct calibrate_options {
-    struct forward_tokens tokens;
+    struct forward_tokens tokens; /* of this run */
+    struct calibrate_part part;
     int threads, group_routing;
     uint64_t memory;      /* room for activations; beyond it they go to files in the folder */
     const char *tool;     /* program and version */
@@ -31,17 +39,24 @@ struct calibrate_options {
 
 struct calibrate_result {
     int layers_reused;
-    uint64_t bytes;       /* of the folder's files */
+    uint64_t bytes;       /* of the layers' files */
 };
 
-/* What a run takes, before anything is read: its memory, disk and arithmetic. */
+/* What a run takes, before anything is read. Bytes. */
 struct calibrate_plan {
-    uint64_t memory;      /* the largest second moments and what comes with them; activations beside it take what they may */
-    uint64_t activations; /* bytes of activations at their most, in memory or on disk */
-    uint64_t folder;      /* bytes of the finished folder */
+    uint64_t moments;     /* the largest second moments at one time, with what they are made of */
+    uint64_t least;       /* what the process holds at its most without activations: now, moments, buffers of workers */
+    uint64_t memory;      /* the same with the activations that o->memory leaves room for: never more than that or least */
+    uint64_t activations; /* at their most, in memory or on disk */
+    uint64_t scratch;     /* those on disk, at their most */
+    uint64_t folder;      /* of the finished folder */
+    uint64_t disk;        /* of the folder at its most: files so far, scratch, the state to go on from */
     double flops;         /* forward pass and moments */
 };
-int calibrate_plan(const struct model *m, uint64_t tokens, int threads, struct calibrate_plan *p, struct error *e);
+/* o->memory is for the whole process here. Reads nothing. */
+void calibrate_plan(const struct model *m, const struct calibrate_options *o, struct calibrate_plan *p);
+/* Floating point operations a second of the matrix product on so many threads, measured for a fifth of a second. */
+double calibrate_rate(int threads);
 
 /* Removes what an unfinished run or one with a follower left, and the folder when nothing else is in it. A finished one stays. */
 void calibrate_remove(const char *folder);

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
+#include "convert/calibration_record.h"
 #include "formats/safetensors.h"
+#include "quant/scan.h"
 #include "quant/types.h"
 
 static int no_memory(struct error *e)
@@ -103,24 +104,6 @@ static struct source *open_file(const struct calibration *c, int layer, enum hal
     return NULL;
 }
 
-static int read_json(const char *folder, uint64_t *chunks, uint64_t *ctx, char hash[HASH_TEXT], struct error *e)
-{
-    char *path = io_join(folder, "calibration.json");
-    struct json *j = NULL;
-    struct io_file f = {0};
-    int rc = path ? io_open(&f, path, e) || hash_range(&f, 0, f.size, hash, e) || !(j = json_parse_file(path, 1 << 24, e))
-                  : no_memory(e);
-    if (!rc && (json_u64(json_get(j, "chunks"), chunks) || json_u64(json_get(j, "ctx"), ctx) || !*chunks || !*ctx ||
-                *chunks > UINT32_MAX / *ctx)) {
-        rc = error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "no numbers of chunks and ctx that could be");
-        error_at_file(e, path);
-    }
-    io_close(&f);
-    json_free(j);
-    free(path);
-    return rc ? -1 : 0;
-}
-
 struct calibration *calibration_new(const char *folder, const struct model *m, uint64_t chunks, uint64_t ctx, int following, struct error *e)
 {
     struct calibration *c = calloc(1, sizeof *c);
@@ -157,17 +140,30 @@ void calibration_unload(struct calibration *c, int layer, enum half half)
     *file = NULL;
 }
 
+int calibration_load_all(struct calibration *c, struct error *e)
+{
+    for (int i = 0; i < (int)c->n_layers; i++)
+        if (calibration_load(c, i, HALF_ATTENTION, e) || calibration_load(c, i, HALF_MLP, e))
+            return -1;
+    return calibration_load(c, -1, HALF_ATTENTION, e);
+}
+
 struct calibration *calibration_open(const char *folder, const struct model *m, struct error *e)
 {
+    struct calibration_record r;
     char hash[HASH_TEXT];
-    uint64_t chunks, ctx;
     struct calibration *c = NULL;
-    if (read_json(folder, &chunks, &ctx, hash, e) || !(c = calibration_new(folder, m, chunks, ctx, 0, e)))
-        return NULL;
-    memcpy(c->hash, hash, sizeof hash);
-    int rc = calibration_load(c, -1, HALF_ATTENTION, e);
-    for (int i = 0; !rc && i < (int)c->n_layers; i++)
-        rc = calibration_load(c, i, HALF_ATTENTION, e) || calibration_load(c, i, HALF_MLP, e);
+    int rc = record_read(folder, &r, hash, e);
+    if (!rc && r.parts > 1) {
+        rc = error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "this is part %" PRIu64 " of %" PRIu64 " of a calibration ('pare merge' adds them up)",
+                       r.part, r.parts);
+        error_at_file(e, folder);
+    }
+    if (!rc && (c = calibration_new(folder, m, r.chunks, r.ctx, 0, e))) {
+        memcpy(c->hash, hash, sizeof hash);
+        rc = calibration_load_all(c, e);
+    }
+    record_clear(&r);
     if (!rc)
         return c;
     calibration_close(c);
@@ -192,6 +188,23 @@ static const struct tensor *find(const struct source *s, enum input input, const
     return source_find(s, name);
 }
 
+/* What a tensor of a layer's file says cannot be: at byte `at` of its data. */
+static int bad_value(const struct source *file, const struct tensor *t, uint64_t at, const char *what, struct error *e)
+{
+    error_set(e, ERR_FORMAT, t->offset + at, "the calibration is damaged: %s", what);
+    error_at_file(e, file->files[t->file].path);
+    return error_at_tensor(e, t->name);
+}
+
+int calibration_floats(const struct source *file, const struct tensor *t, uint64_t at, float *out, size_t n, struct error *e)
+{
+    float amax;
+    if (source_read(file, t, at, out, n * sizeof *out, e))
+        return -1;
+    size_t bad = scan_finite(out, n, &amax);
+    return bad == n ? 0 : bad_value(file, t, at + bad * sizeof *out, "a number is NaN or infinite", e);
+}
+
 int calibration_moment(const struct calibration *c, enum input input, int layer, uint64_t slab, struct square *s, struct error *e)
 {
     const struct source *file = *file_of(c, layer, input_half(input));
@@ -201,7 +214,7 @@ int calibration_moment(const struct calibration *c, enum input input, int layer,
     int rc = part ? 0 : no_memory(e);
     for (size_t p = 0; !rc && p < square_panels(s->n); p++) {
         size_t n = square_lower_part(s->n, p);
-        rc = source_read(file, t, at, part, n * sizeof *part, e);
+        rc = calibration_floats(file, t, at, part, n, e);
         float *to = square_row(s, p, p * LANES);
         for (size_t i = 0; !rc && i < n; i++)
             to[i] += part[i];
@@ -214,28 +227,45 @@ int calibration_moment(const struct calibration *c, enum input input, int layer,
 int calibration_cross(const struct calibration *c, enum input input, int layer, uint64_t slab, struct square *s, struct error *e)
 {
     const struct source *file = *file_of(c, layer, input_half(input));
-    size_t bytes = square_panels(s->n) * s->n * LANES * sizeof *s->data;
-    return source_read(file, find(file, input, "cross"), slab * bytes, s->data, bytes, e);
+    size_t floats = square_panels(s->n) * s->n * LANES;
+    return calibration_floats(file, find(file, input, "cross"), slab * floats * sizeof *s->data, s->data, floats, e);
 }
+
+int calibration_routing(const struct calibration *c, int layer, uint64_t first, size_t n, int16_t *chosen, float *gates, struct error *e)
+{
+    const struct source *file = *file_of(c, layer, HALF_MLP);
+    const struct tensor *t = find(file, INPUT_EXPERT, "chosen"), *g = find(file, INPUT_EXPERT, "gates");
+    const size_t used = (size_t)c->model->params.num_experts_per_tok, values = n * used;
+    const int experts = (int)c->model->params.n_routed_experts;
+    if (source_read(file, t, first * used * sizeof *chosen, chosen, values * sizeof *chosen, e) ||
+        calibration_floats(file, g, first * used * sizeof *gates, gates, values, e))
+        return -1;
+    for (size_t i = 0; i < values; i++)
+        if (chosen[i] < 0 || chosen[i] >= experts)
+            return bad_value(file, t, (first * used + i) * sizeof *chosen, "a token was sent to an expert that there is not", e);
+    return 0;
+}
+
+enum { TOKENS_AT_ONCE = 4096 };
 
 int calibration_routed(const struct calibration *c, int layer, int expert, uint32_t **token, float **gate, size_t *n, struct error *e)
 {
-    const struct source *file = *file_of(c, layer, HALF_MLP);
-    const size_t used = (size_t)c->model->params.num_experts_per_tok, all = (size_t)c->tokens * used;
-    int16_t *chosen = malloc(all * sizeof *chosen + 1);
-    float *gates = malloc(all * sizeof *gates + 1);
+    const size_t used = (size_t)c->model->params.num_experts_per_tok;
+    int16_t *chosen = malloc(TOKENS_AT_ONCE * used * sizeof *chosen);
+    float *gates = malloc(TOKENS_AT_ONCE * used * sizeof *gates);
     *n = 0;
     *token = malloc(c->tokens * sizeof **token);
     *gate = malloc(c->tokens * sizeof **gate);
-    int rc = !chosen || !gates || !*token || !*gate
-                 ? no_memory(e)
-                 : source_read(file, find(file, INPUT_EXPERT, "chosen"), 0, chosen, all * sizeof *chosen, e) ||
-                       source_read(file, find(file, INPUT_EXPERT, "gates"), 0, gates, all * sizeof *gates, e);
-    for (size_t i = 0; !rc && i < all; i++)
-        if (chosen[i] == expert && (!*n || (*token)[*n - 1] != i / used)) {
-            (*token)[*n] = (uint32_t)(i / used);
-            (*gate)[(*n)++] = gates[i];
-        }
+    int rc = chosen && gates && *token && *gate ? 0 : no_memory(e);
+    for (uint64_t first = 0, some; !rc && first < c->tokens; first += some) {
+        some = c->tokens - first < TOKENS_AT_ONCE ? c->tokens - first : TOKENS_AT_ONCE;
+        rc = calibration_routing(c, layer, first, (size_t)some, chosen, gates, e);
+        for (size_t i = 0; !rc && i < some * used; i++)
+            if (chosen[i] == expert && (!*n || (*token)[*n - 1] != first + i / used)) {
+                (*token)[*n] = (uint32_t)(first + i / used);
+                (*gate)[(*n)++] = gates[i];
+            }
+    }
     free(chosen);
     free(gates);
     return rc ? -1 : 0;
@@ -254,6 +284,12 @@ static int read_tokens(const struct calibration *c, int layer, const char *kind,
         if ((rc = source_read(file, t, token[i] * D * sizeof *codes, codes, D * sizeof *codes, e)))
             break;
         quant_type_find("BF16")->ref.decode(codes, row, D);
+        float amax;
+        size_t bad = scan_finite(row, D, &amax);
+        if (bad < D) {
+            rc = bad_value(file, t, (token[i] * D + bad) * sizeof *codes, "a number is NaN or infinite", e);
+            break;
+        }
         for (size_t d = 0; d < D; d++)
             panel_row(x, i / LANES, d)[i % LANES] = row[d];
     }

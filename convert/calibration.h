@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * A calibration: what the weights of a model were multiplied with on some text, as `pare calibrate` leaves it in a folder.
  *
- *   calibration.json          model, tokens, hashes; written last: a folder without it is unfinished
+ *   calibration.json          model, tokens, use of experts, hashes (convert/calibration_record.h); written last: a folder without it
+ *                             is unfinished
  *   layer-003-attention.safetensors, layer-003-mlp.safetensors of each layer; output.safetensors of the final norm's output:
  *     INPUT.moment   F32  [slabs][..]        sum over tokens of x x', lower panels (convert/feedback/square.h), of every input but
  *                                            the experts' (model/inputs.h)
@@ -66,14 +67,22 @@ struct calibration *calibration_open(const char *folder, const struct model *m, 
 struct calibration *calibration_new(const char *folder, const struct model *m, uint64_t chunks, uint64_t ctx, int following, struct error *e);
 /* Opens, or closes, a file. */
 int calibration_load(struct calibration *c, int layer, enum half half, struct error *e);
+int calibration_load_all(struct calibration *c, struct error *e);
 void calibration_unload(struct calibration *c, int layer, enum half half);
 void calibration_close(struct calibration *c); /* NULL is allowed */
+
+/* n floats at byte `at` of a tensor of an open layer file. ERR_FORMAT with file, tensor and offset for one that is NaN or infinite. */
+int calibration_floats(const struct source *file, const struct tensor *t, uint64_t at, float *out, size_t n, struct error *e);
 
 /* The second moments of an input: adds `slab`'s sums to the lower half of s, which has the right size. Not of the experts'. */
 int calibration_moment(const struct calibration *c, enum input input, int layer, uint64_t slab, struct square *s, struct error *e);
 
 /* When following: puts `slab`'s cross moments into s. */
 int calibration_cross(const struct calibration *c, enum input input, int layer, uint64_t slab, struct square *s, struct error *e);
+
+/* Where n tokens from `first` on were sent, and their gates: [n][num_experts_per_tok] both. ERR_FORMAT for an expert that there is not
+ * and for gates that are not finite. */
+int calibration_routing(const struct calibration *c, int layer, uint64_t first, size_t n, int16_t *chosen, float *gates, struct error *e);
 
 /* Tokens of an expert, ascending, with their gates. Both malloc'd; *n may be 0. */
 int calibration_routed(const struct calibration *c, int layer, int expert, uint32_t **token, float **gate, size_t *n, struct error *e);

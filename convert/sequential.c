@@ -130,6 +130,13 @@ int sequential_run(const struct plan *p, const char *partial, const char *tool, 
                                         .tool = tool, .text = s->text, .follower = &follower, .restart = anew};
     const struct stream_hooks silent = {NULL, hooks->stop, hooks->context};
     struct calibrate_result r;
+    char *finished = io_join(s->folder, "calibration.json");
+    int there = finished && io_kind(finished);
+    free(finished);
+    if (there) {
+        error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "a finished calibration lies where this run would keep its state");
+        return error_at_file(e, s->folder);
+    }
     int rc = calibrate_run(p->model, &o, s->folder, &silent, &r, e);
     forward_free(q.quantized);
     model_close(q.model);
