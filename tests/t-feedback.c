@@ -22,7 +22,7 @@ static const struct isa {
 } isas[] = {{"scalar", 0}, {"avx2", CPU_AVX2}, {"avx512", CPU_AVX2 | CPU_AVX512}};
 enum { N_ISAS = sizeof isas / sizeof *isas, PASSES = 2 };
 
-static const size_t sizes[] = {1, 17, 64, 65, 200, 513};
+static const size_t sizes[] = {1, 17, 64, 65, 257};
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
 
 static struct error why;
