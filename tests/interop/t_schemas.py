@@ -53,6 +53,9 @@ with common.workdir() as tmp:
     valid("part", part.read_text(), "a part of a verification is valid by schemas/part.json")
     for name, what in (("x.gguf", "a conversion"), ("weighed.gguf", "one by an imatrix"), ("fed.gguf", "one by a calibration"), ("split.gguf.part-1-of-2", "a part"), ("split.gguf", "joined parts")):
         valid("manifest", Path(tmp, f"{name}.manifest.json").read_text(), f"the manifest of {what} is valid by schemas/manifest.json")
+    valid("calibration", (calibration / "calibration.json").read_text(), "calibration.json is valid by schemas/calibration.json")
+    done = subprocess.run([common.PARE, "calibrate", NANO, "--tokens", tokens, "--plan", "--json"], capture_output=True, text=True)
+    valid("calibration", done.stdout, "and so is the plan of one")
     made = Path(tmp, "m.json")
     subprocess.run([common.PARE, "manifest", NANO, "-o", made], check=True, stdout=subprocess.DEVNULL)
     valid("manifest", made.read_text(), "the manifest of a checkpoint is valid by schemas/manifest.json")
