@@ -2,15 +2,10 @@
  * Calibration: the pass. */
 #include "convert/calibrate.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/json.h"
 #include "convert/calibrate_files.h"
 #include "quant/types.h"
 
@@ -118,7 +113,7 @@ static int write_moment(struct pass *p, enum input input, uint64_t slab, const s
 
 static int write_cross(struct pass *p, enum input input, uint64_t slab, const struct square *s, struct error *e)
 {
-    uint64_t bytes = square_panels(s->n) * s->n * LANES * sizeof *s->data;
+    uint64_t bytes = square_floats(s->n) * sizeof *s->data;
     return write_part(p, input, "cross", slab * bytes, s->data, bytes, e);
 }
 
@@ -132,11 +127,11 @@ static int moment_of_all(struct pass *p, const struct input_seen *what, struct e
     for (size_t t = 0, some; !rc && t < p->tiles; t += some) {
         some = p->tiles - t < MOMENT_TILES ? p->tiles - t : MOMENT_TILES;
         gather(p->f, what->x, first + t, -1, some, rows);
-        square_add_moment(&s, p->gemm, rows, some * LANES, p->o->threads);
+        square_add_moment(&s, p->gemm, rows, MOMENT_TOKENS, some * LANES, p->o->threads);
         if (!following(p))
             continue;
         gather(p->f, what->x, t, (long)(first + t), some, changes);
-        square_add_cross(&cross, p->gemm, rows, changes, some * LANES, p->o->threads);
+        square_add_cross(&cross, p->gemm, rows, changes, MOMENT_TOKENS, some * LANES, p->o->threads);
     }
     rc = rc || write_moment(p, what->input, 0, &s, e) || (following(p) && write_cross(p, what->input, 0, &cross, e));
     square_clear(&s);
@@ -145,21 +140,21 @@ static int moment_of_all(struct pass *p, const struct input_seen *what, struct e
     return rc ? -1 : 0;
 }
 
-/* One tile of one head, and with two streams the same tile of the original, in the layout of gather. */
+/* One tile of one head, and with two streams the same tile of the original; rows: room for both. */
 static void add_head(struct pass *p, struct heads *h, size_t head, size_t tile, const float *x, const float *original, float *rows)
 {
-    float *changes = rows + h->n * MOMENT_TOKENS, counts[LANES] = {0};
+    float *changes = rows + h->n * LANES, counts[LANES] = {0};
     if (original)
         near_tokens(x, original, h->n, counts);
     for (size_t r = 0; r < h->n; r++)
         for (size_t l = 0; l < LANES; l++) {
             int is = forward_is_token(p->f, tile, l);
-            rows[r * MOMENT_TOKENS + l] = is ? x[r * LANES + l] : 0;
-            changes[r * MOMENT_TOKENS + l] = is && original ? (original[r * LANES + l] - x[r * LANES + l]) * counts[l] : 0;
+            rows[r * LANES + l] = is ? x[r * LANES + l] : 0;
+            changes[r * LANES + l] = is && original ? (original[r * LANES + l] - x[r * LANES + l]) * counts[l] : 0;
         }
-    square_add_moment(&h->moments[head], p->gemm, rows, LANES, 1);
+    square_add_moment(&h->moments[head], p->gemm, rows, LANES, LANES, 1);
     if (original)
-        square_add_cross(&h->cross[head], p->gemm, rows, changes, LANES, 1);
+        square_add_cross(&h->cross[head], p->gemm, rows, changes, LANES, LANES, 1);
 }
 
 static int seen_head(void *pass, const struct forward *f, enum input input, int layer, size_t head, size_t tile, const float *x,
@@ -176,7 +171,7 @@ static int seen_head(void *pass, const struct forward *f, enum input input, int 
         memcpy(h->original + (head * p->tiles + tile) * floats, x, floats * sizeof *x);
         return 0;
     }
-    float *rows = calloc(2 * h->n * MOMENT_TOKENS, sizeof *rows);
+    float *rows = malloc(2 * floats * sizeof *rows);
     if (!rows)
         return no_memory(e);
     add_head(p, h, head, tile, x, h->original ? h->original + (head * p->tiles + tile - first_tile(p)) * floats : NULL, rows);
@@ -244,13 +239,14 @@ static int write_inputs(struct pass *p, const struct panels *x, size_t tile, int
     const size_t D = x->rows, from = first_tile(p) + tile;
     size_t n;
     uint64_t first = tokens_of(p, tile, &n);
+    const struct quant_kernels bf16 = quant_kernels_for(quant_type_find("BF16"), p->f->model->cpu);
     float counts[LANES];
     if (changes)
         near_tokens(panel_row(x, from, 0), panel_row(x, tile, 0), D, counts);
     for (size_t l = 0; l < n; l++) {
         for (size_t d = 0; d < D; d++)
             row[d] = changes ? (panel_row(x, tile, d)[l] - panel_row(x, from, d)[l]) * counts[l] : panel_row(x, from, d)[l];
-        quant_type_find("BF16")->ref.encode(row, NULL, codes + l * D, D);
+        bf16.encode(row, NULL, codes + l * D, D);
     }
     return write_part(p, INPUT_FFN, changes ? "changes" : "inputs", first * D * sizeof *codes, codes, n * D * sizeof *codes, e);
 }

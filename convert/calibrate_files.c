@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Calibration: state between layers, and the end. */
+ * Calibration: identity, the folder, state between layers. */
 #include "convert/calibrate_files.h"
 
 #include <dirent.h>

@@ -28,7 +28,7 @@ struct diagonals {
 static int read_sums2(const struct diagonals *d, size_t entry, struct error *e)
 {
     char name[32];
-    const struct source *file = d->c->files[d->of[entry].layer * HALVES + HALF_MLP];
+    const struct source *file = calibration_file(d->c, d->of[entry].layer, HALF_MLP);
     snprintf(name, sizeof name, "%s.sums2", input_names[input_of(d->of[entry].role)]);
     const struct tensor *t = source_find(file, name);
     return calibration_floats(file, t, 0, d->sums, (size_t)t->bytes / sizeof *d->sums, e);
@@ -72,7 +72,7 @@ static int give_sums(void *context, size_t entry, uint64_t first, uint64_t n, fl
 
 static int read_counts(const struct calibration *c, int layer, float *counts, struct error *e)
 {
-    const struct source *file = c->files[layer * HALVES + HALF_MLP];
+    const struct source *file = calibration_file(c, layer, HALF_MLP);
     const struct tensor *t = source_find(file, "expert.counts");
     return calibration_floats(file, t, 0, counts, (size_t)t->bytes / sizeof *counts, e);
 }

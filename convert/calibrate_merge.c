@@ -116,11 +116,6 @@ static int interrupted(const struct merge *m, struct error *e)
     return h->stop && h->stop(h->context) ? error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted; the same command begins anew") : 0;
 }
 
-static const struct source *file_of(const struct part *p, int layer, enum half half)
-{
-    return p->files->files[layer < 0 ? p->files->n_layers * HALVES : (size_t)layer * HALVES + half];
-}
-
 static int add_up(struct merge *m, const struct tensor *t, int layer, enum half half, const struct io_out *out, struct error *e)
 {
     for (uint64_t at = 0, n; at < t->bytes; at += n) {
@@ -128,7 +123,7 @@ static int add_up(struct merge *m, const struct tensor *t, int layer, enum half 
         const size_t floats = (size_t)n / sizeof(float);
         memset(m->sum, 0, floats * sizeof *m->sum);
         for (size_t i = 0; i < m->n; i++) {
-            const struct source *s = file_of(&m->parts[i], layer, half);
+            const struct source *s = calibration_file(m->parts[i].files, layer, half);
             if (calibration_floats(s, source_find(s, t->name), at, m->piece, floats, e))
                 return -1;
             for (size_t k = 0; k < floats; k++)
@@ -146,7 +141,7 @@ static int put_in_order(struct merge *m, const struct tensor *t, int layer, enum
 {
     uint64_t to = t->offset;
     for (size_t i = 0; i < m->n; i++) {
-        const struct source *s = file_of(&m->parts[i], layer, half);
+        const struct source *s = calibration_file(m->parts[i].files, layer, half);
         const struct tensor *from = source_find(s, t->name);
         for (uint64_t at = 0, n; at < from->bytes; at += n, to += n) {
             n = from->bytes - at < PIECE * sizeof *m->piece ? from->bytes - at : PIECE * sizeof *m->piece;

@@ -16,7 +16,7 @@ struct shape {
 
 static uint64_t square_bytes(uint64_t n)
 {
-    return square_panels((size_t)n) * n * LANES * sizeof(float) + 64;
+    return square_floats((size_t)n) * sizeof(float) + 64;
 }
 
 static uint64_t most(uint64_t a, uint64_t b)
@@ -95,7 +95,7 @@ static uint64_t moments_of(const struct shape *s, int layer, enum half half)
         if (input_half(input) != half || !input_shape(input, s->p, layer, &slabs, &n))
             continue;
         if (input == INPUT_Q_NOPE || input == INPUT_MIXED_LATENT)
-            heads += slabs * square_bytes(n) + s->threads * 2 * n * MOMENT_TOKENS * sizeof(float);
+            heads += slabs * square_bytes(n) + s->threads * 2 * n * LANES * sizeof(float);
         else if (input == INPUT_EXPERT || input == INPUT_EXPERT_INNER)
             largest = most(largest, slabs * n * sizeof(float)); /* for the imatrix */
         else

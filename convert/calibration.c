@@ -54,7 +54,7 @@ int calibration_layout(const struct arch_params *p, int layer, enum half half, u
         }
         add(l, input, "moment", "F32", slabs, square_lower_floats((size_t)n));
         if (following)
-            add(l, input, "cross", "F32", slabs, square_panels((size_t)n) * n * LANES);
+            add(l, input, "cross", "F32", slabs, square_floats((size_t)n));
     }
     return safetensors_header(l->tensors, l->n, &l->header, &l->bytes, e);
 }
@@ -125,6 +125,11 @@ struct calibration *calibration_new(const char *folder, const struct model *m, u
 static struct source **file_of(const struct calibration *c, int layer, enum half half)
 {
     return &c->files[layer < 0 ? c->n_layers * HALVES : (size_t)layer * HALVES + half];
+}
+
+const struct source *calibration_file(const struct calibration *c, int layer, enum half half)
+{
+    return *file_of(c, layer, half);
 }
 
 int calibration_load(struct calibration *c, int layer, enum half half, struct error *e)
@@ -207,7 +212,7 @@ int calibration_floats(const struct source *file, const struct tensor *t, uint64
 
 int calibration_moment(const struct calibration *c, enum input input, int layer, uint64_t slab, struct square *s, struct error *e)
 {
-    const struct source *file = *file_of(c, layer, input_half(input));
+    const struct source *file = calibration_file(c, layer, input_half(input));
     const struct tensor *t = find(file, input, "moment");
     uint64_t at = slab * square_lower_floats(s->n) * sizeof(float);
     float *part = malloc(square_lower_part(s->n, 0) * sizeof *part);
@@ -226,14 +231,14 @@ int calibration_moment(const struct calibration *c, enum input input, int layer,
 
 int calibration_cross(const struct calibration *c, enum input input, int layer, uint64_t slab, struct square *s, struct error *e)
 {
-    const struct source *file = *file_of(c, layer, input_half(input));
-    size_t floats = square_panels(s->n) * s->n * LANES;
+    const struct source *file = calibration_file(c, layer, input_half(input));
+    size_t floats = square_floats(s->n);
     return calibration_floats(file, find(file, input, "cross"), slab * floats * sizeof *s->data, s->data, floats, e);
 }
 
 int calibration_routing(const struct calibration *c, int layer, uint64_t first, size_t n, int16_t *chosen, float *gates, struct error *e)
 {
-    const struct source *file = *file_of(c, layer, HALF_MLP);
+    const struct source *file = calibration_file(c, layer, HALF_MLP);
     const struct tensor *t = find(file, INPUT_EXPERT, "chosen"), *g = find(file, INPUT_EXPERT, "gates");
     const size_t used = (size_t)c->model->params.num_experts_per_tok, values = n * used;
     const int experts = (int)c->model->params.n_routed_experts;
@@ -274,16 +279,17 @@ int calibration_routed(const struct calibration *c, int layer, int expert, uint3
 static int read_tokens(const struct calibration *c, int layer, const char *kind, const uint32_t *token, size_t n, struct panels *x,
                        struct error *e)
 {
-    const struct source *file = *file_of(c, layer, HALF_MLP);
+    const struct source *file = calibration_file(c, layer, HALF_MLP);
     const struct tensor *t = find(file, INPUT_FFN, kind);
     const size_t D = x->rows;
+    const struct quant_kernels bf16 = quant_kernels_for(quant_type_find("BF16"), c->model->cpu);
     uint16_t *codes = malloc(D * sizeof *codes);
     float *row = malloc(D * sizeof *row);
     int rc = codes && row ? 0 : no_memory(e);
     for (size_t i = 0; !rc && i < n; i++) {
         if ((rc = source_read(file, t, token[i] * D * sizeof *codes, codes, D * sizeof *codes, e)))
             break;
-        quant_type_find("BF16")->ref.decode(codes, row, D);
+        bf16.decode(codes, row, D);
         float amax;
         size_t bad = scan_finite(row, D, &amax);
         if (bad < D) {

@@ -69,6 +69,8 @@ struct calibration *calibration_new(const char *folder, const struct model *m, u
 int calibration_load(struct calibration *c, int layer, enum half half, struct error *e);
 int calibration_load_all(struct calibration *c, struct error *e);
 void calibration_unload(struct calibration *c, int layer, enum half half);
+/* An open one. layer -1: output's. */
+const struct source *calibration_file(const struct calibration *c, int layer, enum half half);
 void calibration_close(struct calibration *c); /* NULL is allowed */
 
 /* n floats at byte `at` of a tensor of an open layer file. ERR_FORMAT with file, tensor and offset for one that is NaN or infinite. */

@@ -11,8 +11,6 @@
 
 /* Of --memory: what the activations of the two streams of the original weights may take, and those of the quantized model. */
 enum { ORIGINAL_SHARE = 2, QUANTIZED_SHARE = 4 };
-/* What a thread of forward_product holds. */
-enum { PRODUCT_BYTES = 2 << 20 };
 
 struct sequence {
     const struct plan *p;
@@ -27,20 +25,11 @@ struct sequence {
     struct forward *quantized;
 };
 
-static enum half half_of(enum tensor_role role)
-{
-    enum role_class class = roles[role].class;
-    return class == CLASS_ATTENTION || class == CLASS_INDEXER || role == ROLE_ATTN_NORM || role == ROLE_ATTN_Q_A_NORM ||
-                   role == ROLE_ATTN_KV_A_NORM
-               ? HALF_ATTENTION
-               : HALF_MLP;
-}
-
 /* Whether a tensor's units are made together with this half. The output goes with what belongs to no layer that is walked. */
 static int belongs(const struct sequence *q, const struct plan_tensor *t, int layer, enum half half)
 {
     int walked = t->weight.layer >= 0 && t->weight.layer < (int)q->p->model->params.num_hidden_layers;
-    return layer < 0 ? !walked : t->weight.layer == layer && half_of(t->weight.role) == half;
+    return layer < 0 ? !walked : t->weight.layer == layer && role_half(t->weight.role) == half;
 }
 
 /* The units of a half, in runs of neighbouring tensors. */
@@ -173,7 +162,7 @@ static uint64_t most(uint64_t a, uint64_t b)
 /* Moments, crossed ones and rows of tokens of an input; of heads, which are collected all at once, also the original's. */
 static uint64_t input_bytes(enum input input, uint64_t slabs, uint64_t n, uint64_t tokens)
 {
-    uint64_t squares = 2 * square_panels((size_t)n) * n * LANES * sizeof(float), rows = 2 * n * MOMENT_TOKENS * sizeof(float);
+    uint64_t squares = 2 * square_floats((size_t)n) * sizeof(float), rows = 2 * n * MOMENT_TOKENS * sizeof(float);
     return input == INPUT_Q_NOPE || input == INPUT_MIXED_LATENT ? slabs * (squares + n * tokens * sizeof(float)) + rows : squares + rows;
 }
 
@@ -206,6 +195,6 @@ struct sequential_memory sequential_memory(const struct plan *p, int threads)
         m.activations += 3 * p->files[i].header.size;
     for (int layer = -1; layer < (int)a->num_hidden_layers; layer++)
         m.moments = most(m.moments, moments_of_layer(a, layer, tokens));
-    m.moments += (uint64_t)threads * PRODUCT_BYTES;
+    m.moments += (uint64_t)threads * FORWARD_PRODUCT_BYTES;
     return m;
 }

@@ -46,6 +46,11 @@ enum half input_half(enum input input)
     return input < INPUT_FFN || input == INPUT_OUTPUT ? HALF_ATTENTION : HALF_MLP;
 }
 
+enum half role_half(enum tensor_role role)
+{
+    return role < ROLE_FFN_NORM ? HALF_ATTENTION : HALF_MLP; /* the table of roles has them in this order */
+}
+
 int input_shape(enum input input, const struct arch_params *p, int layer, uint64_t *slabs, uint64_t *n)
 {
     const int moe = (uint64_t)layer >= p->first_k_dense_replace;

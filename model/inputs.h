@@ -27,6 +27,8 @@ enum input {
 /* A layer's halves, one after the other. The output is of the first, of layer -1. */
 enum half { HALF_ATTENTION, HALF_MLP, HALVES };
 enum half input_half(enum input input);
+/* Of a role that belongs to a layer. */
+enum half role_half(enum tensor_role role);
 
 /* "attn", "ffn_inner": in files and messages. INPUT_NONE has none. */
 extern const char *const input_names[INPUT_COUNT];

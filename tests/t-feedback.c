@@ -52,13 +52,13 @@ static struct square square_new(size_t n)
 
 static int same_square(const struct square *a, const struct square *b)
 {
-    return !memcmp(a->data, b->data, square_panels(a->n) * a->n * LANES * sizeof *a->data);
+    return !memcmp(a->data, b->data, square_floats(a->n) * sizeof *a->data);
 }
 
 static struct square copy_of(const struct square *s)
 {
     struct square to = square_new(s->n);
-    memcpy(to.data, s->data, square_panels(s->n) * s->n * LANES * sizeof *s->data);
+    memcpy(to.data, s->data, square_floats(s->n) * sizeof *s->data);
     return to;
 }
 
@@ -120,9 +120,9 @@ static int moments_agree(const struct square *moment, const struct square *cross
     for (int i = 0; i < N_ISAS; i++)
         for (int threads = 1; threads <= most_threads(&isas[i]); threads++) {
             struct square m = square_new(moment->n), c = square_new(moment->n);
-            square_add_moment(&m, gemm_for(isas[i].cpu), x, tokens, threads);
+            square_add_moment(&m, gemm_for(isas[i].cpu), x, MOMENT_TOKENS, tokens, threads);
             square_mirror(&m, threads);
-            square_add_cross(&c, gemm_for(isas[i].cpu), x, y, tokens, threads);
+            square_add_cross(&c, gemm_for(isas[i].cpu), x, y, MOMENT_TOKENS, tokens, threads);
             same &= same_square(&m, moment) && same_square(&c, cross);
             square_clear(&m);
             square_clear(&c);
@@ -140,8 +140,8 @@ static void moments(size_t n)
         struct square m = square_new(n), c = square_new(n);
         fill_tokens(x, n);
         fill_tokens(y, n);
-        square_add_moment(&m, gemm_scalar, x, tokens[i], 1);
-        square_add_cross(&c, gemm_scalar, x, y, tokens[i], 1);
+        square_add_moment(&m, gemm_scalar, x, MOMENT_TOKENS, tokens[i], 1);
+        square_add_cross(&c, gemm_scalar, x, y, MOMENT_TOKENS, tokens[i], 1);
         error = fmax(error, fmax(worst(&m, x, x, tokens[i], 1), worst(&c, x, y, tokens[i], 0)));
         square_mirror(&m, 1);
         mirrored &= symmetric(&m);
@@ -167,11 +167,11 @@ static void moments_add_up(void)
     for (size_t r = 0; r < N; r++) /* what lies behind the tokens is not read */
         for (size_t t = 100; t < MOMENT_TOKENS; t++)
             half[r * MOMENT_TOKENS + t] = NAN;
-    square_add_moment(&once, gemm_scalar, x, 100, 1);
-    square_add_moment(&twice, gemm_scalar, half, 100, 1);
+    square_add_moment(&once, gemm_scalar, x, MOMENT_TOKENS, 100, 1);
+    square_add_moment(&twice, gemm_scalar, half, MOMENT_TOKENS, 100, 1);
     same &= same_square(&once, &twice);
-    square_add_moment(&twice, gemm_scalar, half, 100, 1);
-    for (size_t i = 0; i < square_panels(N) * N * LANES; i++)
+    square_add_moment(&twice, gemm_scalar, half, MOMENT_TOKENS, 100, 1);
+    for (size_t i = 0; i < square_floats(N); i++)
         same &= twice.data[i] == 2 * once.data[i];
     ok(same, "a second block of tokens is added to the first; nothing behind its last token is read");
     square_clear(&once);
@@ -193,9 +193,9 @@ static void fill_moment(struct square *h, enum kind kind)
             memcpy(x + j * MOMENT_TOKENS, x + (j - 1) * MOMENT_TOKENS, MOMENT_TOKENS * sizeof *x);
         if (kind == STILL)
             memset(x + h->n / 2 * MOMENT_TOKENS, 0, MOMENT_TOKENS * sizeof *x);
-        square_add_moment(h, gemm_for(cpu_features()), x, MOMENT_TOKENS, 1);
+        square_add_moment(h, gemm_for(cpu_features()), x, MOMENT_TOKENS, MOMENT_TOKENS, 1);
     }
-    for (size_t i = 0; i < square_panels(h->n) * h->n * LANES; i++)
+    for (size_t i = 0; i < square_floats(h->n); i++)
         h->data[i] /= 3 * MOMENT_TOKENS;
     square_mirror(h, 1);
     free(x);
@@ -563,7 +563,7 @@ static void bench_moment(size_t n, double peak)
     struct square s = square_new(n);
     fill_tokens(x, n);
     double t = seconds();
-    square_add_moment(&s, gemm_for(cpu_features()), x, MOMENT_TOKENS, 1);
+    square_add_moment(&s, gemm_for(cpu_features()), x, MOMENT_TOKENS, MOMENT_TOKENS, 1);
     bench_line("moments", n, (double)n * (double)n * MOMENT_TOKENS, seconds() - t, peak);
     square_clear(&s);
     free(x);

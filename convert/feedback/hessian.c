@@ -10,8 +10,6 @@
 
 /* An expert's tokens are taken so many at a time. */
 enum { PIECE = 1024 };
-/* What a thread of forward_product holds: decoded rows and what they are decoded from. */
-enum { PRODUCT_BYTES = 2 << 20 };
 
 struct sums { /* over tokens */
     double weight;       /* of gate^2 */
@@ -44,7 +42,7 @@ static void scale_lower(struct square *s, double by, int threads)
 
 static void scale_all(struct square *s, double by)
 {
-    for (size_t i = 0; i < square_panels(s->n) * s->n * LANES; i++)
+    for (size_t i = 0; i < square_floats(s->n); i++)
         s->data[i] = (float)((double)s->data[i] * by);
 }
 
@@ -109,12 +107,13 @@ static int inputs_of(struct expert *x, const uint32_t *token, size_t n, int orig
 /* Of the tokens that weigh() has laid out. */
 static void add_sizes(const float *rows, size_t cols, size_t n, struct sums *sums)
 {
+    double size[MOMENT_TOKENS] = {0};
+    for (size_t r = 0; r < cols; r++)
+        for (size_t i = 0; i < n; i++)
+            size[i] += (double)rows[r * MOMENT_TOKENS + i] * (double)rows[r * MOMENT_TOKENS + i];
     for (size_t i = 0; i < n; i++) {
-        double size = 0;
-        for (size_t r = 0; r < cols; r++)
-            size += (double)rows[r * MOMENT_TOKENS + i] * (double)rows[r * MOMENT_TOKENS + i];
-        sums->size += size;
-        sums->size2 += size * size;
+        sums->size += size[i];
+        sums->size2 += size[i] * size[i];
     }
 }
 
@@ -131,12 +130,12 @@ static int add_piece(struct expert *x, const uint32_t *token, const float *gate,
     for (size_t at = 0, some; !rc && at < n; at += some) {
         some = n - at < MOMENT_TOKENS ? n - at : MOMENT_TOKENS;
         weigh(&in, gate, at, some, rows, threads);
-        square_add_moment(h, gemm, rows, some, threads);
+        square_add_moment(h, gemm, rows, MOMENT_TOKENS, some, threads);
         add_sizes(rows, h->n, some, sums);
         if (!cross->n)
             continue;
         weigh(&original, gate, at, some, changes, threads);
-        square_add_cross(cross, gemm, rows, changes, some, threads);
+        square_add_cross(cross, gemm, rows, changes, MOMENT_TOKENS, some, threads);
     }
     panels_clear(&in, &x->store);
     panels_clear(&original, &x->store);
@@ -169,7 +168,7 @@ static int blend_layer(const struct calibration *cal, int layer, double n, doubl
     struct square of_layer = {0};
     if (cross->n) {
         int rc = square_init(&of_layer, cross->n, e) || calibration_cross(cal, INPUT_FFN, layer, 0, &of_layer, e);
-        for (size_t i = 0; !rc && i < square_panels(h->n) * h->n * LANES; i++)
+        for (size_t i = 0; !rc && i < square_floats(h->n); i++)
             cross->data[i] = (float)((n * (double)cross->data[i] + k / all * (double)of_layer.data[i]) / (n + k));
         square_clear(&of_layer);
         if (rc)
@@ -264,11 +263,6 @@ static int follow_columns(struct square *s, const struct column_change *change, 
     return 0;
 }
 
-static void copy_lower(struct square *to, const struct square *from)
-{
-    memcpy(to->data, from->data, square_panels(to->n) * to->n * LANES * sizeof *to->data);
-}
-
 /* Damps and factors; more damping where that is not enough. */
 static int factor(struct curvature *c, double damping, int threads, unsigned cpu, struct error *e)
 {
@@ -277,7 +271,7 @@ static int factor(struct curvature *c, double damping, int threads, unsigned cpu
         for (size_t i = 0; i < c->h.n; i++)
             *square_at(&c->h, i, i) += (float)((damping - added) * unit);
         added = damping;
-        copy_lower(&c->u, &c->h);
+        memcpy(c->u.data, c->h.data, square_floats(c->h.n) * sizeof *c->u.data);
         int rc = ldl_factor(&c->u, c->d, cpu, threads, e);
         if (rc <= 0)
             return rc;
@@ -324,12 +318,12 @@ static uint64_t expert_bytes(const struct calibration *cal, uint64_t n, int thre
     const struct arch_params *p = &cal->model->params;
     uint64_t routed = cal->tokens * (6 * p->num_experts_per_tok + 8);
     uint64_t panels = PIECE * (cal->following ? 3 * (p->hidden_size + n) : p->hidden_size + 2 * n) * sizeof(float);
-    return routed + panels + 2 * n * MOMENT_TOKENS * sizeof(float) + (uint64_t)threads * PRODUCT_BYTES;
+    return routed + panels + 2 * n * MOMENT_TOKENS * sizeof(float) + (uint64_t)threads * FORWARD_PRODUCT_BYTES;
 }
 
 uint64_t hessian_bytes(const struct calibration *cal, const struct weight *w, int threads)
 {
     enum input input = input_of(w->role);
-    uint64_t n = w->cols, panel = n * LANES * sizeof(float), squares = (cal->following ? 3 : 2) * square_panels((size_t)n) * panel;
+    uint64_t n = w->cols, panel = n * LANES * sizeof(float), squares = (cal->following ? 3 : 2) * square_floats((size_t)n) * sizeof(float);
     return squares + 2 * panel + (input == INPUT_EXPERT || input == INPUT_EXPERT_INNER ? expert_bytes(cal, n, threads) : 0);
 }

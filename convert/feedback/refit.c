@@ -22,14 +22,14 @@ static float value_of(const struct sweeper *s, float code)
     return f->values == VALUES_IQ4 ? iq4_values[(int)code] : f->values == VALUES_F4 ? f4_values[(int)code] : code + (float)f->low;
 }
 
-/* H times a direction that is zero but in columns [first, first + n) of the chunk: out for rows [row, row + rows) of it. */
-static void times_h(const struct sweeper *s, const struct curvature *c, const struct chunk *at, size_t row, size_t rows, size_t first,
-                    size_t n, const float *v, float *out)
+/* H times a direction that is zero but in columns [first, first + n) of the chunk: out for all rows of it. */
+static void times_h(const struct sweeper *s, const struct curvature *c, const struct chunk *at, size_t first, size_t n, const float *v,
+                    float *out)
 {
     for (size_t j = 0, some; j < n; j += some) {
         size_t col = at->first + first + j, room = LANES - col % LANES;
         some = n - j < room ? n - j : room;
-        s->gemm(square_at(&c->h, at->first + row, col), LANES, rows, v + (first + j) * LANES, some, LANES, out + row * LANES, j == 0);
+        s->gemm(square_at(&c->h, at->first, col), LANES, at->n, v + (first + j) * LANES, some, LANES, out, j == 0);
     }
 }
 
@@ -120,7 +120,7 @@ static void refit_units(struct sweeper *s, const struct curvature *c, const stru
     double p[LANES], q[LANES];
     unit_directions(s, at, block, first);
     for (int i = 0; i <= has_min; i++)
-        times_h(s, c, at, 0, at->n, first, s->len, s->v[i], s->hv[i]);
+        times_h(s, c, at, first, s->len, s->v[i], s->hv[i]);
     unit_sums(s, first, has_min, &m);
     for (size_t l = 0; l < LANES; l++)
         step_units(&s->super[block * LANES + l], &m, l, has_min, &p[l], &q[l]);
@@ -190,7 +190,7 @@ static void refit_along(struct sweeper *s, const struct curvature *c, const stru
 {
     const size_t from = first * LANES, len = (size_t)s->best->form.len;
     double a[LANES], y[LANES], step[LANES];
-    times_h(s, c, at, 0, at->n, first, len, s->v[i], s->hv[i]);
+    times_h(s, c, at, first, len, s->v[i], s->hv[i]);
     s->columns->dots(s->v[i] + from, s->hv[i] + from, len, a);
     s->columns->dots(s->v[i] + from, s->t + from, len, y);
     for (size_t l = 0; l < LANES; l++)
@@ -210,13 +210,6 @@ static void refit_group(struct sweeper *s, const struct curvature *c, const stru
         refit_along(s, c, at, block, g, first, 1);
 }
 
-/* Steps and offsets of a block as its super has them. */
-static void take_steps(struct sweeper *s, size_t block)
-{
-    for (size_t l = 0; l < LANES; l++)
-        sweep_take_steps(s, block, l);
-}
-
 void refit_chunk(struct sweeper *s, const struct curvature *c, const struct chunk *at)
 {
     const struct form *f = &s->best->form;
@@ -226,6 +219,6 @@ void refit_chunk(struct sweeper *s, const struct curvature *c, const struct chun
             refit_units(s, c, at, block, first);
         for (size_t g = 0; g < (size_t)s->best->groups && f->scale_high > f->scale_low; g++)
             refit_group(s, c, at, block, g, first + g * (size_t)f->len);
-        take_steps(s, block);
+        sweep_take_steps(s, block);
     }
 }

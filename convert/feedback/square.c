@@ -7,7 +7,7 @@
 
 int square_init(struct square *s, size_t n, struct error *e)
 {
-    size_t bytes = square_panels(n) * n * LANES * sizeof *s->data;
+    size_t bytes = square_floats(n) * sizeof *s->data;
     void *m = NULL;
     *s = (struct square){.n = n};
     if (posix_memalign(&m, 64, bytes + 64))
@@ -47,31 +47,31 @@ void square_mirror(struct square *s, int threads)
 }
 
 /* Columns [first, first + LANES) of x as the product's right side [tokens][LANES]; zeros behind column n. */
-static void turn(const float *x, size_t n, size_t first, size_t tokens, float *right)
+static void turn(const float *x, size_t stride, size_t n, size_t first, size_t tokens, float *right)
 {
     size_t cols = n - first < LANES ? n - first : LANES;
     for (size_t t = 0; t < tokens; t++)
         for (size_t l = 0; l < LANES; l++)
-            right[t * LANES + l] = l < cols ? x[(first + l) * MOMENT_TOKENS + t] : 0;
+            right[t * LANES + l] = l < cols ? x[(first + l) * stride + t] : 0;
 }
 
-void square_add_moment(struct square *s, gemm_fn *gemm, const float *x, size_t tokens, int threads)
+void square_add_moment(struct square *s, gemm_fn *gemm, const float *x, size_t stride, size_t tokens, int threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
     for (size_t p = 0; p < square_panels(s->n); p++) {
         float right[MOMENT_TOKENS * LANES];
         size_t first = p * LANES;
-        turn(x, s->n, first, tokens, right);
-        gemm(x + first * MOMENT_TOKENS, MOMENT_TOKENS, s->n - first, right, tokens, LANES, square_row(s, p, first), 0);
+        turn(x, stride, s->n, first, tokens, right);
+        gemm(x + first * stride, stride, s->n - first, right, tokens, LANES, square_row(s, p, first), 0);
     }
 }
 
-void square_add_cross(struct square *s, gemm_fn *gemm, const float *x, const float *y, size_t tokens, int threads)
+void square_add_cross(struct square *s, gemm_fn *gemm, const float *x, const float *y, size_t stride, size_t tokens, int threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
     for (size_t p = 0; p < square_panels(s->n); p++) {
         float right[MOMENT_TOKENS * LANES];
-        turn(y, s->n, p * LANES, tokens, right);
-        gemm(x, MOMENT_TOKENS, s->n, right, tokens, LANES, square_row(s, p, 0), 0);
+        turn(y, stride, s->n, p * LANES, tokens, right);
+        gemm(x, stride, s->n, right, tokens, LANES, square_row(s, p, 0), 0);
     }
 }

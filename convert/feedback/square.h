@@ -23,6 +23,12 @@ static inline size_t square_panels(size_t n)
     return (n + LANES - 1) / LANES;
 }
 
+/* Floats of all panels. */
+static inline size_t square_floats(size_t n)
+{
+    return square_panels(n) * n * LANES;
+}
+
 /* Row `row` of the panel with number `panel`: LANES floats. */
 static inline float *square_row(const struct square *s, size_t panel, size_t row)
 {
@@ -45,11 +51,12 @@ size_t square_lower_part(size_t n, size_t panel);
 /* Copies the lower half over the upper. */
 void square_mirror(struct square *s, int threads);
 
-/* Adds x x' of `tokens` inputs to the lower half: x [n][MOMENT_TOKENS], tokens beyond `tokens` are not read. One call is one
+/* Adds x x' of `tokens` inputs to the lower half: x [n][stride], of which the first
+ * `tokens`, at most MOMENT_TOKENS, are read. One call is one
  * block of the sum: y + p of gemm.h. Thread-safe on different squares. */
 enum { MOMENT_TOKENS = GEMM_BLOCK };
 /* The same of x y', all of it: row i is of x, column j of y. */
-void square_add_cross(struct square *s, gemm_fn *gemm, const float *x, const float *y, size_t tokens, int threads);
-void square_add_moment(struct square *s, gemm_fn *gemm, const float *x, size_t tokens, int threads);
+void square_add_cross(struct square *s, gemm_fn *gemm, const float *x, const float *y, size_t stride, size_t tokens, int threads);
+void square_add_moment(struct square *s, gemm_fn *gemm, const float *x, size_t stride, size_t tokens, int threads);
 
 #endif

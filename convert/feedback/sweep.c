@@ -76,12 +76,15 @@ static struct chunk chunk_at(const struct sweeper *s, size_t first)
     return (struct chunk){first, s->n - first < most ? s->n - first : most};
 }
 
-void sweep_take_steps(struct sweeper *s, size_t block, size_t lane)
+void sweep_take_steps(struct sweeper *s, size_t block)
 {
-    const struct super *from = &s->super[block * LANES + lane];
-    for (size_t g = 0, at = block * (size_t)s->best->groups; g < (size_t)s->best->groups; g++, at++) {
-        s->step[at * LANES + lane] = s->best->step ? s->best->step(from->scale[g]) : from->d * (float)from->scale[g];
-        s->offset[at * LANES + lane] = from->dmin * (float)from->min[g];
+    const size_t groups = (size_t)s->best->groups;
+    for (size_t l = 0; l < LANES; l++) {
+        const struct super *from = &s->super[block * LANES + l];
+        for (size_t g = 0, at = block * groups; g < groups; g++, at++) {
+            s->step[at * LANES + l] = s->best->step ? s->best->step(from->scale[g]) : from->d * (float)from->scale[g];
+            s->offset[at * LANES + l] = from->dmin * (float)from->min[g];
+        }
     }
 }
 
@@ -117,8 +120,8 @@ static void choose_scales(struct sweeper *s, const struct curvature *c, size_t b
     for (size_t l = 0; l < LANES; l++) {
         s->best->take(s->found + l * s->type->block_bytes, &s->super[block * LANES + l]);
         bound_scales(s->best, &s->super[block * LANES + l]);
-        sweep_take_steps(s, block, l);
     }
+    sweep_take_steps(s, block);
 }
 
 /* Rounds columns [first, first + n) of a chunk, whose targets in s->t lack only what these columns do to each other. */
@@ -207,10 +210,10 @@ static void pass(struct sweeper *s, const struct curvature *c)
 
 /* ---- the target */
 
-/* s->t-like rows z of s->e: with r = w cross', z = r H^-1: two triangular solves with H = U D U'. */
+/* z = r H^-1 in place, r and z [n][LANES]: with H = U D U' two triangular solves. */
 static void solve(struct sweeper *s, const struct curvature *c, float *z)
 {
-    for (size_t k = s->n; k-- > 0;) /* a U' ... from the last column: what is left of r once later columns are known */
+    for (size_t k = s->n; k-- > 0;) /* from the last column: what is left of r once later columns are known */
         for (size_t p = 0; p * LANES < k; p++) {
             size_t n = k - p * LANES < LANES ? k - p * LANES : LANES;
             s->columns->spread_less(square_row(&c->u, p, k), 1, n, z + k * LANES, z + p * LANES * LANES);

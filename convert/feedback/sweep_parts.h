@@ -39,8 +39,8 @@ static inline size_t group_of(const struct sweeper *s, size_t col)
     return col / (size_t)s->best->form.len;
 }
 
-/* What a group's codes are multiplied with, from the block's super. */
-void sweep_take_steps(struct sweeper *s, size_t block, size_t lane);
+/* Steps and offsets of a block's groups, as its supers have them. */
+void sweep_take_steps(struct sweeper *s, size_t block);
 
 /* Better units and scales for the blocks of a chunk, all codes fixed; s->t holds the chunk's gradients and follows, as s->e does. */
 void refit_chunk(struct sweeper *s, const struct curvature *c, const struct chunk *at);
