@@ -29,6 +29,8 @@ struct quant_kernels {
 typedef void quant_simd_fn(struct quant_kernels *k, unsigned cpu);
 
 struct best;
+struct group_form; /* quant/groups.h */
+struct tiling;     /* quant/tiled.h */
 
 enum quant_flags {
     QT_FLOAT = 1 << 0, /* a plain number format, one number per block */
@@ -46,6 +48,8 @@ struct quant_type {
     struct quant_kernels ref; /* scalar kernels: the definition of the type */
     quant_simd_fn *simd;      /* NULL: scalar only */
     const struct best *best;  /* how blocks are taken apart and put together (quant/best.h); NULL: they are not */
+    const struct group_form *group; /* of INT4 and INT8 groups; NULL: another kind */
+    const struct tiling *tiling;    /* codes and scales in arrays of their own: tiled_encode in place of the kernels; NULL: blocks */
 };
 
 extern const struct quant_type quant_types[]; /* ends with a row whose name is NULL */

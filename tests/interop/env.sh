@@ -14,6 +14,8 @@ safetensors==0.8.0
 gguf==0.19.0
 xllamacpp==2026.10.11549
 numpy==2.4.6
+compressed-tensors==0.20.1
+accelerate==1.15.0
 cffi==2.1.1
 sentencepiece==0.2.3
 protobuf==7.36.2
