@@ -127,7 +127,7 @@ static int find(const char *out, struct status *s, struct error *e)
 {
     size_t n = strlen(out);
     char *journal = n > 8 && !strcmp(out + n - 8, ".journal") ? strdup(out) : io_append(out, ".journal");
-    char *manifest = io_append(out, ".manifest.json");
+    char *manifest = manifest_path(out, io_kind(out) == 2);
     int rc = -1;
     if (!journal || !manifest) {
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");

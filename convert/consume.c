@@ -16,21 +16,24 @@
 
 enum { DISK_BLOCK = 4096 };
 
-/* The source files that a unit reads from: 0 to 2 different ones. */
-static int files_of(const struct plan *p, const struct unit *u, uint32_t out[2])
+/* The different source files that a unit reads from. */
+static int files_of(const struct plan *p, const struct unit *u, uint32_t out[WEIGHT_RANGES])
 {
-    struct weight_range r[2];
+    struct weight_range r[WEIGHT_RANGES];
     int n = weight_ranges(p->model, &u->source, u->source_slab, u->source_row0, u->source_rows, r), files = 0;
-    for (int i = 0; i < n; i++)
-        if (!files || out[0] != r[i].tensor->file)
+    for (int i = 0, k; i < n; i++) {
+        for (k = 0; k < files && out[k] != r[i].tensor->file; k++)
+            ;
+        if (k == files)
             out[files++] = r[i].tensor->file;
+    }
     return files;
 }
 
 static uint64_t *count_units(const struct plan *p, const unsigned char *done)
 {
     uint64_t *left = calloc(p->model->source->n_files + 1, sizeof *left);
-    uint32_t files[2];
+    uint32_t files[WEIGHT_RANGES];
     for (uint64_t i = 0; left && i < p->n_units; i++) {
         struct unit u = unit_at(p, i);
         for (int k = 0, n = done && done[i] ? 0 : files_of(p, &u, files); k < n; k++)
@@ -67,14 +70,14 @@ static int simulate(struct plan *p, struct error *e)
 {
     const struct source *s = p->model->source;
     uint64_t *left = count_units(p, NULL), written = 0, freed = 0, peak = 0;
-    uint32_t files[2];
+    uint32_t files[WEIGHT_RANGES];
     if (!left)
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     for (size_t i = 0; i < p->n_files; i++)
         written += p->files[i].header.size;
     for (uint64_t i = 0; i < p->n_units; i++) {
         struct unit u = unit_at(p, i);
-        struct unit_output out[2];
+        struct unit_output out[UNIT_OUTPUTS];
         for (int k = 0, n = unit_outputs(p, &u, out); k < n; k++)
             written += out[k].bytes;
         peak = written > freed && written - freed > peak ? written - freed : peak;
@@ -225,7 +228,7 @@ void consumer_clear(struct consumer *c)
 int consumer_durable(void *consumer, const struct journal_record *r, size_t n, struct error *e)
 {
     struct consumer *c = consumer;
-    uint32_t files[2];
+    uint32_t files[WEIGHT_RANGES];
     for (size_t i = 0; i < n; i++) {
         if (r[i].kind != JOURNAL_UNIT || c->done[r[i].a])
             continue;

@@ -68,15 +68,17 @@ struct weight_range {
     const void *bytes; /* set by weight_read: in its scratch, valid until that is used again */
 };
 
+enum { WEIGHT_RANGES = 2 };
+
 /* Where rows [row0, row0 + n_rows) of one slab are stored: out[0] the weights, out[1] the scales of the FP8 tiles that they
  * touch, or GGUF's factor. Returns how many there are, 0 when no decoder exists. Reads nothing. */
 int weight_ranges(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows,
-                  struct weight_range out[2]);
+                  struct weight_range out[WEIGHT_RANGES]);
 
 struct weight_seen { /* what came to light in reading */
     float amax;      /* a bound on the magnitudes: the largest of the stored rows that were read */
     int n;
-    struct weight_range ranges[2];
+    struct weight_range ranges[WEIGHT_RANGES];
 };
 
 /* Reads rows [row0, row0 + n_rows) of one slab as F32 [n_rows][cols]. `scratch` is the caller's, of weight_scratch bytes,
@@ -84,6 +86,10 @@ struct weight_seen { /* what came to light in reading */
  * ERR_FORMAT with tensor, row and column. `seen` may be NULL. Thread-safe. */
 int weight_read(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows, float *out,
                 void *scratch, struct weight_seen *seen, struct error *e);
+
+/* Scales of the FP8 tiles that rows [row0, row0 + n) of a stored matrix of m touch: out [tile rows][tiles across]. ERR_FORMAT for one that
+ * is negative or not finite, ERR_MEMORY. */
+int weight_scales(const struct model *m, const struct stored *s, uint64_t row0, uint64_t n, float *out, struct error *e);
 
 /* Columns [first, first + n) of a head's K half [rows][cols] become rows: out [n][rows]. */
 void weight_turn_k_half(const float *half, uint64_t rows, uint64_t cols, uint64_t first, uint64_t n, float *out);

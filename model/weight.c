@@ -2,6 +2,7 @@
  * Reading weights as F32 rows, from any stored form. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/model.h"
@@ -91,6 +92,15 @@ static int read_scales(const struct model *m, const struct rows *r, float *scale
         }
     }
     return 0;
+}
+
+int weight_scales(const struct model *m, const struct stored *s, uint64_t row0, uint64_t n, float *out, struct error *e)
+{
+    const struct rows r = {.s = s, .row0 = row0, .n = n, .cols = s->tensor->dims[1]};
+    uint8_t *raw = malloc(4 * max_tile_rows(m, n) * tiles_across(m, r.cols));
+    int rc = raw ? read_scales(m, &r, out, raw, e) : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    free(raw);
+    return rc;
 }
 
 /* The number that multiplies these rows, at `range`, into *f. */
