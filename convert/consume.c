@@ -16,21 +16,25 @@
 
 enum { DISK_BLOCK = 4096 };
 
-/* The source files that a unit reads from: 0 to 2 different ones. */
-static int files_of(const struct plan *p, const struct unit *u, uint32_t out[2])
+/* The source files that a unit reads from, each once. */
+static int files_of(const struct plan *p, const struct unit *u, uint32_t out[WEIGHT_RANGES])
 {
-    struct weight_range r[2];
+    struct weight_range r[WEIGHT_RANGES];
     int n = weight_ranges(p->model, &u->source, u->source_slab, u->source_row0, u->source_rows, r), files = 0;
-    for (int i = 0; i < n; i++)
-        if (!files || out[0] != r[i].tensor->file)
+    for (int i = 0; i < n; i++) {
+        int known = 0;
+        while (known < files && out[known] != r[i].tensor->file)
+            known++;
+        if (known == files)
             out[files++] = r[i].tensor->file;
+    }
     return files;
 }
 
 static uint64_t *count_units(const struct plan *p, const unsigned char *done)
 {
     uint64_t *left = calloc(p->model->source->n_files + 1, sizeof *left);
-    uint32_t files[2];
+    uint32_t files[WEIGHT_RANGES];
     for (uint64_t i = 0; left && i < p->n_units; i++) {
         struct unit u = unit_at(p, i);
         for (int k = 0, n = done && done[i] ? 0 : files_of(p, &u, files); k < n; k++)
@@ -67,7 +71,7 @@ static int simulate(struct plan *p, struct error *e)
 {
     const struct source *s = p->model->source;
     uint64_t *left = count_units(p, NULL), written = 0, freed = 0, peak = 0;
-    uint32_t files[2];
+    uint32_t files[WEIGHT_RANGES];
     if (!left)
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     for (size_t i = 0; i < p->n_files; i++)
@@ -129,7 +133,7 @@ uint64_t consume_losses(const struct plan *p, const char **first)
 {
     const struct source *s = p->model->source;
     unsigned char *used = calloc(s->n_tensors + 1, 1), *goes = calloc(s->n_files + 1, 1);
-    struct weight_range r[2];
+    struct weight_range r[WEIGHT_RANGES];
     uint64_t lost = 0;
     *first = NULL;
     for (uint64_t i = 0; used && goes && i < p->n_units; i++) {
@@ -225,7 +229,7 @@ void consumer_clear(struct consumer *c)
 int consumer_durable(void *consumer, const struct journal_record *r, size_t n, struct error *e)
 {
     struct consumer *c = consumer;
-    uint32_t files[2];
+    uint32_t files[WEIGHT_RANGES];
     for (size_t i = 0; i < n; i++) {
         if (r[i].kind != JOURNAL_UNIT || c->done[r[i].a])
             continue;

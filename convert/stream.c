@@ -51,10 +51,13 @@ struct worker { /* one thread and its buffers */
 
 static uint64_t source_bytes(const struct weight_range *r, int n)
 {
-    return n == 2 ? r[0].n + r[1].n : n == 1 ? r[0].n : 0;
+    uint64_t bytes = 0;
+    for (int i = 0; i < n; i++)
+        bytes += r[i].n;
+    return bytes;
 }
 
-static int ranges_of(const struct stream *s, const struct unit *u, struct weight_range r[2])
+static int ranges_of(const struct stream *s, const struct unit *u, struct weight_range r[WEIGHT_RANGES])
 {
     return weight_ranges(s->plan->model, &u->source, u->source_slab, u->source_row0, u->source_rows, r);
 }
@@ -73,7 +76,7 @@ static struct unit unit_in_order(const struct stream *s, uint64_t place)
  * that a worker soon gets to its own. */
 static int take_unit(struct stream *s, struct unit *u, struct span *ahead)
 {
-    struct weight_range r[2];
+    struct weight_range r[WEIGHT_RANGES];
     *ahead = (struct span){0, 0};
     pthread_mutex_lock(&s->lock);
     int more = !s->failed && s->next < s->to;
@@ -95,7 +98,7 @@ static int take_unit(struct stream *s, struct unit *u, struct span *ahead)
 
 static void read_ahead(const struct stream *s, const struct span *span)
 {
-    struct weight_range r[2];
+    struct weight_range r[WEIGHT_RANGES];
     for (uint64_t place = span->from; place < span->to; place++) {
         struct unit u = unit_in_order(s, place);
         for (int i = 0, n = ranges_of(s, &u, r); i < n && !s->state->done[u.number]; i++)
@@ -290,7 +293,7 @@ static int feed_hashes(const struct stream *s, const struct worker *w, const str
 static int hashes_want(const struct stream *s, const struct unit *u, int *want_source)
 {
     struct unit_output out[2];
-    struct weight_range r[2];
+    struct weight_range r[WEIGHT_RANGES];
     int want = 0;
     *want_source = 0;
     for (int i = 0, n = unit_outputs(s->plan, u, out); i < n; i++)
@@ -319,7 +322,7 @@ static uint64_t output_bytes(const struct stream *s, const struct unit *u)
 /* *kept: the unit was on the disk already and is good. */
 static int run_unit(struct stream *s, struct worker *w, const struct unit *u, int *kept, struct error *e)
 {
-    struct journal_record r[5];
+    struct journal_record r[3 + WEIGHT_RANGES]; /* the unit, its outputs, what it read */
     struct weight_seen seen = {.n = 0};
     uint64_t bytes = output_bytes(s, u);
     int want_source, n = 0, want = hashes_want(s, u, &want_source);
