@@ -64,9 +64,9 @@ struct recipe_rule *recipe_add_rule(struct recipe *r, size_t at, const char *tex
 const struct quant_type *recipe_find_type(const char *name, struct error *e)
 {
     const struct quant_type *type = quant_type_find(name);
-    if (!type || type->gguf_id < 0)
+    if (!type)
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown type '%s'", name);
-    else if (!type->ref.encode)
+    else if (!type->ref.encode && !type->tiling)
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s can be read, not written", type->name);
     else
         return type;

@@ -40,34 +40,35 @@ static void keep_least(struct state *least, const struct state *s, int groups)
             copy_lanes(least, s, g, groups);
 }
 
-static float as_f16(double v)
+float best_unit(const struct best *b, double v)
 {
-    return f16_to_f32(f32_to_f16((float)v));
+    return b->bf16 ? bf16_to_f32(f32_to_bf16((float)v)) : f16_to_f32(f32_to_f16((float)v));
 }
 
 /* ---- superblocks ---- */
 
-/* Least squares for d and dmin of a superblock: a d - b dmin = y, b d - c dmin = z. Units without a solution stay. */
-static void refit(const struct panel *p, struct state *s, int first, int groups)
+/* Least squares for d and dmin of a superblock: a d - m dmin = y, m d - c dmin = z. Units without a solution stay. */
+static void refit(const struct best *b, const struct panel *p, struct state *s, int first)
 {
-    double a = 0, b = 0, c = 0, y = 0, z = 0, d = (double)s->d[first], dmin = (double)s->dmin[first];
-    for (int g = first; g < first + groups; g++) {
+    const int last = first + b->groups;
+    double a = 0, m = 0, c = 0, y = 0, z = 0, d = (double)s->d[first], dmin = (double)s->dmin[first];
+    for (int g = first; g < last; g++) {
         double scale = (double)s->c.scale[g], min = (double)s->c.min[g];
         a += scale * scale * (double)s->c.sum_vv[g];
-        b += scale * min * (double)s->c.sum_v[g];
+        m += scale * min * (double)s->c.sum_v[g];
         c += min * min * (double)p->sum_w[g];
         y += scale * (double)s->c.sum_xv[g];
         z += min * (double)p->sum_wx[g];
     }
-    double det = a * c - b * b;
+    double det = a * c - m * m;
     if (det > 1e-9 * a * c) {
-        d = (y * c - b * z) / det;
-        dmin = (b * y - a * z) / det;
+        d = (y * c - m * z) / det;
+        dmin = (m * y - a * z) / det;
     } else if (a > 0) {
-        d = (y + b * dmin) / a;
+        d = (y + m * dmin) / a;
     }
-    const float units[2] = {as_f16(d), as_f16(dmin)};
-    for (int g = first; g < first + groups && isfinite(units[0]) && isfinite(units[1]); g++) {
+    const float units[2] = {best_unit(b, d), best_unit(b, dmin)};
+    for (int g = first; g < last && isfinite(units[0]) && isfinite(units[1]); g++) {
         s->d[g] = units[0];
         s->dmin[g] = units[1];
     }
@@ -80,7 +81,7 @@ static void search_superblocks(const struct best *b, const struct panel_kernels 
         panels->judge(&b->form, p, s->d, s->dmin, &s->c);
         if (round > 0)
             for (int g = 0; g < PANEL; g += b->groups)
-                refit(p, s, g, b->groups);
+                refit(b, p, s, g);
         panels->choose(&b->form, p, s->d, s->dmin, b->reach[round], &s->c);
         keep_least(least, s, b->groups);
     }
@@ -88,9 +89,15 @@ static void search_superblocks(const struct best *b, const struct panel_kernels 
 
 /* ---- blocks with a scale of their own ---- */
 
-/* Steps and offsets are looked for in these fractions of the step, and so far from the optimum. */
-enum { STEP_PARTS = 24, OFFSET_PARTS = 4, BLOCK_ROUNDS = 2 };
+/* Steps and offsets are looked for in these fractions of the step, and so far from the optimum. Eight bits lose more by cutting
+ * off than they gain by finer steps: their fractions are those of BF16. */
+enum { STEP_PARTS = 24, FINE_PARTS = 256, OFFSET_PARTS = 4, BLOCK_ROUNDS = 2 };
 static const int block_reach[BLOCK_ROUNDS] = {9, 1};
+
+static int parts_of(const struct form *f)
+{
+    return f->values == VALUES_WHOLE && f->high - f->low > 31 ? FINE_PARTS : STEP_PARTS;
+}
 
 static int has_offset(const struct form *f)
 {
@@ -102,13 +109,13 @@ static struct form in_parts(const struct form *f)
 {
     struct form parts = *f;
     parts.scale_low = 1;
-    parts.scale_high = 2 * STEP_PARTS;
+    parts.scale_high = 2 * parts_of(f);
     parts.min_low = has_offset(f) ? -(1 << 20) : 0;
     parts.min_high = -parts.min_low;
     return parts;
 }
 
-/* Units such that the least squares solution for the codes of s is STEP_PARTS of them. */
+/* Units such that the least squares solution for the codes of s is parts_of() of them. */
 static void set_units(const struct form *f, const struct panel *p, struct state *s)
 {
     for (int g = 0; g < PANEL; g++) {
@@ -117,33 +124,33 @@ static void set_units(const struct form *f, const struct panel *p, struct state 
         double step = has_offset(f) ? (w * xv - wx * v) / (w * vv - v * v) : xv / vv;
         if (!isfinite(step))
             step = (double)s->d[g];
-        s->d[g] = (float)(step / STEP_PARTS);
+        s->d[g] = (float)(step / parts_of(f));
         s->dmin[g] = (float)(fabs(step) / OFFSET_PARTS);
-        s->c.scale[g] = STEP_PARTS;
+        s->c.scale[g] = (float)parts_of(f);
         double min = has_offset(f) && s->dmin[g] > 0 ? rint((step * v - wx) / w / (double)s->dmin[g]) : 0;
         s->c.min[g] = fabs(min) < 0x1p20 ? (float)min : 0;
     }
 }
 
 /* Steps and offsets as they are stored. */
-static void round_units(struct state *s)
+static void round_units(const struct best *b, struct state *s)
 {
     for (int g = 0; g < PANEL; g++) {
-        s->d[g] = as_f16((double)(s->d[g] * s->c.scale[g]));
-        s->dmin[g] = s->c.min[g] != 0 ? as_f16((double)(s->dmin[g] * s->c.min[g])) : 0;
+        s->d[g] = best_unit(b, (double)(s->d[g] * s->c.scale[g]));
+        s->dmin[g] = s->c.min[g] != 0 ? best_unit(b, (double)(s->dmin[g] * s->c.min[g])) : 0;
         s->c.scale[g] = s->c.min[g] = 1;
     }
 }
 
-static void search_from(const struct form *f, const struct panel_kernels *panels, const struct panel *p, struct state *s,
+static void search_from(const struct best *b, const struct panel_kernels *panels, const struct panel *p, struct state *s,
                         struct state *least)
 {
-    const struct form parts = in_parts(f);
+    const struct form *f = &b->form, parts = in_parts(f);
     panels->judge(f, p, s->d, s->dmin, &s->c);
     for (int round = 0; round < BLOCK_ROUNDS; round++) {
         set_units(f, p, s);
         panels->choose(&parts, p, s->d, s->dmin, block_reach[round], &s->c);
-        round_units(s);
+        round_units(b, s);
         panels->judge(f, p, s->d, s->dmin, &s->c);
         keep_least(least, s, 1);
     }
@@ -155,14 +162,84 @@ static void search_blocks(const struct best *b, const struct panel_kernels *pane
                           struct state *least)
 {
     struct state other = *s;
-    search_from(&b->form, panels, p, s, least);
-    if (has_offset(&b->form))
+    search_from(b, panels, p, s, least);
+    if (has_offset(&b->form) || b->positive)
         return;
     const int iq4 = b->form.values == VALUES_IQ4;
     const float low = iq4 ? -127 : (float)b->form.low, high = iq4 ? 113 : (float)b->form.high;
     for (int g = 0; g < PANEL; g++)
         other.d[g] *= low / high;
-    search_from(&b->form, panels, p, &other, least);
+    search_from(b, panels, p, &other, least);
+}
+
+/* ---- blocks with a whole zero ---- */
+
+/* Steps are tried in these fractions of the first one, between a cut range and one that is a little wider. */
+enum { ZERO_PARTS = 24, ZERO_LOW = 14, ZERO_HIGH = 26, ZERO_ROUNDS = 2 };
+
+/* Error and sums of step s->d with the zeros in s->c.min. */
+static void judge_zeros(const struct best *b, const struct panel_kernels *panels, const struct panel *p, struct state *s, struct state *least)
+{
+    memcpy(s->dmin, s->d, sizeof s->dmin);
+    panels->judge(&b->form, p, s->d, s->dmin, &s->c);
+    keep_least(least, s, 1);
+}
+
+/* The whole zero that is best for the codes of s, `by` beside it where there is room. */
+static void move_zeros(const struct best *b, const struct panel *p, struct state *s, int by)
+{
+    for (int g = 0; g < PANEL; g++) {
+        double d = (double)s->d[g], w = (double)p->sum_w[g];
+        double zero = rint((d * (double)s->c.sum_v[g] - (double)p->sum_wx[g]) / (d * w)) + by;
+        if (zero == zero)
+            s->c.min[g] = (float)(zero < b->form.min_low ? b->form.min_low : zero > b->form.min_high ? b->form.min_high : zero);
+    }
+}
+
+/* The step that is best for the codes and zeros of s. */
+static void refit_steps(const struct best *b, const struct panel *p, struct state *s)
+{
+    for (int g = 0; g < PANEL; g++) {
+        double zero = (double)s->c.min[g], w = (double)p->sum_w[g], v = (double)s->c.sum_v[g];
+        double step = ((double)s->c.sum_xv[g] - zero * (double)p->sum_wx[g]) / ((double)s->c.sum_vv[g] - 2 * zero * v + zero * zero * w);
+        float stored = best_unit(b, step);
+        s->d[g] = stored > 0 && isfinite(stored) ? stored : s->d[g];
+    }
+}
+
+/* From the zero that keeps the range in its place to the best one for the codes that follow, and beside it. */
+static void try_steps(const struct best *b, const struct panel_kernels *panels, const struct panel *p, const float *first,
+                      const float *zero, struct state *s, struct state *least)
+{
+    for (int k = ZERO_LOW; k <= ZERO_HIGH; k += 2) {
+        for (int g = 0; g < PANEL; g++) {
+            s->d[g] = best_unit(b, (double)first[g] * k / ZERO_PARTS);
+            s->c.min[g] = zero[g];
+        }
+        judge_zeros(b, panels, p, s, least);
+        move_zeros(b, p, s, 0);
+        judge_zeros(b, panels, p, s, least);
+        refit_steps(b, p, s);
+        judge_zeros(b, panels, p, s, least);
+    }
+}
+
+static void search_zeros(const struct best *b, const struct panel_kernels *panels, const struct panel *p, struct state *s,
+                         struct state *least)
+{
+    float first[PANEL], zero[PANEL];
+    memcpy(first, s->d, sizeof first);
+    memcpy(zero, s->c.min, sizeof zero);
+    try_steps(b, panels, p, first, zero, s, least);
+    for (int round = 0; round < ZERO_ROUNDS; round++)
+        for (int by = -1; by <= 1; by++) {
+            memcpy(s->d, least->d, sizeof s->d);
+            memcpy(s->c.min, least->c.min, sizeof s->c.min);
+            judge_zeros(b, panels, p, s, least);
+            move_zeros(b, p, s, by);
+            refit_steps(b, p, s);
+            judge_zeros(b, panels, p, s, least);
+        }
 }
 
 /* ---- scales that are codes ---- */
@@ -293,6 +370,12 @@ void best_blocks(const struct best *b, const struct panel_kernels *panels, const
                  size_t n)
 {
     search_all(b, panels, search_blocks, x, importance, blocks, n);
+}
+
+void best_zeros(const struct best *b, const struct panel_kernels *panels, const float *x, const float *importance, void *blocks,
+                size_t n)
+{
+    search_all(b, panels, search_zeros, x, importance, blocks, n);
 }
 
 void best_coded(const struct best *b, const struct panel_kernels *panels, const float *x, const float *importance, void *blocks,

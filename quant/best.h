@@ -21,7 +21,7 @@
 /* What a block says beside its codes. y = d * scale * value - dmin * min in each group; of blocks with a scale of their own,
  * d and dmin are all, and scale and min are 1. Where scales are codes of numbers (step of struct best), only scale counts. */
 struct super {
-    float d, dmin; /* F16 numbers */
+    float d, dmin; /* F16 numbers, or BF16 */
     int scale[PANEL], min[PANEL];
 };
 
@@ -38,12 +38,19 @@ struct best {
     int reach[BEST_ROUNDS];  /* superblocks: how far from the optimum scales are tried, round by round */
     float (*step)(int code); /* scales as codes of numbers: what they stand for */
     int below, above;        /* how far around the first code others are tried, within form's scales */
+    int bf16;                /* units are numbers of BF16 in place of F16 */
+    int positive;            /* and above zero */
+    int zeros;               /* min counts steps: dmin is d, and only whole mins within form's are stored */
 };
 
+/* A unit as a type stores it. */
+float best_unit(const struct best *b, double v);
+
 /* Each improves n blocks that hold an encoding of x; importance as quant_encode_fn has it. For superblocks with units that
- * their groups share, for blocks with F16 scales (and mins) of their own, and for scales that are codes of numbers. */
+ * their groups share, for blocks with scales (and mins) of their own, for such blocks with zeros, and for scales that are codes of
+ * numbers. */
 typedef void best_fn(const struct best *b, const struct panel_kernels *panels, const float *x, const float *importance,
                      void *blocks, size_t n);
-best_fn best_superblocks, best_blocks, best_coded;
+best_fn best_superblocks, best_blocks, best_zeros, best_coded;
 
 #endif

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PANEL = 16, PANEL_LEN = 32 };
+enum { PANEL = 16, PANEL_LEN = 128 };
 
 /* What codes stand for. */
 enum values {
@@ -24,7 +24,7 @@ enum values {
 
 /* How a type stores groups. */
 struct form {
-    int len; /* weights of a group, 16 or 32 */
+    int len; /* weights of a group, a multiple of 16, at most PANEL_LEN */
     enum values values;
     int low, high;
     int scale_low, scale_high;

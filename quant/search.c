@@ -477,4 +477,5 @@ const struct searches searches_scalar = {
     .iq4_scale = iq4_scale,
     .iq4_codes = iq4_codes,
     .panels = &panels_scalar,
+    .codes = &codes_scalar,
 };

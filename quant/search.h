@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "quant/codes.h"
 #include "quant/floats.h"
 #include "quant/panel.h"
 
@@ -92,7 +93,8 @@ struct searches {
     void (*iq4_scale)(const float *x, const float *w, size_t blocks, float *scale);
     /* code of the value nearest to x * inverse, the larger of two */
     void (*iq4_codes)(const float *x, const float *inverse, size_t blocks, uint8_t *codes);
-    const struct panel_kernels *panels; /* of the same instruction set */
+    const struct panel_kernels *panels; /* of the same instruction set, as are */
+    const struct code_kernels *codes;
 };
 
 extern const struct searches searches_scalar;

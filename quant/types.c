@@ -7,6 +7,8 @@
 
 #include "quant/float_types.h"
 #include "quant/fp4.h"
+#include "quant/fp4_ct.h"
+#include "quant/groups.h"
 #include "quant/iq.h"
 #include "quant/iq4.h"
 #include "quant/legacy.h"
@@ -16,9 +18,21 @@
 #include "quant/q4_k.h"
 #include "quant/q6_k.h"
 #include "quant/q8_0.h"
+#include "quant/tiled.h"
 
 /* Largest scale that F16 takes. Where a search may step past the largest weight, only half of the range is given away. */
 #define SCALE 65504.0f
+/* Of scales in BF16 or F32, which take nearly what F32 takes: weights that leave the decoded ones room. */
+#define WIDE 0x1p125f
+
+#define MOST_BF16(bits) WIDE
+#define MOST_F16(bits) (SCALE * ((1 << bits) - 1) / 2)
+#define GROUP_ROW(id, name, bits, len, asymmetric, scales)                                                            \
+    {name, -1, len, 4 + 4 * asymmetric + len * bits / 8, 0, MOST_##scales(bits), {id##_encode, id##_decode, id##_improve}, \
+     id##_simd, &id##_best, &id##_form, NULL},
+
+/* tile rows and columns, bits, what the largest weight is divided by, type of the scales */
+#define TILED_ROW(name, most, ...) {name, -1, 1, 1, QT_TILED, most, {NULL, NULL, NULL}, NULL, .tiling = &(const struct tiling){__VA_ARGS__}}
 
 const struct quant_type quant_types[] = {
     {"F32", 0, 1, 4, QT_FLOAT, FLT_MAX, {f32_encode, f32_decode, NULL}, NULL},
@@ -38,6 +52,19 @@ const struct quant_type quant_types[] = {
     {"IQ4_XS", 23, 256, 136, QT_WEIGHED, SCALE * 31 * 113 / 2, {iq4_xs_encode, iq4_xs_decode, iq4_xs_improve}, iq4_xs_simd, &iq4_xs_best},
     {"MXFP4", 39, 32, 17, 0, FLT_MAX, {mxfp4_encode, mxfp4_decode, mxfp4_improve}, mxfp4_simd, &mxfp4_best},
     {"NVFP4", 40, 64, 36, 0, 448.0f * 6, {nvfp4_encode, nvfp4_decode, nvfp4_improve}, nvfp4_simd, &nvfp4_best},
+    /* what checkpoints hold, in tensors of their own layouts (layouts.h) */
+    GROUP_TYPES(GROUP_ROW)
+    {"MXFP4-CT", -1, 32, 17, 0, 0x1p127f, {mxfp4_ct_encode, mxfp4_ct_decode, mxfp4_ct_improve}, mxfp4_ct_simd, &mxfp4_ct_best},
+    {"NVFP4-CT", -1, 16, 9, 0, 448.0f * 6, {nvfp4_ct_encode, nvfp4_ct_decode, nvfp4_ct_improve}, nvfp4_ct_simd, &nvfp4_ct_best},
+    TILED_ROW("FP8-BLOCK", WIDE, 128, 128, 8, 448, "F32", .is_float = 1),
+    TILED_ROW("FP8-BLOCK-UE8M0", WIDE, 128, 128, 8, 448, "F8_E8M0", .is_float = 1),
+    TILED_ROW("FP8-C", WIDE, 1, 0, 8, 448, "F32", .is_float = 1),
+    TILED_ROW("INT8-BLOCK", WIDE, 128, 128, 8, 127, "F32"),
+    TILED_ROW("INT8-C", WIDE, 1, 0, 8, 127.5f, "BF16"),
+    TILED_ROW("INT8-C-F16", SCALE * 127.5f, 1, 0, 8, 127.5f, "F16"),
+    TILED_ROW("INT4-C", WIDE, 1, 0, 4, 7.5f, "BF16"),
+    TILED_ROW("INT4-C-ASYM", WIDE, 1, 0, 4, 7.5f, "BF16", .asymmetric = 1),
+    TILED_ROW("INT4-C-F16", SCALE * 7.5f, 1, 0, 4, 7.5f, "F16"),
     /* read only */
     {"IQ1_S", 19, 256, 50, 0, SCALE, {NULL, iq1_s_decode, NULL}, NULL},
     {"IQ1_M", 29, 256, 56, 0, SCALE, {NULL, iq1_m_decode, NULL}, NULL},
@@ -75,5 +102,10 @@ struct quant_kernels quant_kernels_for(const struct quant_type *t, unsigned cpu)
 
 double quant_type_bpw(const struct quant_type *t)
 {
+    const struct group_form *g = t->group;
+    if (g) /* stored scales have two bytes, zeros the bits of a code */
+        return g->bits + (16.0 + (g->asymmetric ? g->bits : 0)) / g->len;
+    if (t->tiling)
+        return t->tiling->bits;
     return 8.0 * t->block_bytes / t->block_len;
 }

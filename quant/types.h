@@ -34,7 +34,7 @@ struct tiling;     /* quant/tiled.h */
 
 enum quant_flags {
     QT_FLOAT = 1 << 0, /* a plain number format, one number per block */
-    QT_TILED = 1 << 1, /* multiplied by one scale per tile that lies in another tensor (fp8_tiles.h) */
+    QT_TILED = 1 << 1, /* multiplied by one scale per tile that lies in another tensor (fp8_tiles.h, tiled.h) */
     QT_WEIGHED = 1 << 2, /* encode heeds importance, as every improve does; others give the same blocks with and without */
 };
 
@@ -60,7 +60,7 @@ const struct quant_type *quant_type_find(const char *name);
 /* The best kernels for these features. */
 struct quant_kernels quant_kernels_for(const struct quant_type *t, unsigned cpu);
 
-/* Bits per weight, scales included. */
+/* Bits per weight as stored, scales included, but for those of tiles. */
 double quant_type_bpw(const struct quant_type *t);
 
 #endif

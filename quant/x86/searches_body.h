@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Body of quant/x86/searches_*.c: included once per instruction set, behind its vector_*.h, with SEARCHES_VARIANT defined
- * as the name of its table and PANELS_OF_VARIANT as that of the panels beside it.
+ * as the name of its table and PANELS_OF_VARIANT and CODES_OF_VARIANT as those beside it.
  *
  * A lane is a block: element i of LANES blocks lies in one vector, so that every block's sums keep the scalar order. What
  * the scalar code decides by a branch is decided here by masks; lanes without a scale, and those beyond the last block,
@@ -458,5 +458,6 @@ const struct searches SEARCHES_VARIANT = {
     .iq4_scale = iq4_scale,
     .iq4_codes = iq4_codes,
     .panels = &PANELS_OF_VARIANT,
+    .codes = &CODES_OF_VARIANT,
 };
 #endif

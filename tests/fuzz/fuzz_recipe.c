@@ -25,7 +25,7 @@ static void rules_must_hold(const struct recipe *r)
     must(r->name && !recipe_has_controls(r->name) && r->n_given <= r->n_rules && !r->preset != !r->all);
     for (size_t i = 0; i < r->n_rules; i++) {
         const struct recipe_rule *rule = &r->rules[i];
-        must(rule->text && !recipe_has_controls(rule->text) && rule->type && rule->type->gguf_id >= 0 && rule->type->ref.encode);
+        must(rule->text && !recipe_has_controls(rule->text) && rule->type && (rule->type->ref.encode || rule->type->tiling));
         must(!rule->option == (i >= r->n_given) && (rule->option || r->file));
         for (int role = 0; role < ROLE_COUNT; role++)
             must(!(rule->roles >> role & 1) || !(roles[role].flags & (ROLE_ALWAYS_F32 | ROLE_HF_FUSED)));
