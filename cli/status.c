@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "cli/cli.h"
 #include "convert/journal.h"
+#include "formats/manifest.h"
 
 static const struct option_row rows[] = {
     OPTION_JSON,

@@ -132,7 +132,7 @@ uint64_t consume_losses(const struct plan *p, const char **first)
 {
     const struct source *s = p->model->source;
     unsigned char *used = calloc(s->n_tensors + 1, 1), *goes = calloc(s->n_files + 1, 1);
-    struct weight_range r[2];
+    struct weight_range r[WEIGHT_RANGES];
     uint64_t lost = 0;
     *first = NULL;
     for (uint64_t i = 0; used && goes && i < p->n_units; i++) {

@@ -9,7 +9,6 @@
 #include "base/cpu.h"
 #include "convert/importance.h"
 #include "convert/via.h"
-#include "quant/floats.h"
 
 int encoder_init(struct encoder *c, const struct plan *p, struct error *e)
 {
@@ -144,13 +143,9 @@ static struct tiled tiles_in(const struct plan_tensor *t, uint64_t rows, uint8_t
 static void take_tiles(const struct weight_seen *seen, struct tiled *tiles)
 {
     const struct weight_range *codes = &seen->ranges[0], *scales = &seen->ranges[1];
-    const struct quant_type *type = quant_type_find(scales->tensor->type->name);
-    const size_t n = (size_t)(scales->n / scales->tensor->type->block_bytes);
+    const struct quant_type *type = weight_scale_type(scales->tensor);
     memcpy(tiles->codes, codes->bytes, (size_t)codes->n);
-    if (type)
-        type->ref.decode(scales->bytes, tiles->scale, n);
-    for (size_t i = 0; !type && i < n; i++) /* bytes of powers of two under the name U8 */
-        tiles->scale[i] = e8m0_to_f32(((const uint8_t *)scales->bytes)[i]);
+    type->ref.decode(scales->bytes, tiles->scale, (size_t)(scales->n / type->block_bytes));
 }
 
 static int encode_tiles(struct encoder *c, struct encode_buffers *b, const struct plan_tensor *t, const struct unit *slice,

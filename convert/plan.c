@@ -115,10 +115,10 @@ char *plan_run_name(const struct plan *p, const char *path)
 static uint64_t decoded_rows(const struct plan *p, const struct plan_tensor *t)
 {
     const struct weight *w = &t->weight;
-    uint64_t rows = UNIT_FLOATS / w->cols, tile = p->model->params.tile_rows;
+    uint64_t rows = UNIT_FLOATS / w->cols, tile = p->model->quantization.row_step;
     if ((t->units != UNITS_OWN && !t->layout) || (w->from_kv_b && w->role == ROLE_ATTN_K_B))
         return w->rows;
-    if (t->layout && !tile)
+    if (t->layout && tile < PART_ROWS)
         tile = PART_ROWS;
     if (tile)
         rows = rows < tile ? tile : rows - rows % tile;

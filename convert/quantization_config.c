@@ -118,7 +118,7 @@ static void add_tiled(struct json *parent, const struct tiling *t)
 static void add_activations(struct json *parent, const struct plan *p, const struct module_group *g)
 {
     const struct tiling *t = g->type->tiling;
-    const struct scheme *s = p->options.recipe.scheme;
+    const struct preset_scheme *s = p->options.recipe.scheme;
     const int int4 = g->type->group && g->type->group->bits == 4;
     struct json *a = NULL;
     if (t && t->is_float && t->cols) {

@@ -38,7 +38,7 @@ int recipe_open(struct recipe *r, const char *name, int of_schemes, struct error
         return recipe_file_read(r, name, e);
     for (const struct preset *p = presets; !of_schemes && p->name && n < sizeof known; p++)
         n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", p->name);
-    for (const struct scheme *s = schemes; of_schemes && s->name && n < sizeof known; s++)
+    for (const struct preset_scheme *s = schemes; of_schemes && s->name && n < sizeof known; s++)
         n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", s->name);
     return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "recipe '%.60s' is neither a file nor one of %s", name, known);
 }

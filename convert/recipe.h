@@ -42,7 +42,7 @@ struct recipe {
     const struct preset *preset;  /* of what no rule matches; NULL: it gets `all` */
     const struct quant_type *all; /* NULL: see preset */
     int of_schemes;               /* for checkpoints: a scheme in place of a preset */
-    const struct scheme *scheme;  /* of what no rule matches; NULL: see preset */
+    const struct preset_scheme *scheme;  /* of what no rule matches; NULL: see preset */
     long group;                   /* its groups' size, or 0 */
     int pure;                     /* the preset's base type in place of its mixture */
     int via_bf16;                 /* weights are rounded to BF16 before they are encoded, as if from a BF16 file */

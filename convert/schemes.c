@@ -6,7 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
-const struct scheme schemes[] = {
+const struct preset_scheme schemes[] = {
     {"W4A16", "INT4-G128", "INT4-G128", NULL, "pack-quantized", 0},
     {"W4A16_ASYM", "INT4-G128-ASYM", "INT4-G128-ASYM", NULL, "pack-quantized", 0},
     {"W4A16_EXPERTS", "INT4-G128", NULL, NULL, "pack-quantized", 0},
@@ -29,12 +29,12 @@ static const struct {
     const char *name, *scheme;
 } aliases[] = {{"MXFP4A16", "MXFP4"}, {"NVFP4A16", "NVFP4"}, {"FP8_BLOCK", "FP8"}, {"FP8_DYNAMIC", "FP8_CHANNEL"}, {"INT8", "W8A8"}};
 
-const struct scheme *scheme_find(const char *name)
+const struct preset_scheme *scheme_find(const char *name)
 {
     for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
         if (!strcasecmp(aliases[i].name, name))
             name = aliases[i].scheme;
-    for (const struct scheme *s = schemes; s->name; s++)
+    for (const struct preset_scheme *s = schemes; s->name; s++)
         if (!strcasecmp(s->name, name))
             return s;
     return NULL;
@@ -54,7 +54,7 @@ const struct quant_type *type_with_group(const struct quant_type *type, long gro
     return found;
 }
 
-static const char *type_name(const struct scheme *s, enum tensor_role role)
+static const char *type_name(const struct preset_scheme *s, enum tensor_role role)
 {
     switch (roles[role].class) {
     case CLASS_EXPERTS: return s->experts;
@@ -65,7 +65,7 @@ static const char *type_name(const struct scheme *s, enum tensor_role role)
     }
 }
 
-int scheme_type(const struct scheme *s, enum tensor_role role, long group, const struct quant_type **type, struct error *e)
+int scheme_type(const struct preset_scheme *s, enum tensor_role role, long group, const struct quant_type **type, struct error *e)
 {
     const char *name = type_name(s, role);
     *type = name ? quant_type_find(name) : NULL;

@@ -25,7 +25,7 @@ struct choice {
 static const struct layout *layout_for(const struct plan *p, const struct quant_type *type)
 {
     const struct checkpoint_form *form = p->target->form;
-    const struct scheme *s = p->options.recipe.scheme;
+    const struct preset_scheme *s = p->options.recipe.scheme;
     const struct layout *preferred = s && s->layout ? layout_find(s->layout) : NULL, *first = NULL;
     if (form->only && strncmp(type->name, form->only, strlen(form->only)))
         return NULL;
@@ -138,27 +138,28 @@ static int choose(struct plan *p, enum tensor_role role, int layer, struct choic
     return error_at_tensor(e, name);
 }
 
+/* FP8 tiles of a stored matrix that are those of `type`. */
+static int has_tiles(const struct stored *s, const struct quant_type *type)
+{
+    const struct tiling *a = s && s->layout && s->type ? s->type->tiling : NULL, *b = type->tiling;
+    return a && b && a->is_float && b->is_float && a->rows == b->rows && a->cols == b->cols;
+}
+
 /* Whether the source's own codes and scales are what would be written. */
 static int can_copy(const struct plan *p, const struct weight *w, const struct quant_type *type, uint64_t slab)
 {
-    const struct arch_params *a = &p->model->params;
     const struct stored *s = model_stored(p->model, w->role, w->layer, (int)slab);
-    return !strcmp(type->name, "FP8-BLOCK") && s && s->scale && s->type && !strcmp(s->type->name, "F8_E4M3") && type->tiling->rows == a->tile_rows &&
-           type->tiling->cols == a->tile_cols && !p->options.scales_from;
+    return has_tiles(s, type) && !strcmp(type->tiling->scales, "F32") && !p->options.scales_from;
 }
 
-/* The matrix whose scales a new one takes. */
+/* The matrix whose scales a new one takes. What is no FP8 there is the source's affair. */
 static int find_scales(struct plan *p, struct plan_tensor *t, uint64_t slab, struct error *e)
 {
     const struct model *m = p->options.scales_from;
-    const struct tiling *tiles = t->type->tiling;
-    if (!m || !tiles || !tiles->is_float || !tiles->cols)
+    const struct stored *s = m ? model_stored(m, t->weight.role, t->weight.layer, (int)slab) : NULL;
+    if (!s || !s->layout || !t->type->tiling || !t->type->tiling->is_float)
         return 0;
-    const struct stored *s = model_stored(m, t->weight.role, t->weight.layer, (int)slab);
-    if (!s || !s->scale)
-        return 0; /* it is no FP8 there, which is the source's affair */
-    if (m->params.tile_rows != tiles->rows || m->params.tile_cols != tiles->cols || s->tensor->dims[0] != t->weight.rows ||
-        s->tensor->dims[1] != t->weight.cols) {
+    if (!has_tiles(s, t->type) || s->tensor->dims[0] != t->weight.rows || s->tensor->dims[1] != t->weight.cols) {
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--scales-from: another shape or other tiles than what is written");
         return error_at_tensor(e, s->tensor->name);
     }

@@ -67,9 +67,6 @@ int arch_check(const struct family *f, const struct arch_params *p, struct error
                            in_range("index_head_dim", p->index_head_dim, 1, 1 << 12, e) ||
                            in_range("index_topk", p->index_topk, 1, MAX_CONTEXT, e)))
         return -1;
-    if (in_range("weight_block_size", p->tile_rows, 0, MAX_WIDTH, e) ||
-        in_range("weight_block_size", p->tile_cols, 0, MAX_WIDTH, e))
-        return -1;
     if (!isfinite(p->rms_norm_eps) || p->rms_norm_eps <= 0 || !isfinite(p->rope_theta) || p->rope_theta <= 0 ||
         !isfinite(p->routed_scaling_factor) || !isfinite(p->rope.factor) || p->rope.factor < 0)
         return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET,

@@ -39,7 +39,6 @@ struct arch_params {
     uint64_t n_routed_experts, n_shared_experts, num_experts_per_tok, n_group, topk_group;
     uint64_t index_n_heads, index_head_dim, index_topk; /* 0 without an indexer */
     uint64_t max_position_embeddings;
-    uint64_t tile_rows, tile_cols; /* of FP8 scales; 0: no FP8 quantization_config */
     double rms_norm_eps, rope_theta, routed_scaling_factor;
     struct rope_scaling rope;
     enum scoring_func scoring_func;

@@ -61,6 +61,9 @@ static const struct family *find_family(const struct json *root, struct error *e
 {
     const char *name = json_string(json_child(json_get(root, "architectures")));
     const char *type = json_string(json_get(root, "model_type"));
+    for (const struct family *f = families; f->name && name && type; f++)
+        if (!strcmp(f->architecture, name) && !strcmp(f->model_type, type))
+            return f;
     for (const struct family *f = families; f->name; f++)
         if (name ? !strcmp(f->architecture, name) : type && !strcmp(f->model_type, type))
             return f;
@@ -157,23 +160,10 @@ static void read_rope(struct reader *r, struct arch_params *p)
     s->original_max_position_embeddings = whole(r, o, "original_max_position_embeddings", 1, 0);
 }
 
-static void read_quantization(struct reader *r, struct arch_params *p)
+/* How the weights are stored is model/quantization.h's; the form of the scales names a release. */
+static void read_scale_format(struct reader *r, struct arch_params *p)
 {
-    const struct json *q = json_get(r->root, "quantization_config");
-    const char *method = json_string(json_get(q, "quant_method"));
-    if (!q || json_type(q) == JSON_NULL)
-        return;
-    if (!method || strcmp(method, "fp8")) {
-        fail(r, "the weights are quantized by a method that is not read:", method ? method : "(none named)");
-        return;
-    }
-    const char *fmt = json_string(json_get(q, "fmt")), *scale = json_string(json_get(q, "scale_fmt"));
-    const struct json *block = json_get(q, "weight_block_size"), *rows = json_child(block);
-    if (fmt && strcmp(fmt, "e4m3"))
-        fail(r, "FP8 of another format than e4m3:", fmt);
-    if (json_count(block) != 2 || json_u64(rows, &p->tile_rows) || json_u64(json_next(rows), &p->tile_cols) ||
-        !p->tile_rows || !p->tile_cols)
-        fail(r, "no two sizes in", "weight_block_size");
+    const char *scale = json_string(json_get(json_get(r->root, "quantization_config"), "scale_fmt"));
     p->scale_ue8m0 = scale && !strcmp(scale, "ue8m0");
 }
 
@@ -196,7 +186,7 @@ static const struct family *read_all(const struct json *root, const struct json 
     read_sizes(&r, p);
     read_experts(&r, p);
     read_rope(&r, p);
-    read_quantization(&r, p);
+    read_scale_format(&r, p);
     if (f->has_indexer) {
         p->index_n_heads = indexer_size(&r, second, "index_n_heads");
         p->index_head_dim = indexer_size(&r, second, "index_head_dim");

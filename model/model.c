@@ -42,6 +42,12 @@ const struct stored *model_stored(const struct model *m, enum tensor_role role, 
     return s && s->tensor ? s : NULL;
 }
 
+const char *stored_type(const struct stored *s)
+{
+    int is_number = !s->layout || (s->type->tiling && s->type->tiling->is_float);
+    return is_number ? s->tensor->type->name : s->type->name;
+}
+
 static int refuse(const struct model *m, const struct tensor *t, struct error *e, const char *what)
 {
     error_set(e, ERR_FORMAT, t->offset, "%s", what);
@@ -58,13 +64,14 @@ static int is_ignored(const struct model *m, const char *name)
     return m->params.tie_word_embeddings && !strcmp(name, roles[ROLE_OUTPUT].hf);
 }
 
-/* Puts one tensor (or scale) into its slot. */
+/* Puts one tensor (or a part of its layout) into its slot. */
 static int bind_tensor(struct model *m, const struct tensor *t, struct error *e)
 {
     char weight_name[TENSOR_NAME];
     struct place at;
+    enum part part = PART_CODES;
     int gguf = m->source->meta != NULL;
-    enum companion companion = binding_companion(t->name, gguf, weight_name);
+    enum companion companion = binding_companion(t->name, gguf, weight_name, &part);
     const char *name = companion ? weight_name : t->name;
     if (is_ignored(m, name))
         return 0;
@@ -76,30 +83,26 @@ static int bind_tensor(struct model *m, const struct tensor *t, struct error *e)
                 (gguf && roles[at.role].flags & ROLE_HF_FUSED && at.layer >= 0);
     if (!s || !known)
         return refuse(m, t, e, "the configuration has no place for this tensor (layer, expert or part)");
-    switch (companion) {
-    case COMPANION_NONE:
-        s->tensor = t;
-        s->type = quant_type_find(t->type->name);
-        break;
-    case COMPANION_TILE_SCALES:
-        s->scale = t;
-        break;
-    case COMPANION_FACTOR:
+    if (companion == COMPANION_FACTOR) {
         s->factor = t;
-        break;
-    case COMPANION_INPUT_SCALE: /* of activations, for engines that quantize them: no part of the weights */
-        break;
+    } else if (companion != COMPANION_INPUT) {
+        if (s->parts[part])
+            return refuse(m, t, e, "this part of a weight is there twice, under two names");
+        s->parts[part] = t;
     }
     return 0;
 }
 
 static int bind_all(struct model *m, struct error *e)
 {
-    size_t layers = (size_t)arch_all_layers(&m->params) + 1;
-    if (!(m->slots = arena_array(&m->arena, layers * stride(m), sizeof *m->slots)))
+    size_t n = ((size_t)arch_all_layers(&m->params) + 1) * stride(m);
+    if (!(m->slots = arena_array(&m->arena, n, sizeof *m->slots)))
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     for (size_t i = 0; i < m->source->n_tensors; i++)
         if (bind_tensor(m, &m->source->tensors[i], e))
+            return -1;
+    for (size_t i = 0; i < n; i++)
+        if (m->slots[i].parts[PART_CODES] && binding_resolve(m, &m->slots[i], e))
             return -1;
     return 0;
 }
@@ -135,11 +138,12 @@ static void drop_absent_mtp(struct model *m)
 
 static int read_config(struct model *m, struct error *e)
 {
-    static const char *const names[] = {"config.json", "inference/config_671B_v3.2.json"};
-    char *text[2] = {NULL, NULL};
-    size_t n[2] = {0, 0};
-    int found[2];
-    for (int i = 0; i < 2; i++)
+    static const char *const names[] = {"config.json", "inference/config_671B_v3.2.json", "quantize_config.json"};
+    enum { FILES = sizeof names / sizeof *names };
+    char *text[FILES] = {NULL};
+    size_t n[FILES] = {0};
+    int found[FILES], rc = -1;
+    for (int i = 0; i < FILES; i++)
         if ((found[i] = source_side_file(m->source, names[i], MAX_CONFIG, &text[i], &n[i], e)) < 0)
             goto out;
     if (!found[0]) {
@@ -150,12 +154,14 @@ static int read_config(struct model *m, struct error *e)
         goto out;
     }
     m->family = arch_from_config(text[0], n[0], text[1], n[1], &m->params, e);
-    if (!m->family)
+    if (m->family)
+        rc = quantization_read(&m->quantization, text[0], n[0], text[2], n[2], e);
+    if (rc)
         error_at_file(e, names[0]);
 out:
-    free(text[0]);
-    free(text[1]);
-    return m->family ? 0 : -1;
+    for (int i = 0; i < FILES; i++)
+        free(text[i]);
+    return rc;
 }
 
 struct model *model_open(const struct source *s, struct error *e)
@@ -191,6 +197,7 @@ void model_close(struct model *m)
 {
     if (!m)
         return;
+    quantization_clear(&m->quantization);
     arena_clear(&m->arena);
     free(m);
 }

@@ -16,21 +16,28 @@
 
 #include "formats/source.h"
 #include "model/arch.h"
+#include "model/quantization.h"
 #include "model/roles.h"
+#include "quant/layouts.h"
 #include "quant/types.h"
 
 /* One stored matrix, or a stack of them. Pointers belong to the source. */
 struct stored {
-    const struct tensor *tensor;
-    const struct tensor *scale; /* of FP8 tiles, or NULL */
-    const struct tensor *factor; /* of GGUF, "NAME.scale": an F32 per expert or one, which multiplies; or NULL */
+    const struct tensor *tensor;   /* the weights, or their codes */
+    const struct layout *layout;   /* of a checkpoint's quantized weights; NULL: the tensor is all there is */
+    const struct tensor *parts[PART_COUNT]; /* of a layout; parts[PART_CODES] is the tensor */
+    const struct tensor *factor;   /* of GGUF, "NAME.scale": an F32 per expert or one, which multiplies; or NULL */
     const struct quant_type *type; /* NULL: a storage type without a codec here */
 };
+
+/* What people call the form of the weights: a tensor's storage type where that is a number format, else the type's name. */
+const char *stored_type(const struct stored *s);
 
 struct model {
     const struct source *source; /* borrowed; must outlive the model */
     const struct family *family;
     struct arch_params params;
+    struct quantization quantization; /* of a checkpoint */
     const char *notes[8]; /* odd but harmless findings, for the user */
     size_t n_notes;
     unsigned cpu; /* features for the decoders */
@@ -68,10 +75,10 @@ struct weight_range {
     const void *bytes; /* set by weight_read: in its scratch, valid until that is used again */
 };
 
-enum { WEIGHT_RANGES = 2 };
+enum { WEIGHT_RANGES = PART_COUNT }; /* at most, of one read */
 
-/* Where rows [row0, row0 + n_rows) of one slab are stored: out[0] the weights, out[1] the scales of the FP8 tiles that they
- * touch, or GGUF's factor. Returns how many there are, 0 when no decoder exists. Reads nothing. */
+/* Where rows [row0, row0 + n_rows) of one slab are stored: out[0] the weights, then scales of the tiles that they touch and what else
+ * their layout has, or GGUF's factor. Returns how many there are, 0 when no decoder exists. Reads nothing. */
 int weight_ranges(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows,
                   struct weight_range out[WEIGHT_RANGES]);
 
@@ -79,11 +86,12 @@ struct weight_seen { /* what came to light in reading */
     float amax;      /* a bound on the magnitudes: the largest of the stored rows that were read */
     int n;
     struct weight_range ranges[WEIGHT_RANGES];
+    const void *blocks; /* of stored block types but GGUF's: the rows' blocks, in scratch; NULL: others */
 };
 
 /* Reads rows [row0, row0 + n_rows) of one slab as F32 [n_rows][cols]. `scratch` is the caller's, of weight_scratch bytes,
- * aligned for float. All values are finite: NaN, infinity, FP8 NaN codes and scales or factors that are negative or not finite are
- * ERR_FORMAT with tensor, row and column. `seen` may be NULL. Thread-safe. */
+ * aligned for float. All values are finite: NaN, infinity, FP8 NaN codes, scales that are not finite, FP8 scales or factors that are
+ * negative are ERR_FORMAT with tensor, row and column. `seen` may be NULL. Thread-safe. */
 int weight_read(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows, float *out,
                 void *scratch, struct weight_seen *seen, struct error *e);
 
@@ -93,6 +101,9 @@ int weight_scales(const struct model *m, const struct stored *s, uint64_t row0, 
 
 /* Columns [first, first + n) of a head's K half [rows][cols] become rows: out [n][rows]. */
 void weight_turn_k_half(const float *half, uint64_t rows, uint64_t cols, uint64_t first, uint64_t n, float *out);
+
+/* The number format of a tensor of scales; NULL: none. */
+const struct quant_type *weight_scale_type(const struct tensor *t);
 
 /* Name of a matrix in the source's own terms, for messages and lists: of a checkpoint tensor per expert, of a GGUF stack
  * the stack's name. */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "model/model.h"
-#include "quant/floats.h"
+#include "quant/fp4_ct.h"
 #include "quant/fp8_tiles.h"
 #include "quant/scan.h"
 
@@ -14,6 +14,7 @@
 struct rows {
     const struct stored *s;
     uint64_t row0, n, cols; /* rows of the stored tensor taken as a matrix */
+    uint64_t total;         /* its rows; known where it has a layout */
     uint64_t slab;          /* of a stack, that they are in */
 };
 
@@ -27,26 +28,67 @@ static uint64_t row_bytes(const struct stored *s, uint64_t cols)
     return cols / s->type->block_len * s->type->block_bytes;
 }
 
-static uint64_t tiles_across(const struct model *m, uint64_t cols)
+/* Bytes of a part that these rows need. Shapes are proven with the first rows; what all rows need is read with all. */
+static struct weight_range part_range(const struct rows *r, enum part p)
 {
-    return (cols + m->params.tile_cols - 1) / m->params.tile_cols;
+    const struct tensor *t = r->s->parts[p];
+    struct weight_range out = {.tensor = t};
+    if (t && (p == PART_GLOBAL || p == PART_INDEX))
+        out.n = t->bytes;
+    else if (t)
+        layout_range(r->s->layout, r->s->type, p, r->total, r->cols, r->row0, r->n, t->type->block_bytes, &out.at, &out.n);
+    return out;
 }
 
-/* Tile rows that n rows can touch, wherever they begin. */
-static uint64_t max_tile_rows(const struct model *m, uint64_t n)
+/* Room for a part of n rows, wherever they begin in a tile or in a word of zeros. */
+static uint64_t part_room(const struct rows *r, enum part p)
 {
-    return n / m->params.tile_rows + 2;
+    const struct tiling *t = r->s->type->tiling;
+    uint64_t slack = p == PART_CODES ? 0 : 2 * (t && t->rows > 8 ? t->rows : 8);
+    struct rows most = *r;
+    most.row0 = 0;
+    most.n = r->n + slack < r->total ? r->n + slack : r->total;
+    return align16(part_range(&most, p).n);
 }
 
-/* Scratch: F32 scales first, then the raw bytes of scales and rows; or a factor, then rows. */
-static uint64_t stored_scratch(const struct model *m, const struct rows *r)
+/* Whether codes are bytes that a tiled type takes as they are stored. */
+static int codes_in_place(const struct stored *s)
 {
-    uint64_t bytes = align16(r->n * row_bytes(r->s, r->cols));
-    if (r->s->scale)
-        bytes += 2 * align16(4 * max_tile_rows(m, r->n) * tiles_across(m, r->cols));
-    if (r->s->factor)
-        bytes += align16(sizeof(float));
-    return bytes;
+    return s->type->tiling && s->parts[PART_CODES]->type->block_bytes == 1;
+}
+
+/* Where the parts of a read lie in its scratch, and what they become. */
+struct places {
+    uint64_t part[PART_COUNT], blocks, codes, scales, zeros, end;
+};
+
+static struct places places_of(const struct rows *r)
+{
+    struct places at = {.end = 0};
+    const struct stored *s = r->s;
+    for (int p = 0; p < PART_COUNT; p++) {
+        at.part[p] = at.end;
+        at.end += part_room(r, (enum part)p);
+    }
+    at.blocks = at.codes = at.end;
+    if (!s->type->tiling) {
+        at.end += align16(r->n * row_bytes(s, r->cols));
+        return at;
+    }
+    at.end += codes_in_place(s) ? 0 : align16(r->n * r->cols);
+    uint64_t n = part_room(r, PART_SCALES) / s->parts[PART_SCALES]->type->block_bytes;
+    at.scales = at.end;
+    at.zeros = at.end += align16(4 * n);
+    at.end += s->type->tiling->asymmetric ? align16(n) : 0;
+    return at;
+}
+
+/* Scratch: parts as they are stored, then what they become; without a layout a factor, then rows. */
+static uint64_t stored_scratch(const struct rows *r)
+{
+    if (r->s->layout)
+        return places_of(r).end;
+    return align16(r->n * row_bytes(r->s, r->cols)) + (r->s->factor ? align16(sizeof(float)) : 0);
 }
 
 static int value_error(const struct rows *r, uint64_t index, const char *what, struct error *e)
@@ -56,49 +98,59 @@ static int value_error(const struct rows *r, uint64_t index, const char *what, s
     return error_at_tensor(e, r->s->tensor->name);
 }
 
-/* The stored bytes of these rows, and the scales of all tile rows that they touch or their factor. */
-static int ranges_of(const struct model *m, const struct rows *r, struct weight_range out[2])
+/* The stored bytes of these rows, and their factor or the other parts of their layout. */
+static int ranges_of(const struct rows *r, struct weight_range out[WEIGHT_RANGES])
 {
+    int n = 0;
+    if (r->s->layout) {
+        for (int p = 0; p < PART_COUNT; p++)
+            if ((out[n] = part_range(r, (enum part)p)).n)
+                n++;
+        return n;
+    }
     uint64_t bytes = row_bytes(r->s, r->cols);
-    out[0] = (struct weight_range){.tensor = r->s->tensor, .at = r->row0 * bytes, .n = r->n * bytes};
+    out[n++] = (struct weight_range){.tensor = r->s->tensor, .at = r->row0 * bytes, .n = r->n * bytes};
     if (r->s->factor)
-        out[1] = (struct weight_range){.tensor = r->s->factor, .at = tensor_elements(r->s->factor) > 1 ? 4 * r->slab : 0, .n = 4};
-    if (!r->s->scale)
-        return r->s->factor ? 2 : 1;
-    uint64_t row = tiles_across(m, r->cols) * r->s->scale->type->block_bytes;
-    uint64_t first = r->row0 / m->params.tile_rows, last = (r->row0 + r->n - 1) / m->params.tile_rows;
-    out[1] = (struct weight_range){.tensor = r->s->scale, .at = first * row, .n = (last - first + 1) * row};
-    return 2;
+        out[n++] = (struct weight_range){.tensor = r->s->factor, .at = tensor_elements(r->s->factor) > 1 ? 4 * r->slab : 0, .n = 4};
+    return n;
 }
 
-/* Reads the scales of the tile rows that r touches into F32. */
-static int read_scales(const struct model *m, const struct rows *r, float *scales, uint8_t *raw, struct error *e)
+const struct quant_type *weight_scale_type(const struct tensor *t)
 {
-    const struct tensor *t = r->s->scale;
-    uint64_t across = tiles_across(m, r->cols), first = r->row0 / m->params.tile_rows;
-    uint64_t last = (r->row0 + r->n - 1) / m->params.tile_rows, n = (last - first + 1) * across;
-    uint32_t size = t->type->block_bytes;
-    if (source_read(m->source, t, first * across * size, raw, (size_t)(n * size), e))
-        return -1;
-    for (uint64_t i = 0; i < n; i++) {
-        if (size == 1)
-            scales[i] = e8m0_to_f32(raw[i]);
-        else
-            memcpy(&scales[i], raw + 4 * i, 4);
-        if (!(scales[i] >= 0) || scales[i] > 3.402823466e38f) {
-            error_set(e, ERR_FORMAT, t->offset + (first * across + i) * size, "scale %g is negative or not finite",
-                      (double)scales[i]);
-            return error_at_tensor(e, t->name);
-        }
+    return quant_type_find(!strcmp(t->type->name, "U8") ? "F8_E8M0" : t->type->name);
+}
+
+/* Scales that are read must be finite, and those of FP8 not negative. */
+static int check_scales(const struct rows *r, const struct weight_range *range, struct error *e)
+{
+    const struct tensor *t = range->tensor;
+    const struct quant_type *type = weight_scale_type(t);
+    int may_be_negative = !(r->s->type->tiling && r->s->type->tiling->is_float);
+    float f[64];
+    for (uint64_t at = 0, n; at < range->n; at += n * type->block_bytes) {
+        n = (range->n - at) / type->block_bytes;
+        n = n < 64 ? n : 64;
+        type->ref.decode((const uint8_t *)range->bytes + at, f, (size_t)n);
+        for (uint64_t i = 0; i < n; i++)
+            if (!(f[i] >= (may_be_negative ? -3.402823466e38f : 0)) || f[i] > 3.402823466e38f) {
+                error_set(e, ERR_FORMAT, t->offset + range->at + at + i * type->block_bytes,
+                          may_be_negative ? "scale %g is not finite" : "scale %g is negative or not finite", (double)f[i]);
+                return error_at_tensor(e, t->name);
+            }
     }
     return 0;
 }
 
 int weight_scales(const struct model *m, const struct stored *s, uint64_t row0, uint64_t n, float *out, struct error *e)
 {
-    const struct rows r = {.s = s, .row0 = row0, .n = n, .cols = s->tensor->dims[1]};
-    uint8_t *raw = malloc(4 * max_tile_rows(m, n) * tiles_across(m, r.cols));
-    int rc = raw ? read_scales(m, &r, out, raw, e) : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    const struct rows r = {.s = s, .row0 = row0, .n = n, .total = s->tensor->dims[0], .cols = s->tensor->dims[1]};
+    struct weight_range range = part_range(&r, PART_SCALES);
+    const struct quant_type *type = weight_scale_type(range.tensor);
+    uint8_t *raw = malloc((size_t)range.n);
+    int rc = raw ? source_read(m->source, range.tensor, range.at, raw, (size_t)range.n, e) : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    range.bytes = raw;
+    if (!rc && !(rc = check_scales(&r, &range, e)))
+        type->ref.decode(raw, out, (size_t)range.n / type->block_bytes);
     free(raw);
     return rc;
 }
@@ -115,45 +167,107 @@ static int read_factor(const struct model *m, const struct weight_range *range, 
     return error_at_tensor(e, t->name);
 }
 
-/* Rows of one stored tensor, decoded and proven finite. */
-static int read_stored(const struct model *m, const struct rows *r, float *out, void *scratch, struct weight_seen *seen,
+/* Reads what a layout has of these rows, each part to its place. */
+static int read_parts(const struct model *m, const struct rows *r, const struct places *at, uint8_t *scratch, struct part_rows *parts,
+                      struct weight_seen *seen, struct error *e)
+{
+    seen->n = ranges_of(r, seen->ranges);
+    for (int i = 0, p = 0; i < seen->n; i++, p++) {
+        struct weight_range *range = &seen->ranges[i];
+        while (r->s->parts[p] != range->tensor)
+            p++;
+        parts->part[p] = scratch + at->part[p];
+        range->bytes = parts->part[p];
+        if (source_read(m->source, range->tensor, range->at, parts->part[p], (size_t)range->n, e))
+            return -1;
+    }
+    return 0;
+}
+
+static int decode_tiled(const struct model *m, const struct rows *r, const struct tiled *t, float *out, struct error *e)
+{
+    const struct tiling *form = t->type->tiling;
+    uint64_t bad;
+    if (!form->is_float) {
+        tiled_decode(t, 0, (size_t)r->n, out, m->cpu);
+        return 0;
+    }
+    struct fp8_rows f = {.codes = t->codes, .scale_inv = t->scale, .first_row = (size_t)r->row0, .rows = (size_t)r->n,
+                         .cols = (size_t)r->cols, .tile_rows = form->rows, .tile_cols = form->cols ? form->cols : (size_t)r->cols};
+    if ((bad = fp8_decode_rows(&f, out, m->cpu)) < r->n * r->cols)
+        return value_error(r, bad, "NaN (an FP8 code)", e);
+    return 0;
+}
+
+/* Rows of a matrix in a layout: its parts, what they are put together to, and the numbers. */
+static int read_layout(const struct model *m, const struct rows *r, float *out, uint8_t *scratch, struct weight_seen *seen,
                        struct error *e)
 {
     const struct stored *s = r->s;
-    uint64_t bytes = r->n * row_bytes(s, r->cols), count = r->n * r->cols, bad;
-    uint8_t *raw = scratch;
-    float *scales = NULL, *factor = NULL;
-    seen->n = ranges_of(m, r, seen->ranges);
-    if (s->scale) {
-        uint64_t room = align16(4 * max_tile_rows(m, r->n) * tiles_across(m, r->cols));
-        scales = scratch;
-        if (read_scales(m, r, scales, raw + room, e))
+    const struct quant_type *scales = weight_scale_type(s->parts[PART_SCALES]);
+    struct places at = places_of(r);
+    struct part_rows parts = {.type = s->type, .rows = r->total, .cols = r->cols, .row0 = r->row0, .n = r->n,
+                              .scales = scales};
+    if (read_parts(m, r, &at, scratch, &parts, seen, e))
+        return -1;
+    for (int i = 0; i < seen->n; i++)
+        if (seen->ranges[i].tensor == s->parts[PART_SCALES] && scales->block_bytes > 1 && check_scales(r, &seen->ranges[i], e))
             return -1;
-        seen->ranges[1].bytes = raw + room;
-        raw += 2 * room;
+    struct tiled tiled = {.type = s->type, .rows = (size_t)r->n, .cols = (size_t)r->cols, .first_row = (size_t)r->row0,
+                          .codes = codes_in_place(s) ? parts.part[PART_CODES] : scratch + at.codes,
+                          .scale = (float *)(void *)(scratch + at.scales),
+                          .zero = s->type->tiling && s->type->tiling->asymmetric ? (int8_t *)(scratch + at.zeros) : NULL};
+    void *to = s->type->tiling ? (void *)&tiled : scratch + at.blocks;
+    if (s->layout->get(s->layout, &parts, to)) {
+        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "shape, group index or zero points are not those of %s in %s", s->type->name,
+                  s->layout->name);
+        return error_at_tensor(e, s->tensor->name);
     }
+    if (s->type->tiling)
+        return decode_tiled(m, r, &tiled, out, e);
+    seen->blocks = to;
+    size_t n = (size_t)(r->n * r->cols / s->type->block_len);
+    float global;
+    if (!s->parts[PART_GLOBAL]) {
+        quant_kernels_for(s->type, m->cpu).decode(to, out, n);
+        return 0;
+    }
+    memcpy(&global, parts.part[PART_GLOBAL], sizeof global);
+    nvfp4_ct_values(to, global, out, n);
+    return 0;
+}
+
+/* Rows that are stored by themselves, or with a factor. */
+static int read_plain(const struct model *m, const struct rows *r, float *out, uint8_t *raw, struct weight_seen *seen, struct error *e)
+{
+    const struct stored *s = r->s;
+    uint64_t count = r->n * r->cols;
+    float *factor = NULL;
+    seen->n = ranges_of(r, seen->ranges);
     if (s->factor) {
-        factor = scratch;
+        factor = (float *)(void *)raw;
         if (read_factor(m, &seen->ranges[1], factor, e))
             return -1;
         seen->ranges[1].bytes = factor;
         raw += align16(sizeof *factor);
     }
     seen->ranges[0].bytes = raw;
-    if (source_read(m->source, s->tensor, r->row0 * row_bytes(s, r->cols), raw, (size_t)bytes, e))
+    if (source_read(m->source, s->tensor, seen->ranges[0].at, raw, (size_t)seen->ranges[0].n, e))
         return -1;
-    if (s->scale) {
-        struct fp8_rows f = {.codes = raw, .scale_inv = scales, .first_row = (size_t)r->row0, .rows = (size_t)r->n,
-                             .cols = (size_t)r->cols, .tile_rows = (size_t)m->params.tile_rows,
-                             .tile_cols = (size_t)m->params.tile_cols};
-        if ((bad = fp8_decode_rows(&f, out, m->cpu)) < count)
-            return value_error(r, bad, "NaN (an FP8 code)", e);
-    } else {
-        struct quant_kernels k = quant_kernels_for(s->type, m->cpu);
-        k.decode(raw, out, (size_t)(count / s->type->block_len));
-    }
+    quant_kernels_for(s->type, m->cpu).decode(raw, out, (size_t)(count / s->type->block_len));
     for (uint64_t i = 0; factor && i < count; i++)
         out[i] *= *factor;
+    return 0;
+}
+
+/* Rows of one stored tensor, decoded and proven finite. */
+static int read_stored(const struct model *m, const struct rows *r, float *out, void *scratch, struct weight_seen *seen,
+                       struct error *e)
+{
+    uint64_t count = r->n * r->cols, bad;
+    seen->blocks = NULL;
+    if (r->s->layout ? read_layout(m, r, out, scratch, seen, e) : read_plain(m, r, out, scratch, seen, e))
+        return -1;
     if ((bad = scan_finite(out, (size_t)count, &seen->amax)) < count)
         return value_error(r, bad, "a value that is NaN or infinite", e);
     return 0;
@@ -164,7 +278,7 @@ static struct rows locate(const struct model *m, const struct weight *w, uint64_
 {
     const struct stored *s = model_stored(m, w->role, w->layer, (int)slab);
     int in_stack = m->source->meta != NULL;
-    return (struct rows){.s = s, .row0 = row0 + (in_stack ? slab * w->rows : 0), .n = n, .cols = w->cols, .slab = slab};
+    return (struct rows){.s = s, .row0 = row0 + (in_stack ? slab * w->rows : 0), .n = n, .cols = w->cols, .total = w->rows, .slab = slab};
 }
 
 /* The rows of kv_b that one head's K or V half takes. */
@@ -176,7 +290,8 @@ static struct rows locate_half(const struct model *m, const struct weight *w, ui
     return (struct rows){.s = model_stored(m, ROLE_ATTN_KV_B, w->layer, 0),
                          .row0 = head * per_head + (is_v ? p->qk_nope_head_dim : 0),
                          .n = is_v ? p->v_head_dim : p->qk_nope_head_dim,
-                         .cols = p->kv_lora_rank};
+                         .cols = p->kv_lora_rank,
+                         .total = p->num_attention_heads * per_head};
 }
 
 size_t weight_scratch(const struct model *m, const struct weight *w, uint64_t n_rows)
@@ -186,7 +301,7 @@ size_t weight_scratch(const struct model *m, const struct weight *w, uint64_t n_
         r.n = n_rows;
     if (!r.s->type)
         return 0;
-    uint64_t bytes = stored_scratch(m, &r);
+    uint64_t bytes = stored_scratch(&r);
     if (w->from_kv_b && w->role == ROLE_ATTN_K_B)
         bytes += align16(4 * r.n * r.cols); /* the half before it is transposed */
     return (size_t)bytes;
@@ -221,10 +336,10 @@ static struct rows rows_behind(const struct model *m, const struct weight *w, ui
 }
 
 int weight_ranges(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows,
-                  struct weight_range out[2])
+                  struct weight_range out[WEIGHT_RANGES])
 {
     struct rows r = rows_behind(m, w, slab, row0, n_rows);
-    return r.s->type ? ranges_of(m, &r, out) : 0;
+    return r.s->type ? ranges_of(&r, out) : 0;
 }
 
 int weight_read(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows, float *out,

@@ -50,7 +50,7 @@ struct part_shape {
 struct part_rows {
     const struct quant_type *type;
     uint64_t rows, cols;           /* of the whole matrix */
-    uint64_t row0, n;              /* row0 a multiple of the tile's rows, and of 8 in layouts that pack zeros along O */
+    uint64_t row0, n;              /* to put: row0 a multiple of the tile's rows, and of 8 in layouts that pack along O. To get: any */
     const struct quant_type *scales; /* in reading: the float type that PART_SCALES has; NULL: as it is written */
     void *part[PART_COUNT];
 };
@@ -62,8 +62,9 @@ struct layout {
     /* shape of a part of [rows][cols] of this type; 0 when the type has no such part here; -1 when the layout cannot store the type
      * at all, or not in this size (rows or cols that do not divide) */
     int (*shape)(const struct layout *l, const struct quant_type *t, enum part p, uint64_t rows, uint64_t cols, struct part_shape *out);
-    /* blocks of n whole rows into parts, or from them. Tiled types take a struct tiled in place of blocks. What does not depend on
-     * weights (PART_SHAPE, PART_INDEX) is put with the row 0 */
+    /* blocks of n whole rows into parts, or from them. Tiled types take a struct tiled in place of blocks, whose codes may be the part
+     * itself where those are bytes. What does not depend on weights (PART_SHAPE, PART_INDEX) is put with the row 0; PART_GLOBAL is
+     * the caller's. gptq has no form for a zero of 0: readers take it for 2^b */
     void (*put)(const struct layout *l, const struct part_rows *r, const void *blocks);
     /* 0, or -1 when the bytes are none that the layout allows (NaN scales pass: values are the caller's to check) */
     int (*get)(const struct layout *l, const struct part_rows *r, void *blocks);
@@ -75,8 +76,9 @@ const struct layout *layout_find(const char *name);
 /* Whether a layout stores a type, in any size. */
 int layout_takes(const struct layout *l, const struct quant_type *t);
 
-/* Bytes [at, at + n) of a part that rows row0 .. row0 + n_rows need or make; the whole part where the layout is whole, and of
- * PART_SHAPE, PART_GLOBAL, PART_INDEX: those belong to row 0 and are empty (n 0) for ranges that begin later.
+/* Bytes [at, at + n) of a part that rows row0 .. row0 + n_rows need or make, from the tile and the word on that row0 lies in; the
+ * whole part where the layout is whole, and of PART_SHAPE, PART_GLOBAL, PART_INDEX: those belong to row 0 and are empty (n 0) for
+ * ranges that begin later.
  * `dtype_bytes`: of an element of PART_SCALES when it is not stored as it is written, or 0. */
 void layout_range(const struct layout *l, const struct quant_type *t, enum part p, uint64_t rows, uint64_t cols, uint64_t row0,
                   uint64_t n_rows, uint32_t dtype_bytes, uint64_t *at, uint64_t *n);
