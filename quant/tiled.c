@@ -243,7 +243,8 @@ void tiled_decode(const struct tiled *in, size_t row0, size_t n, float *x, unsig
     const size_t across = tiled_across(form, in->cols), wide = form->cols ? form->cols : in->cols;
     for (size_t row = row0; row < row0 + n; row++, x += in->cols)
         for (size_t k = 0; k < across; k++) {
-            const size_t at = k * wide, some = in->cols - at < wide ? in->cols - at : wide, i = row / form->rows * across + k;
+            const size_t at = k * wide, some = in->cols - at < wide ? in->cols - at : wide;
+            const size_t i = (in->first_row % form->rows + row) / form->rows * across + k;
             const struct fit f = {in->scale[i], form->asymmetric ? in->zero[i] : 0};
             values_of(&e, &f, in->codes + row * in->cols + at, some, x + at);
         }

@@ -36,10 +36,11 @@ struct tiling {
     int asymmetric;
 };
 
-/* One range of whole tile rows; the matrix's last may be short. */
+/* One range of whole tile rows; the matrix's last may be short. To be decoded a range may begin within a tile. */
 struct tiled {
     const struct quant_type *type; /* with a tiling */
     size_t rows, cols;
+    size_t first_row;              /* where the range begins in its matrix; to encode, a multiple of the tile's rows */
     uint8_t *codes;
     float *scale;
     int8_t *zero;                  /* NULL without */
