@@ -29,7 +29,7 @@ static const struct option_table table = {
 
 struct totals { /* of a class, or of tensors that share role, type and shape */
     enum tensor_role role;
-    const struct storage *type;
+    const char *type;
     uint32_t n_dims;
     uint64_t dims[TENSOR_MAX_DIMS];
     uint64_t tensors, weights, bytes;
@@ -48,28 +48,35 @@ static void add(struct totals *t, uint64_t weights, uint64_t bytes)
     t->bytes += bytes;
 }
 
-static struct totals *group_of(struct summary *s, enum tensor_role role, const struct tensor *t)
+/* `shape` of the weights, whatever the tensors' that hold them. */
+static struct totals *group_of(struct summary *s, enum tensor_role role, const char *type, const struct tensor *shape)
 {
     size_t i = 0;
     for (; i < s->n_groups; i++) {
         struct totals *g = &s->groups[i];
-        if (g->role == role && g->type == t->type && g->n_dims == t->n_dims &&
-            !memcmp(g->dims, t->dims, sizeof g->dims))
+        if (g->role == role && !strcmp(g->type, type) && g->n_dims == shape->n_dims && !memcmp(g->dims, shape->dims, sizeof g->dims))
             return g;
     }
     if (i == sizeof s->groups / sizeof *s->groups)
         return &s->groups[i - 1]; /* more mixtures than anybody makes: the last line takes them */
     s->n_groups++;
-    s->groups[i] = (struct totals){.role = role, .type = t->type, .n_dims = t->n_dims};
-    memcpy(s->groups[i].dims, t->dims, sizeof t->dims);
+    s->groups[i] = (struct totals){.role = role, .type = type, .n_dims = shape->n_dims};
+    memcpy(s->groups[i].dims, shape->dims, sizeof shape->dims);
     return &s->groups[i];
 }
 
-static void add_stored(struct summary *s, enum tensor_role role, const struct stored *st)
+static void add_stored(struct summary *s, const struct arch_params *p, enum tensor_role role, const struct stored *st)
 {
-    uint64_t weights = tensor_elements(st->tensor), bytes = st->tensor->bytes + (st->scale ? st->scale->bytes : 0) +
-                       (st->factor ? st->factor->bytes : 0);
-    add(group_of(s, role, st->tensor), weights, bytes);
+    struct tensor shape = *st->tensor;
+    uint64_t bytes = st->factor ? st->factor->bytes : 0;
+    if (st->layout) {
+        shape.n_dims = 2;
+        role_shape(role, p, &shape.dims[0], &shape.dims[1]);
+    }
+    for (int i = 0; i < PART_COUNT; i++)
+        bytes += st->parts[i] ? st->parts[i]->bytes : 0;
+    uint64_t weights = tensor_elements(&shape);
+    add(group_of(s, role, stored_type(st), &shape), weights, bytes);
     add(&s->classes[roles[role].class], weights, bytes);
     add(&s->all, weights, bytes);
 }
@@ -81,7 +88,7 @@ static void summarize(const struct model *m, struct summary *s)
             const struct stored *first = model_stored(m, (enum tensor_role)role, layer, 0);
             int each = first && roles[role].flags & ROLE_EXPERT && !m->source->meta ? (int)m->params.n_routed_experts : 1;
             for (int x = 0; first && x < each; x++)
-                add_stored(s, (enum tensor_role)role, model_stored(m, (enum tensor_role)role, layer, x));
+                add_stored(s, &m->params, (enum tensor_role)role, model_stored(m, (enum tensor_role)role, layer, x));
         }
 }
 
@@ -117,10 +124,13 @@ static void print_params(const struct model *m, struct buffer *b)
 static void print_summary(const struct summary *s, struct buffer *b)
 {
     char size[SIZE_TEXT], shape[SHAPE_TEXT];
-    buffer_printf(b, "\n%-24s %7s %-8s %-22s %10s %6s\n", "role", "tensors", "type", "shape", "bytes", "bpw");
+    int wide = 8;
+    for (size_t i = 0; i < s->n_groups; i++)
+        wide = (int)strlen(s->groups[i].type) > wide ? (int)strlen(s->groups[i].type) : wide;
+    buffer_printf(b, "\n%-24s %7s %-*s %-22s %10s %6s\n", "role", "tensors", wide, "type", "shape", "bytes", "bpw");
     for (size_t i = 0; i < s->n_groups; i++) {
         const struct totals *g = &s->groups[i];
-        buffer_printf(b, "%-24s %7" PRIu64 " %-8s %-22s %10s %6.2f\n", roles[g->role].name, g->tensors, g->type->name,
+        buffer_printf(b, "%-24s %7" PRIu64 " %-*s %-22s %10s %6.2f\n", roles[g->role].name, g->tensors, wide, g->type,
                       shape_text(g->dims, g->n_dims, shape), size_text(g->bytes, size), bpw(g));
     }
     buffer_printf(b, "\n%-24s %7s %31s %10s %6s\n", "class", "tensors", "weights", "bytes", "bpw");
@@ -207,7 +217,7 @@ static void json_summary(struct json *root, const struct model *m, const struct 
     for (size_t i = 0; i < s->n_groups; i++) {
         struct json *o = json_add_object(list, NULL);
         json_add_string(o, "role", roles[s->groups[i].role].name);
-        json_add_string(o, "type", s->groups[i].type->name);
+        json_add_string(o, "type", s->groups[i].type);
         json_dims(o, s->groups[i].dims, s->groups[i].n_dims);
         json_totals(o, &s->groups[i]);
     }

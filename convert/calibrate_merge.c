@@ -11,7 +11,7 @@
 
 enum { PIECE = 1 << 18 }; /* floats of a tensor that are held at a time */
 
-struct part_folder {
+struct part {
     const char *folder;
     struct calibration_record record;
     struct model model; /* family and params only */
@@ -19,7 +19,7 @@ struct part_folder {
 };
 
 struct merge {
-    struct part_folder *parts; /* by their numbers */
+    struct part *parts; /* by their numbers */
     size_t n;
     const char *out;
     const struct stream_hooks *hooks;
@@ -35,7 +35,7 @@ static int no_memory(struct error *e)
 
 /* ---- which parts they are */
 
-static int refuse(const struct part_folder *p, struct error *e, const char *what)
+static int refuse(const struct part *p, struct error *e, const char *what)
 {
     error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "%s", what);
     return error_at_file(e, p->folder);
@@ -43,7 +43,7 @@ static int refuse(const struct part_folder *p, struct error *e, const char *what
 
 static int by_number(const void *a, const void *b)
 {
-    const struct part_folder *p = a, *q = b;
+    const struct part *p = a, *q = b;
     return (p->record.part > q->record.part) - (p->record.part < q->record.part);
 }
 
@@ -86,7 +86,7 @@ static int is_same_folder(const char *a, const char *b)
 static int open_parts(struct merge *m, const char *const *folders, struct error *e)
 {
     for (size_t i = 0; i < m->n; i++) {
-        struct part_folder *p = &m->parts[i];
+        struct part *p = &m->parts[i];
         p->folder = folders[i];
         if (record_read(folders[i], &p->record, NULL, e))
             return -1;
@@ -99,7 +99,7 @@ static int open_parts(struct merge *m, const char *const *folders, struct error 
     if (check_cover(m, e))
         return -1;
     for (size_t i = 0; i < m->n; i++) {
-        struct part_folder *p = &m->parts[i];
+        struct part *p = &m->parts[i];
         p->model = (struct model){.family = p->record.family, .params = p->record.params};
         if (!(p->files = calibration_new(p->folder, &p->model, p->record.chunks, p->record.ctx, 0, e)))
             return -1;

@@ -66,7 +66,7 @@ struct plan_tensor {
     const struct quant_type *type; /* what is written */
     struct tensor out;             /* name, storage, dims, offset and bytes in the output */
     const struct layout *layout;   /* how the blocks become parts; NULL: they are written as they are */
-    enum part part;                /* with a layout: which part this tensor is */
+    enum layout_part part;                /* with a layout: which part this tensor is */
     int n_parts;                   /* of UNITS_WITH_PARTS: with this one */
     int copied;                    /* codes and scales are the source's own */
     const struct stored *scales_from; /* a matrix whose scales are taken; NULL: own ones */

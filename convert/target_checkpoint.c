@@ -203,7 +203,7 @@ static int add_matrix(struct plan *p, const struct choice *c, uint64_t slab, str
         return add_plain(p, c, &w, slab, name, e);
     for (int k = 0; k < PART_COUNT; k++) {
         struct part_shape s;
-        if (c->layout->shape(c->layout, c->type, (enum part)k, w.rows, w.cols, &s) <= 0)
+        if (c->layout->shape(c->layout, c->type, (enum layout_part)k, w.rows, w.cols, &s) <= 0)
             continue;
         part_name(name, s.suffix, part);
         struct tensor out = {.name = part, .type = safetensors_dtype(s.dtype), .n_dims = s.n_dims, .dims = {s.dims[0], s.dims[1]}};
@@ -211,7 +211,7 @@ static int add_matrix(struct plan *p, const struct choice *c, uint64_t slab, str
         if (!t)
             return -1;
         t->layout = c->layout;
-        t->part = (enum part)k;
+        t->part = (enum layout_part)k;
         t->slab0 = slab;
         t->note = first + 1 == p->n_tensors ? c->note : NULL;
         t->rule = c->rule;

@@ -10,7 +10,7 @@ static const struct {
     const char *suffix;
     int gguf;
     enum companion kind;
-    enum part part;
+    enum layout_part part;
 } companions[] = { /* beside the parts of quant/layouts.c */
     {".scale", 1, COMPANION_FACTOR, 0},
     {".input_scale", 1, COMPANION_INPUT, 0},
@@ -37,7 +37,7 @@ static int weight_of(const char *name, const char *suffix, char weight[TENSOR_NA
     return snprintf(weight, TENSOR_NAME, "%.*s.weight", (int)(strlen(name) - strlen(suffix)), name) < TENSOR_NAME;
 }
 
-enum companion binding_companion(const char *name, int gguf, char weight[TENSOR_NAME], enum part *part)
+enum companion binding_companion(const char *name, int gguf, char weight[TENSOR_NAME], enum layout_part *part)
 {
     for (size_t i = 0; i < sizeof companions / sizeof *companions; i++)
         if (companions[i].gguf == gguf && ends_with(name, companions[i].suffix)) {
@@ -49,7 +49,7 @@ enum companion binding_companion(const char *name, int gguf, char weight[TENSOR_
     for (const struct layout *l = layouts; l->name; l++)
         for (int p = 0; p < PART_COUNT; p++)
             if (l->suffix[p] && ends_with(name, l->suffix[p])) {
-                *part = (enum part)p;
+                *part = (enum layout_part)p;
                 return weight_of(name, l->suffix[p], weight) ? COMPANION_PART : COMPANION_NONE;
             }
     return COMPANION_NONE;
@@ -146,7 +146,7 @@ int binding_resolve(const struct model *m, struct stored *s, struct error *e)
 }
 
 /* Scales may be of any float type where their layout does not prescribe codes of one byte. */
-static int is_dtype(const struct stored *s, enum part p, const char *want, const char *is)
+static int is_dtype(const struct stored *s, enum layout_part p, const char *want, const char *is)
 {
     static const char *const floats[] = {"F32", "BF16", "F16"};
     int want_float = 0, is_float = 0;
@@ -161,7 +161,7 @@ static int is_dtype(const struct stored *s, enum part p, const char *want, const
 }
 
 /* A part that the type has in its layout. */
-static int check_part(const struct model *m, const struct stored *s, enum part p, const struct part_shape *shape, struct error *e)
+static int check_part(const struct model *m, const struct stored *s, enum layout_part p, const struct part_shape *shape, struct error *e)
 {
     const struct tensor *t = s->parts[p];
     char module[TENSOR_NAME];
@@ -189,7 +189,7 @@ static int check_layout(const struct model *m, enum tensor_role role, const stru
     role_shape(role, &m->params, &rows, &cols);
     for (int p = 0; p < PART_COUNT; p++) {
         struct part_shape shape;
-        int has = s->layout->shape(s->layout, s->type, (enum part)p, rows, cols, &shape);
+        int has = s->layout->shape(s->layout, s->type, (enum layout_part)p, rows, cols, &shape);
         if (has < 0) {
             error_set(e, ERR_FORMAT, s->tensor->offset, "the configuration says %s in %s, which a matrix of %" PRIu64 " x %" PRIu64
                       " cannot be", s->type->name, s->layout->name, rows, cols);
@@ -200,7 +200,7 @@ static int check_layout(const struct model *m, enum tensor_role role, const stru
                       s->layout->name);
             return fail_at(m, s->parts[p], e);
         }
-        if (has && check_part(m, s, (enum part)p, &shape, e))
+        if (has && check_part(m, s, (enum layout_part)p, &shape, e))
             return -1;
     }
     return 0;
@@ -291,7 +291,7 @@ static int check_orphans(const struct model *m, struct error *e)
         const struct tensor *t = &m->source->tensors[i];
         char name[TENSOR_NAME];
         struct place at;
-        enum part part = PART_CODES;
+        enum layout_part part = PART_CODES;
         int gguf = m->source->meta != NULL;
         if (!binding_companion(t->name, gguf, name, &part) || (gguf ? role_parse_gguf(name, &at) : role_parse_hf(name, &at)) ||
             model_stored(m, at.role, at.layer, at.expert))

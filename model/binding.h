@@ -13,7 +13,7 @@ enum companion {
     COMPANION_INPUT,  /* about activations, for engines that quantize them: no part of the weights */
 };
 /* What a tensor is by its name, and the name of its weight; *part where it is one. */
-enum companion binding_companion(const char *name, int gguf, char weight[TENSOR_NAME], enum part *part);
+enum companion binding_companion(const char *name, int gguf, char weight[TENSOR_NAME], enum layout_part *part);
 
 /* Finds layout and type of what a slot holds. 0, or -1 with ERR_FORMAT or ERR_UNSUPPORTED naming the tensor: the configuration does
  * not explain it, or contradicts it. */

@@ -69,7 +69,7 @@ static int bind_tensor(struct model *m, const struct tensor *t, struct error *e)
 {
     char weight_name[TENSOR_NAME];
     struct place at;
-    enum part part = PART_CODES;
+    enum layout_part part = PART_CODES;
     int gguf = m->source->meta != NULL;
     enum companion companion = binding_companion(t->name, gguf, weight_name, &part);
     const char *name = companion ? weight_name : t->name;

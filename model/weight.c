@@ -29,7 +29,7 @@ static uint64_t row_bytes(const struct stored *s, uint64_t cols)
 }
 
 /* Bytes of a part that these rows need. Shapes are proven with the first rows; what all rows need is read with all. */
-static struct weight_range part_range(const struct rows *r, enum part p)
+static struct weight_range part_range(const struct rows *r, enum layout_part p)
 {
     const struct tensor *t = r->s->parts[p];
     struct weight_range out = {.tensor = t};
@@ -41,7 +41,7 @@ static struct weight_range part_range(const struct rows *r, enum part p)
 }
 
 /* Room for a part of n rows, wherever they begin in a tile or in a word of zeros. */
-static uint64_t part_room(const struct rows *r, enum part p)
+static uint64_t part_room(const struct rows *r, enum layout_part p)
 {
     const struct tiling *t = r->s->type->tiling;
     uint64_t slack = p == PART_CODES ? 0 : 2 * (t && t->rows > 8 ? t->rows : 8);
@@ -68,7 +68,7 @@ static struct places places_of(const struct rows *r)
     const struct stored *s = r->s;
     for (int p = 0; p < PART_COUNT; p++) {
         at.part[p] = at.end;
-        at.end += part_room(r, (enum part)p);
+        at.end += part_room(r, (enum layout_part)p);
     }
     at.blocks = at.codes = at.end;
     if (!s->type->tiling) {
@@ -104,7 +104,7 @@ static int ranges_of(const struct rows *r, struct weight_range out[WEIGHT_RANGES
     int n = 0;
     if (r->s->layout) {
         for (int p = 0; p < PART_COUNT; p++)
-            if ((out[n] = part_range(r, (enum part)p)).n)
+            if ((out[n] = part_range(r, (enum layout_part)p)).n)
                 n++;
         return n;
     }

@@ -53,7 +53,7 @@ static uint64_t dtype_size(const char *dtype)
     return 1;
 }
 
-static int give_shape(const struct layout *l, enum part p, const char *dtype, uint32_t n_dims, uint64_t d0, uint64_t d1,
+static int give_shape(const struct layout *l, enum layout_part p, const char *dtype, uint32_t n_dims, uint64_t d0, uint64_t d1,
                       struct part_shape *out)
 {
     *out = (struct part_shape){.suffix = l->suffix[p], .dtype = dtype, .n_dims = n_dims, .dims = {d0, d1},
@@ -66,7 +66,7 @@ static int whole_groups(const struct form *f, uint64_t cols)
     return !f->len || cols % f->len == 0;
 }
 
-static int pack_shape(const struct layout *l, const struct quant_type *t, enum part p, uint64_t rows, uint64_t cols,
+static int pack_shape(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols,
                       struct part_shape *out)
 {
     struct form f = form_of(t);
@@ -82,7 +82,7 @@ static int pack_shape(const struct layout *l, const struct quant_type *t, enum p
     return p == PART_SHAPE ? give_shape(l, p, "I64", 1, 2, 0, out) : 0;
 }
 
-static int int_shape(const struct layout *l, const struct quant_type *t, enum part p, uint64_t rows, uint64_t cols,
+static int int_shape(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols,
                      struct part_shape *out)
 {
     struct form f = form_of(t);
@@ -95,7 +95,7 @@ static int int_shape(const struct layout *l, const struct quant_type *t, enum pa
     return p == PART_ZEROS && f.asymmetric ? give_shape(l, p, "I8", 2, rows, 1, out) : 0;
 }
 
-static int float_shape(const struct layout *l, const struct quant_type *t, enum part p, uint64_t rows, uint64_t cols,
+static int float_shape(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols,
                        struct part_shape *out)
 {
     struct form f = form_of(t);
@@ -106,7 +106,7 @@ static int float_shape(const struct layout *l, const struct quant_type *t, enum 
     return p == PART_SCALES ? give_shape(l, p, f.scales, 2, div_up(rows, f.tile_rows), scales_across(&f, cols), out) : 0;
 }
 
-static int block_shape(const struct layout *l, const struct quant_type *t, enum part p, uint64_t rows, uint64_t cols,
+static int block_shape(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols,
                        struct part_shape *out)
 {
     struct form f = form_of(t);
@@ -117,7 +117,7 @@ static int block_shape(const struct layout *l, const struct quant_type *t, enum 
     return p == PART_SCALES ? give_shape(l, p, f.scales, 2, div_up(rows, f.tile_rows), scales_across(&f, cols), out) : 0;
 }
 
-static int fp4_shape(const struct layout *l, const struct quant_type *t, enum part p, uint64_t rows, uint64_t cols,
+static int fp4_shape(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols,
                      struct part_shape *out)
 {
     struct form f = form_of(t);
@@ -131,7 +131,7 @@ static int fp4_shape(const struct layout *l, const struct quant_type *t, enum pa
 }
 
 /* GPTQ and AWQ: matrices of inputs x outputs, both of which must fill words. */
-static int turned_shape(const struct layout *l, const struct quant_type *t, enum part p, uint64_t rows, uint64_t cols,
+static int turned_shape(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols,
                         struct part_shape *out)
 {
     struct form f = form_of(t);
@@ -549,7 +549,7 @@ int layout_takes(const struct layout *l, const struct quant_type *t)
     return l->shape(l, t, PART_CODES, 256, 256, &shape) > 0; /* a size that every group and word divides */
 }
 
-void layout_range(const struct layout *l, const struct quant_type *t, enum part p, uint64_t rows, uint64_t cols, uint64_t row0,
+void layout_range(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols, uint64_t row0,
                   uint64_t n_rows, uint32_t dtype_bytes, uint64_t *at, uint64_t *n)
 {
     struct part_shape s;

@@ -34,7 +34,7 @@
 /* Rows of this multiple can be put on their own where a layout is not whole: tiles of 128 rows, words of zeros. */
 enum { PART_ROWS = 128 };
 
-enum part { PART_CODES, PART_SCALES, PART_ZEROS, PART_GLOBAL, PART_SHAPE, PART_INDEX, PART_COUNT };
+enum layout_part { PART_CODES, PART_SCALES, PART_ZEROS, PART_GLOBAL, PART_SHAPE, PART_INDEX, PART_COUNT };
 
 /* A part of one matrix. */
 struct part_shape {
@@ -61,7 +61,7 @@ struct layout {
     const char *suffix[PART_COUNT]; /* NULL: never has this part */
     /* shape of a part of [rows][cols] of this type; 0 when the type has no such part here; -1 when the layout cannot store the type
      * at all, or not in this size (rows or cols that do not divide) */
-    int (*shape)(const struct layout *l, const struct quant_type *t, enum part p, uint64_t rows, uint64_t cols, struct part_shape *out);
+    int (*shape)(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols, struct part_shape *out);
     /* blocks of n whole rows into parts, or from them. Tiled types take a struct tiled in place of blocks, whose codes may be the part
      * itself where those are bytes. What does not depend on weights (PART_SHAPE, PART_INDEX) is put with the row 0; PART_GLOBAL is
      * the caller's. gptq has no form for a zero of 0: readers take it for 2^b */
@@ -80,7 +80,7 @@ int layout_takes(const struct layout *l, const struct quant_type *t);
  * whole part where the layout is whole, and of PART_SHAPE, PART_GLOBAL, PART_INDEX: those belong to row 0 and are empty (n 0) for
  * ranges that begin later.
  * `dtype_bytes`: of an element of PART_SCALES when it is not stored as it is written, or 0. */
-void layout_range(const struct layout *l, const struct quant_type *t, enum part p, uint64_t rows, uint64_t cols, uint64_t row0,
+void layout_range(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols, uint64_t row0,
                   uint64_t n_rows, uint32_t dtype_bytes, uint64_t *at, uint64_t *n);
 
 #endif

@@ -112,7 +112,7 @@ static struct parts parts_new(const struct layout *l, const struct quant_type *t
     struct parts p = {{0}, {0}};
     for (int i = 0; i < PART_COUNT; i++) {
         struct part_shape s;
-        if (l->shape(l, t, (enum part)i, rows, cols, &s) <= 0)
+        if (l->shape(l, t, (enum layout_part)i, rows, cols, &s) <= 0)
             continue;
         p.n[i] = s.bytes;
         p.bytes[i] = malloc((size_t)s.bytes);
@@ -133,7 +133,7 @@ static struct part_rows rows_of(const struct layout *l, const struct matrix *m, 
     struct part_rows r = {.type = m->type, .rows = m->rows, .cols = m->cols, .row0 = row0, .n = n};
     for (int i = 0; i < PART_COUNT; i++) {
         uint64_t at, bytes;
-        layout_range(l, m->type, (enum part)i, m->rows, m->cols, row0, n, 0, &at, &bytes);
+        layout_range(l, m->type, (enum layout_part)i, m->rows, m->cols, row0, n, 0, &at, &bytes);
         r.part[i] = p->bytes[i] && bytes && i != PART_GLOBAL ? p->bytes[i] + at : NULL;
     }
     return r;
@@ -283,7 +283,7 @@ static void test_turned_bytes(void)
     test_zeros_of("awq", "INT4-G32-ASYM-F16", 12, 0xcccccccc);
 }
 
-static void test_shape_of(const char *layout, const char *type, uint64_t rows, uint64_t cols, enum part p, const char *dtype,
+static void test_shape_of(const char *layout, const char *type, uint64_t rows, uint64_t cols, enum layout_part p, const char *dtype,
                           uint64_t d0, uint64_t d1)
 {
     struct part_shape s;

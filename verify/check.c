@@ -96,23 +96,25 @@ static int verdict(struct job *j, struct error *e)
     return e->code == ERR_FORMAT && !say(j, e->text, e) ? 0 : -1;
 }
 
-/* Scales of an FP8 tensor that decode to nothing useful. */
-static int check_scales(const struct run *r, struct job *j, const struct stored *s, struct error *e)
+/* Scales of quantized weights that decode to nothing useful; those that are powers of two always do. */
+static int check_scales(const struct run *r, struct job *j, const struct tensor *scales, struct error *e)
 {
-    uint64_t n = tensor_elements(s->scale), bytes = s->scale->bytes, zeros = 0;
-    uint8_t *raw = malloc((size_t)bytes + 1);
+    const struct quant_type *type = weight_scale_type(scales);
+    uint64_t n = tensor_elements(scales), zeros = 0;
+    uint8_t *raw = malloc((size_t)scales->bytes + 1);
     if (!raw)
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    int rc = source_read(r->model->source, s->scale, 0, raw, (size_t)bytes, e);
-    for (uint64_t i = 0; !rc && i < n && s->scale->type->block_bytes == 4; i++) {
+    int rc = source_read(r->model->source, scales, 0, raw, (size_t)scales->bytes, e);
+    for (uint64_t i = 0; !rc && i < n && type->block_bytes > 1; i++) {
         float f;
-        memcpy(&f, raw + 4 * i, 4);
-        zeros += f < 1.1754944e-38f; /* zero or subnormal; negative and NaN are errors of reading */
+        type->ref.decode(raw + i * type->block_bytes, &f, 1);
+        zeros += f < 1.1754944e-38f && f > -1.1754944e-38f; /* zero or subnormal */
     }
     free(raw);
     if (!rc && zeros) {
         char text[96];
-        snprintf(text, sizeof text, "%" PRIu64 " of %" PRIu64 " tile scales are zero or subnormal", zeros, n);
+        snprintf(text, sizeof text, "%" PRIu64 " of %" PRIu64 " %sscales are zero or subnormal", zeros, n,
+                 scales->n_dims == 2 && scales->type->block_bytes == 4 ? "tile " : "");
         rc = say(j, text, e);
     }
     return rc;
@@ -127,8 +129,8 @@ static int check_matrix(const struct run *r, struct job *j, struct error *e)
     float *x = malloc((size_t)(rows * w->cols) * sizeof *x), largest = 0;
     void *scratch = malloc(weight_scratch(r->model, w, rows) + 64);
     int rc = x && scratch ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    if (!rc && s->scale)
-        rc = check_scales(r, j, s, e);
+    if (!rc && s->parts[PART_SCALES])
+        rc = check_scales(r, j, s->parts[PART_SCALES], e);
     for (uint64_t at = 0; !rc && at < w->rows; at += rows) {
         uint64_t n = w->rows - at < rows ? w->rows - at : rows;
         struct weight_seen seen = {.amax = 0};

@@ -108,7 +108,7 @@ static int compare_pair(const struct pair *p, int threads, struct diff_row *r, s
 
 static const char *storage_name(const struct model *m, const struct weight *w)
 {
-    return model_stored(m, w->from_kv_b ? ROLE_ATTN_KV_B : w->role, w->layer, 0)->tensor->type->name;
+    return stored_type(model_stored(m, w->from_kv_b ? ROLE_ATTN_KV_B : w->role, w->layer, 0));
 }
 
 static int same_shape(const struct weight *a, const struct weight *b, struct error *e)

@@ -198,7 +198,7 @@ static int load_scores(const struct json *o, struct comparison *c, size_t chunk)
     return 0;
 }
 
-struct part_file { /* a file, opened */
+struct part { /* a file, opened */
     const char *path;
     struct json *root;
     uint64_t first, chunks;
@@ -206,11 +206,11 @@ struct part_file { /* a file, opened */
 
 static int by_first(const void *a, const void *b)
 {
-    const struct part_file *x = a, *y = b;
+    const struct part *x = a, *y = b;
     return (x->first > y->first) - (x->first < y->first);
 }
 
-static int open_part(struct part_file *p, struct error *e)
+static int open_part(struct part *p, struct error *e)
 {
     const char *format;
     uint64_t v;
@@ -244,7 +244,7 @@ static int same_run(const struct json *a, const struct json *b)
     return json_bool(json_get(a, "mtp"), &x) == json_bool(json_get(b, "mtp"), &y) && x == y;
 }
 
-static int check_cover(const struct part_file *parts, size_t n, uint64_t total, struct error *e)
+static int check_cover(const struct part *parts, size_t n, uint64_t total, struct error *e)
 {
     uint64_t next = 0;
     for (size_t i = 0; i < n; i++) {
@@ -281,7 +281,7 @@ static int read_head(const struct json *root, struct comparison *c, struct part_
     return info->base_name && info->settings && (!cand || info->cand_name) ? 0 : no_memory(e);
 }
 
-static int bad_chunk(const struct part_file *p, size_t chunk, struct error *e)
+static int bad_chunk(const struct part *p, size_t chunk, struct error *e)
 {
     error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "chunk %zu of the part is malformed", chunk);
     return error_at_file(e, p->path);
@@ -289,7 +289,7 @@ static int bad_chunk(const struct part_file *p, size_t chunk, struct error *e)
 
 /* Every chunk has all its rows: what is allocated next is bounded by what the files hold. At least half of a chunk's
  * positions are scored. */
-static int check_rows(const struct part_file *p, const struct comparison *c, struct error *e)
+static int check_rows(const struct part *p, const struct comparison *c, struct error *e)
 {
     size_t chunk = (size_t)p->first;
     for (const struct json *o = json_child(json_get(p->root, "chunks")); o; o = json_next(o), chunk++) {
@@ -302,7 +302,7 @@ static int check_rows(const struct part_file *p, const struct comparison *c, str
     return 0;
 }
 
-static int load_part(const struct part_file *p, struct comparison *c, struct error *e)
+static int load_part(const struct part *p, struct comparison *c, struct error *e)
 {
     size_t chunk = (size_t)p->first;
     for (const struct json *o = json_child(json_get(p->root, "chunks")); o; o = json_next(o), chunk++)
@@ -311,7 +311,7 @@ static int load_part(const struct part_file *p, struct comparison *c, struct err
     return 0;
 }
 
-static int merge(struct part_file *parts, size_t n, struct comparison *c, struct part_info *info, struct error *e)
+static int merge(struct part *parts, size_t n, struct comparison *c, struct part_info *info, struct error *e)
 {
     uint64_t total = 0;
     for (size_t i = 0; i < n; i++) {
@@ -342,7 +342,7 @@ static int merge(struct part_file *parts, size_t n, struct comparison *c, struct
 
 int part_merge(const char *const *paths, size_t n, struct comparison *c, struct part_info *info, struct error *e)
 {
-    struct part_file *parts = calloc(n + 1, sizeof *parts);
+    struct part *parts = calloc(n + 1, sizeof *parts);
     *c = (struct comparison){0};
     *info = (struct part_info){0};
     if (!parts)

@@ -17,7 +17,6 @@ static void params_must_hold(const struct family *f, const struct arch_params *p
     must(isfinite(p->rms_norm_eps) && isfinite(p->rope_theta) && isfinite(p->rope.factor));
     must(isfinite(p->rope.beta_fast) && isfinite(p->rope.beta_slow) && isfinite(p->rope.mscale) &&
          isfinite(p->rope.mscale_all_dim) && isfinite(p->routed_scaling_factor));
-    must(p->tile_rows <= 1 << 24 && p->tile_cols <= 1 << 24 && !p->tile_rows == !p->tile_cols);
     must(!f->has_indexer || (p->index_n_heads && p->index_head_dim && p->index_topk));
     for (int r = 0; r < ROLE_COUNT; r++) {
         uint64_t rows, cols, n;
