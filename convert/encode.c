@@ -136,7 +136,7 @@ static struct tiled tiles_in(const struct plan_tensor *t, uint64_t rows, uint8_t
     const size_t codes = (size_t)(rows * t->weight.cols), floats = (codes + sizeof(float) - 1) / sizeof(float) * sizeof(float);
     const size_t n = tiled_down(t->type->tiling, (size_t)rows) * tiled_across(t->type->tiling, (size_t)t->weight.cols);
     return (struct tiled){.type = t->type, .rows = (size_t)rows, .cols = (size_t)t->weight.cols, .codes = blocks,
-                          .scale = (float *)(void *)(blocks + floats), .zero = (int8_t *)blocks + floats + n * sizeof(float)};
+                          .scale = (float *)(void *)(blocks + floats), .zero = t->type->tiling->asymmetric ? (int8_t *)blocks + floats + n * sizeof(float) : NULL};
 }
 
 /* The source's own codes and scales, which the model has proven to be of these tiles. */
@@ -185,7 +185,7 @@ static int encode_parts(struct encoder *c, struct encode_buffers *b, const struc
 {
     const struct plan_tensor *t = &c->plan->tensors[u->tensor];
     struct part_rows r = {.type = t->type, .rows = t->weight.rows, .cols = t->weight.cols, .row0 = slice->row0, .n = slice->rows};
-    struct tiled tiles = tiles_in(t, slice->rows, b->blocks);
+    struct tiled tiles;
     const size_t count = (size_t)(slice->rows * t->weight.cols);
     place_parts(c, b, u, slice, &r);
     if (r.part[PART_GLOBAL]) {
@@ -194,6 +194,8 @@ static int encode_parts(struct encoder *c, struct encode_buffers *b, const struc
         if (slice->row0 == 0)
             memcpy(r.part[PART_GLOBAL], &b->global, sizeof b->global);
     }
+    if (t->type->tiling)
+        tiles = tiles_in(t, slice->rows, b->blocks);
     int rc = t->type->tiling ? encode_tiles(c, b, t, slice, seen, &tiles, e)
                              : encode_rows(c, b, t, slice->source_slab, b->floats, b->blocks, unit_block_bytes(t, slice->rows), e);
     if (!rc)
