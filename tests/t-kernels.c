@@ -11,6 +11,7 @@
 
 #include "base/cpu.h"
 #include "quant/fp8_tiles.h"
+#include "quant/tiled.h"
 #include "quant/types.h"
 #include "tests/patterns.h"
 #include "tests/tap.h"
@@ -294,6 +295,27 @@ static void bench_kernel(const struct quant_type *t, const struct isa *isa, cons
     print_rate(t->name, what, isa->name, weights, now() - start);
 }
 
+/* 128 rows of 7168 numbers, those of `row` again and again. */
+static void bench_tiled(const struct quant_type *t, const struct isa *isa, const float *row)
+{
+    enum { TILE_ROWS = 128, TILE_COLS = 7168 };
+    static float x[TILE_ROWS * TILE_COLS], scale[TILE_ROWS];
+    static uint8_t codes[TILE_ROWS * TILE_COLS];
+    static int8_t zero[TILE_ROWS];
+    struct tiled to = {t, TILE_ROWS, TILE_COLS, codes, scale, t->tiling->asymmetric ? zero : NULL};
+    for (size_t i = 0; i < TILE_ROWS * TILE_COLS; i++)
+        x[i] = row[i % (N - 1)];
+    for (int what = 0; what < 3; what++) {
+        double start, weights = 0;
+        for (start = now(); now() - start < 0.2; weights += TILE_ROWS * TILE_COLS)
+            if (what < 2)
+                tiled_encode(&to, x, NULL, NULL, !what, isa->cpu);
+            else
+                tiled_decode(&to, 0, TILE_ROWS, x, isa->cpu);
+        print_rate(t->name, what == 0 ? "encode" : what == 1 ? "best" : "decode", isa->name, weights, now() - start);
+    }
+}
+
 /* Only those kernels that the instruction set before does not have already. */
 static int bench(const char *type)
 {
@@ -313,6 +335,8 @@ static int bench(const char *type)
                 continue;
             for (size_t j = 0; j < N; j++)
                 x[j] = 0.02f * rng_gauss(&state);
+            if (t->tiling)
+                bench_tiled(t, &isas[i], x);
             if (k.encode != before.encode) {
                 bench_kernel(t, &isas[i], "encode", x, NULL, blocks);
                 bench_kernel(t, &isas[i], "weighted", x, importance, blocks);
