@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+from compressed_tensors.quantization.lifecycle.forward import dequantize
 from compressed_tensors.quantization.utils.helpers import calculate_qparams, generate_gparam
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -97,11 +99,18 @@ def compress(w, scheme):
 
 
 def decompress(state, scheme, dtype):
-    """The package's weight, with scales of this dtype: it computes in that."""
+    """The package's weight. It computes in the type of the scales, and FP4 in BF16 whatever they are: with F32 its steps are taken
+    one by one."""
+    compressor = BaseCompressor.get_value_from_registry(scheme.format)
     state = dict(state)
-    if scheme.weights.num_bits == 8 or scheme.weights.type == "int":
+    if "weight_packed" in state and scheme.weights.type == "float" and dtype == torch.float32:
+        rows, cols = state["weight_packed"].shape
+        values = unpack_fp4_from_uint8(state["weight_packed"], rows, 2 * cols).float()
+        return dequantize(values, compressor._decompress_scale(state["weight_scale"], dtype), args=scheme.weights, dtype=dtype,
+                          global_scale=state.get("weight_global_scale"))
+    if "weight_packed" not in state or scheme.weights.type == "int":
         state["weight_scale"] = state["weight_scale"].to(dtype)
-    return BaseCompressor.get_value_from_registry(scheme.format).decompress(state, scheme)["weight"]
+    return compressor.decompress(state, scheme)["weight"]
 
 
 def group_config(name, targets=("Linear",)):
@@ -122,6 +131,8 @@ def compressed(source, work, name, modules=None):
         state = compress(w, scheme)
         tensors.update({f"{module}.{part}": t for part, t in state.items()})
         decoded[module] = decompress(state, scheme, torch.float32).float()
+        if not torch.equal(decompress(state, scheme, torch.bfloat16), decoded[module].bfloat16()):
+            raise ValueError(f"{name}: {module} in BF16 is not its F32 rounded")
     config = {"quant_method": "compressed-tensors", "format": form, "quantization_status": "compressed", "ignore": ["lm_head"],
               "config_groups": {"group_0": group_config(name)}}
     return pair(source, work, name, tensors, decoded, config)
@@ -172,7 +183,7 @@ def gptq(source, work, bits=4, group=128, symmetric=True, version="gptq"):
     for module, w in source.linear.items():
         codes, scale, zero, decoded[module] = whole_numbers(w, bits, group, symmetric)
         tensors[module + ".qweight"] = words(codes.T, bits, 0)
-        tensors[module + ".qzeros"] = words((zero - (version == "gptq")).T, bits, 1)
+        tensors[module + ".qzeros"] = words((zero - int(version == "gptq")).T, bits, 1)
         tensors[module + ".scales"] = scale.T.half()
         tensors[module + ".g_idx"] = (torch.arange(w.shape[1]) // (group or w.shape[1])).int()
     config = {"quant_method": "gptq", "bits": bits, "group_size": group or -1, "desc_act": False, "sym": symmetric,
