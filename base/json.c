@@ -386,6 +386,16 @@ struct json *json_add_bool(struct json *parent, const char *key, int value)
     return attach(parent, key, cJSON_CreateBool(value));
 }
 
+struct json *json_add_null(struct json *parent, const char *key)
+{
+    return attach(parent, key, cJSON_CreateNull());
+}
+
+void json_remove(struct json *object, const char *key)
+{
+    cJSON_DeleteItemFromObjectCaseSensitive((cJSON *)object, key);
+}
+
 char *json_print(const struct json *root)
 {
     char *text = cJSON_Print((const cJSON *)root), *with_newline;

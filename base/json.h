@@ -51,6 +51,9 @@ struct json *json_add_string(struct json *parent, const char *key, const char *v
 struct json *json_add_u64(struct json *parent, const char *key, uint64_t value);
 struct json *json_add_f64(struct json *parent, const char *key, double value);
 struct json *json_add_bool(struct json *parent, const char *key, int value);
+struct json *json_add_null(struct json *parent, const char *key);
+/* Takes a member away from an object, if it is there. */
+void json_remove(struct json *object, const char *key);
 
 /* Numbers read back as the same double; NaN and infinity become null. */
 /* malloc'd text, indented, with a final newline; NULL when out of memory. Invalid UTF-8 in strings is escaped as

@@ -2,6 +2,7 @@
  * pare convert: a source becomes another layout in one pass. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,7 +13,7 @@
 #include "convert/convert.h"
 
 static const struct option_row rows[] = {
-    {'o', "out", "PATH", "write to PATH (PATH.partial until it is complete)"},
+    {'o', "out", "PATH", "write to PATH, of checkpoints a folder (PATH.partial until\nit is complete)"},
     PLAN_OPTION_ROWS,
     {'f', "force", NULL, "replace an existing output"},
     {'y', "yes", NULL, "do not ask before --consume removes anything", 1},
@@ -115,21 +116,30 @@ static int convert(const struct options *o, const struct plan *p, const struct c
     return rc ? -1 : report(o, p, co->path, &r, progress_elapsed(&d.progress), e);
 }
 
+/* A folder's name may end with a slash; what lies beside it is named after it. malloc'd; NULL for NULL. */
+static char *path_without_slash(const char *path)
+{
+    char *copy = path ? strdup(path) : NULL;
+    for (size_t n = copy ? strlen(copy) : 0; n > 1 && copy[n - 1] == '/'; n--)
+        copy[n - 1] = '\0';
+    return copy;
+}
+
 static int run(const struct options *o, struct error *e)
 {
     struct planned p = {.plan = NULL};
-    struct convert_options co = {.path = options_get(o, "out"), .tool = "pare " PARE_VERSION,
+    char *out = path_without_slash(options_get(o, "out"));
+    struct convert_options co = {.path = out, .tool = "pare " PARE_VERSION,
                                  .force = options_get(o, "force") != NULL, .restart = options_get(o, "restart") != NULL,
                                  .rehash = options_get(o, "rehash") != NULL,
                                  .with_paths = options_get(o, "record-paths") != NULL};
-    if (!co.path || !*co.path)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "-o PATH is needed (see 'pare convert --help')");
-    int rc = make_plan(o, &p, e);
+    int rc = out && *out ? make_plan(o, &p, e) : error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "-o PATH is needed (see 'pare convert --help')");
     if (!rc)
         print_notes("convert", p.plan->notes, p.plan->n_notes);
     if (!rc)
         rc = convert_check_output(p.plan, &co, e) || confirm_consume(o, p.plan, e) || convert(o, p.plan, &co, e) ? -1 : 0;
     clear_plan(&p);
+    free(out);
     return rc;
 }
 

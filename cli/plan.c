@@ -45,7 +45,7 @@ static void print_tensor(const struct plan *p, const struct plan_tensor *t, stru
 static void print_files(const struct plan *p, const char *out, struct buffer *b)
 {
     for (size_t i = 0; p->n_files > 1 && i < p->n_files; i++) {
-        char *name = plan_file_name(p, out ? out : "OUT.gguf", i);
+        char *name = plan_file_name(p, out ? out : p->target->form ? "OUT" : "OUT.gguf", i);
         buffer_printf(b, "%s%s: %zu tensors, %" PRIu64 " bytes\n", i ? "" : "\n", name ? name : "?", p->files[i].n,
                       p->files[i].bytes);
         free(name);

@@ -36,7 +36,7 @@ static int read_recipe(const struct options *o, const struct target *t, struct r
         int (*add)(struct recipe *, const char *, struct error *);
     } givers[] = {{"type", recipe_override}, {"tensor-type", tensor_type_add}, {"tensor-type-file", tensor_type_file_add}};
     const char *name = options_get(o, "recipe"), *via = options_get(o, "via");
-    if (recipe_open(r, name ? name : t->default_recipe, e))
+    if (recipe_open(r, name ? name : t->default_recipe, t->form != NULL, e))
         return -1;
     const char *search = options_get(o, "search");
     if (search && strcmp(search, "best") && strcmp(search, "compat"))
@@ -54,7 +54,21 @@ static int read_recipe(const struct options *o, const struct target *t, struct r
     return 0;
 }
 
-static int read_part(const struct options *o, struct plan_options *p, struct error *e)
+/* Targets of checkpoints only. */
+static int read_checkpoint_options(const struct options *o, const struct target *t, struct planned *p, struct plan_options *po, struct error *e)
+{
+    const char *scales = options_get(o, "scales-from");
+    long group = 0;
+    if (!t->form && (scales || options_get(o, "group-size")))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--group-size and --scales-from are for checkpoints, not GGUF");
+    if (options_int(o, "group-size", -1, 128, &group, e) || (scales && open_model(scales, &p->scales, e)))
+        return -1;
+    p->recipe.group = group;
+    po->scales_from = p->scales.model;
+    return 0;
+}
+
+static int read_part(const struct options *o, const struct target *target, struct plan_options *p, struct error *e)
 {
     const char *text = options_get(o, "part");
     char end;
@@ -62,7 +76,7 @@ static int read_part(const struct options *o, struct plan_options *p, struct err
         return 0;
     if (sscanf(text, "%d/%d%c", &p->part, &p->parts, &end) != 2 || p->part < 1 || p->parts > 4096 || p->part > p->parts)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--part '%s' is no I/N with I in 1..N and N at most 4096", text);
-    if (!p->split_max)
+    if (!p->split_max && !target->form)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--part divides output files: it needs --split-max-size");
     return 0;
 }
@@ -156,6 +170,15 @@ static int read_template(const struct options *o, struct planned *p, struct erro
     return error_at_file(e, path);
 }
 
+static int unknown_target(const char *name, struct error *e)
+{
+    char known[200];
+    size_t n = 0;
+    for (const struct target *t = targets; t->name && n < sizeof known; t++)
+        n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", t->name);
+    return bad_word("to", name, known, e);
+}
+
 int make_plan(const struct options *o, struct planned *p, struct error *e)
 {
     const char *to = options_get(o, "to");
@@ -165,12 +188,12 @@ int make_plan(const struct options *o, struct planned *p, struct error *e)
                               .consume = options_get(o, "consume") != NULL};
     *p = (struct planned){.plan = NULL};
     if (!t)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--to: unknown target '%s' (gguf)", to);
+        return unknown_target(to, e);
     if (options_get(o, "calib") || options_get(o, "sequential")) /* two matrices of 18432 x 18432 in V3 */
         po.memory = 8000000000u;
-    if (read_words(o, &po, e) || read_recipe(o, t, &p->recipe, e) || options_size(o, "memory", &po.memory, e) ||
+    if (read_words(o, &po, e) || read_recipe(o, t, &p->recipe, e) || read_checkpoint_options(o, t, p, &po, e) || options_size(o, "memory", &po.memory, e) ||
         options_size(o, "split-max-size", &po.split_max, e) || options_size(o, "sync-every", &po.sync_every, e) ||
-        read_part(o, &po, e) ||
+        read_part(o, t, &po, e) ||
         threads_option(o, &po.threads, e) || read_template(o, p, e) ||
         read_imatrix(o, p, &po, e) || open_model(o->operands[0], &p->in, e) ||
         read_calib(o, p, &po, e))
@@ -188,6 +211,7 @@ void clear_plan(struct planned *p)
     free(p->tokens.ids);
     free(p->folder);
     close_model(&p->in);
+    close_model(&p->scales);
     imatrix_close(p->imatrix);
     recipe_clear(&p->recipe);
     free(p->chat_template);

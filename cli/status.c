@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "cli/cli.h"
 #include "convert/journal.h"
+#include "formats/manifest.h"
 
 static const struct option_row rows[] = {
     OPTION_JSON,
@@ -127,7 +128,7 @@ static int find(const char *out, struct status *s, struct error *e)
 {
     size_t n = strlen(out);
     char *journal = n > 8 && !strcmp(out + n - 8, ".journal") ? strdup(out) : io_append(out, ".journal");
-    char *manifest = io_append(out, ".manifest.json");
+    char *manifest = manifest_path(out, io_kind(out) == 2);
     int rc = -1;
     if (!journal || !manifest) {
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");

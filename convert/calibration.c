@@ -56,7 +56,7 @@ int calibration_layout(const struct arch_params *p, int layer, enum half half, u
         if (following)
             add(l, input, "cross", "F32", slabs, square_floats((size_t)n));
     }
-    return safetensors_header(l->tensors, l->n, &l->header, &l->bytes, e);
+    return safetensors_header(l->tensors, l->n, NULL, &l->header, &l->bytes, e);
 }
 
 const struct tensor *calibration_tensor(const struct calibration_layout *l, enum input input, const char *kind)

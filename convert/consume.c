@@ -16,16 +16,15 @@
 
 enum { DISK_BLOCK = 4096 };
 
-/* The source files that a unit reads from, each once. */
+/* The different source files that a unit reads from. */
 static int files_of(const struct plan *p, const struct unit *u, uint32_t out[WEIGHT_RANGES])
 {
     struct weight_range r[WEIGHT_RANGES];
     int n = weight_ranges(p->model, &u->source, u->source_slab, u->source_row0, u->source_rows, r), files = 0;
-    for (int i = 0; i < n; i++) {
-        int known = 0;
-        while (known < files && out[known] != r[i].tensor->file)
-            known++;
-        if (known == files)
+    for (int i = 0, k; i < n; i++) {
+        for (k = 0; k < files && out[k] != r[i].tensor->file; k++)
+            ;
+        if (k == files)
             out[files++] = r[i].tensor->file;
     }
     return files;
@@ -78,7 +77,7 @@ static int simulate(struct plan *p, struct error *e)
         written += p->files[i].header.size;
     for (uint64_t i = 0; i < p->n_units; i++) {
         struct unit u = unit_at(p, i);
-        struct unit_output out[2];
+        struct unit_output out[UNIT_OUTPUTS];
         for (int k = 0, n = unit_outputs(p, &u, out); k < n; k++)
             written += out[k].bytes;
         peak = written > freed && written - freed > peak ? written - freed : peak;

@@ -6,6 +6,7 @@
  * between finds enough to go on. */
 #include "convert/convert.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #include "convert/identity.h"
 #include "convert/provenance.h"
 #include "convert/sequential.h"
+#include "convert/target_checkpoint.h"
 
 struct run {
     const struct plan *plan;
@@ -100,10 +102,44 @@ static int is_unfinished_finish(const char *file, const char *journal)
     return ours;
 }
 
+/* An output folder: none of the source's, and no other shards in it, which engines that look for any would load as well. */
+static int check_folder(const struct plan *p, const char *path, struct error *e)
+{
+    struct stat st, source;
+    if (stat(path, &st))
+        return errno == ENOENT ? 0 : io_error(e, "look at", path, ERROR_NO_OFFSET);
+    if (!S_ISDIR(st.st_mode))
+        return refuse(path, ERR_USAGE, "the output exists and is no folder", e);
+    if (!stat(p->model->source->path, &source) && source.st_dev == st.st_dev && source.st_ino == st.st_ino)
+        return refuse(path, ERR_USAGE, "the output is the source's folder", e);
+    DIR *d = opendir(path);
+    char other[300] = "";
+    if (!d)
+        return io_error(e, "list", path, ERROR_NO_OFFSET);
+    for (const struct dirent *entry; (entry = readdir(d));) {
+        size_t n = strlen(entry->d_name);
+        int ours = 0;
+        if (n < 12 || strcmp(entry->d_name + n - 12, ".safetensors"))
+            continue;
+        for (size_t i = 0; !ours && i < p->n_files; i++) {
+            char *name = plan_file_name(p, path, i);
+            ours = name && !strcmp(io_base_name(name), entry->d_name);
+            free(name);
+        }
+        if (!ours)
+            snprintf(other, sizeof other, "%s", entry->d_name);
+    }
+    closedir(d);
+    if (!other[0])
+        return 0;
+    error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "the output folder holds a shard of something else, '%.250s'", other);
+    return error_at_file(e, path);
+}
+
 static int check_files(const struct plan *p, const struct convert_options *o, uint64_t *held, struct error *e)
 {
     char *journal = journal_path(p, o->path);
-    int rc = journal ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    int rc = !journal ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory") : p->target->form ? check_folder(p, o->path, e) : 0;
     *held = 0;
     for (size_t i = p->file_from; !rc && i < p->file_to; i++) {
         char *file = plan_file_name(p, o->path, i);
@@ -114,7 +150,7 @@ static int check_files(const struct plan *p, const struct convert_options *o, ui
     }
     free(journal);
     /* a split output has no file of the plain name, but its manifest would stand beside one */
-    return rc || (p->n_files > 1 && check_file(p, o->path, o->force, e)) ? -1 : 0;
+    return rc || (p->n_files > 1 && !p->target->form && check_file(p, o->path, o->force, e)) ? -1 : 0;
 }
 
 /* Whether no file that a manifest lists is there any more. One that cannot be read may list anything. */
@@ -400,7 +436,8 @@ static int finish(struct run *r, struct error *e)
         rc = io_sync_folder(manifest, e);
     }
     free(manifest);
-    if (rc || outputs_finish(&r->outputs, e) ||
+    /* a folder without its configuration and index is no checkpoint yet: they come last */
+    if (rc || outputs_finish(&r->outputs, e) || sides_write(r->plan, r->options->path, e) ||
         provenance_save(r->plan, r->options, &r->outputs, &r->state, e))
         return -1;
     /* before the journal goes, which alone knows of the folder */

@@ -35,6 +35,10 @@ static void hash_headers(const struct plan *p, struct hash *h)
 {
     for (size_t i = 0; i < p->n_files; i++)
         hash_add(h, p->files[i].header.data, p->files[i].header.size);
+    for (size_t i = 0; i < p->n_sides; i++) {
+        hash_add(h, p->sides[i].name, strlen(p->sides[i].name) + 1);
+        hash_add(h, p->sides[i].text.data, p->sides[i].text.size);
+    }
 }
 
 /* What the headers do not say: where each tensor's units begin and end. */

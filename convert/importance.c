@@ -18,7 +18,7 @@ static int no_memory(struct error *e)
 static const struct imatrix_entry *entry_of(const struct plan *p, const struct plan_tensor *t, int *one_for_all)
 {
     char name[TENSOR_NAME];
-    const struct imatrix_entry *found = imatrix_find(p->options.imatrix, t->out.name);
+    const struct imatrix_entry *found = imatrix_find(p->options.imatrix, role_gguf_name(t->weight.role, t->weight.layer, name));
     *one_for_all = 0;
     if (found || t->weight.role != ROLE_ATTN_V_B)
         return found;
@@ -26,10 +26,16 @@ static const struct imatrix_entry *entry_of(const struct plan *p, const struct p
     return imatrix_find(p->options.imatrix, role_gguf_name(ROLE_ATTN_KV_B, t->weight.layer, name));
 }
 
+/* Of the role, of which a checkpoint's tensor is only one. */
+static uint64_t slabs_of(const struct plan *p, const struct plan_tensor *t)
+{
+    return role_slabs(t->weight.role, &p->model->params);
+}
+
 static int check_size(const struct plan *p, const struct plan_tensor *t, const struct imatrix_entry *entry, int one_for_all,
                       struct error *e)
 {
-    uint64_t slabs = one_for_all ? 1 : t->weight.slabs, cols = t->weight.cols;
+    uint64_t slabs = one_for_all ? 1 : slabs_of(p, t), cols = t->weight.cols;
     if (entry->n_mat * entry->n_cols == slabs * cols && (entry->n_mat == 1 || entry->n_mat == slabs))
         return 0;
     error_set(e, ERR_FORMAT, ERROR_NO_OFFSET,
@@ -40,13 +46,14 @@ static int check_size(const struct plan *p, const struct plan_tensor *t, const s
 }
 
 /* The mean of the slabs that have data, each with the weight of its count, in place of those that have none. */
-static int mean_of_others(const struct imatrix *m, const struct plan_tensor *t, struct importance *w, struct error *e)
+static int mean_of_others(const struct plan *p, const struct plan_tensor *t, struct importance *w, struct error *e)
 {
+    const struct imatrix *m = p->options.imatrix;
     uint64_t cols = t->weight.cols;
     float *row = malloc(cols * sizeof *row);
     double *sum = calloc(cols, sizeof *sum), count = 0;
     int rc = row && sum ? 0 : no_memory(e);
-    for (uint64_t slab = 0; !rc && slab < t->weight.slabs; slab++) {
+    for (uint64_t slab = 0; !rc && slab < slabs_of(p, t); slab++) {
         if (!w->has_data[slab])
             continue;
         if ((rc = imatrix_sums(m, w->entry, slab * cols, cols, row, e)))
@@ -67,7 +74,7 @@ static int mean_of_others(const struct imatrix *m, const struct plan_tensor *t, 
 /* Which slabs have data, and what the others get. */
 static int look_at_slabs(struct plan *p, struct plan_tensor *t, struct importance *w, struct error *e)
 {
-    uint64_t slabs = w->one_for_all ? 1 : t->weight.slabs, cols = t->weight.cols, without = 0;
+    uint64_t slabs = w->one_for_all ? 1 : slabs_of(p, t), cols = t->weight.cols, without = 0;
     float *row = malloc(cols * sizeof *row);
     int has = row && (w->has_data = arena_alloc(&p->arena, slabs)) ? 0 : no_memory(e);
     for (uint64_t slab = 0; has >= 0 && slab < slabs; slab++) {
@@ -86,7 +93,7 @@ static int look_at_slabs(struct plan *p, struct plan_tensor *t, struct importanc
         return 0;
     if (!(w->instead = arena_array(&p->arena, cols, sizeof *w->instead)))
         return no_memory(e);
-    return mean_of_others(p->options.imatrix, t, w, e);
+    return mean_of_others(p, t, w, e);
 }
 
 /* Of these llama-imatrix has no data, and llama-quantize expects none. */
@@ -119,10 +126,24 @@ static int heeds_importance(const struct plan *p, const struct quant_type *type)
     return type->flags & QT_WEIGHED || (type->ref.improve && !p->options.recipe.compat);
 }
 
+/* Experts that are tensors of their own share what was found for the first of them. */
+static const struct plan_tensor *earlier_expert(const struct plan *p, const struct plan_tensor *t)
+{
+    for (const struct plan_tensor *s = t; t->slab0 && s-- > p->tensors;)
+        if (s->weight.role == t->weight.role && s->units != UNITS_OF_PREVIOUS)
+            return s;
+    return NULL;
+}
+
 /* *used: entries that some tensor of the plan has the name of. */
 static int match(struct plan *p, struct plan_tensor *t, unsigned char *used, struct error *e)
 {
     int one_for_all;
+    const struct plan_tensor *earlier = earlier_expert(p, t);
+    if (earlier)
+        t->importance = earlier->importance;
+    if (earlier || (t->layout && t->units == UNITS_OF_PREVIOUS))
+        return 0;
     const struct imatrix_entry *entry = entry_of(p, t, &one_for_all);
     if (entry)
         used[entry - p->options.imatrix->entries] = 1;

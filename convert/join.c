@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert/plan.h"
 #include "formats/manifest.h"
 
 static int bad(struct error *e, const char *path, const char *what)
@@ -144,9 +145,17 @@ static struct manifest *join(struct manifest *const *parts, size_t n, struct err
     return NULL;
 }
 
+/* The parts of a checkpoint lie in its folder, those of a file beside it. */
+static int is_checkpoint(const struct manifest *m)
+{
+    const struct target *t = m->target ? target_find(m->target) : NULL;
+    return t && t->form;
+}
+
 static int save(const struct manifest *m, const char *folder, struct join_result *r, struct error *e)
 {
-    char *out = io_join(folder, m->output);
+    const int in_folder = is_checkpoint(m);
+    char *out = in_folder ? strdup(folder) : io_join(folder, m->output);
     int rc = 0;
     for (size_t i = 0; !rc && i < m->n_files; i++) {
         rc = check_file(&m->files[i], folder, e);
@@ -154,7 +163,7 @@ static int save(const struct manifest *m, const char *folder, struct join_result
     }
     r->files = m->n_files;
     r->tensors = m->n_tensors;
-    if (!rc && (!out || !(r->path = manifest_path(out, 0))))
+    if (!rc && (!out || !(r->path = manifest_path(out, in_folder))))
         rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     if (!rc)
         rc = manifest_save(m, r->path, e);

@@ -47,7 +47,7 @@ uint32_t *order_by_expert(const struct plan *p, uint64_t from, uint64_t to)
             led = u.tensor;
             group = leader(p, led);
         }
-        list[i - from] = (struct visit){group, is_expert(&p->tensors[u.tensor]) ? u.slab : 0, i};
+        list[i - from] = (struct visit){group, is_expert(&p->tensors[u.tensor]) ? u.source_slab : 0, i};
     }
     if (!list || !order) {
         free(list);

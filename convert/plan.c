@@ -19,6 +19,8 @@
 
 /* Weights of a unit, unless the rows of one FP8 tile are more. Part of the plan's identity: see unit.h. */
 enum { UNIT_FLOATS = 1 << 20 };
+/* Of a header: a tensor's name and place at most, and what any file begins with. */
+enum { NAME_BYTES = 256, NO_HEAD = 4096 };
 /* Of a thread: its stack and the allocator's slack. Of the run: the keeper, its records, the manifest's text. */
 enum { THREAD_BYTES = 256 << 10, FIXED_BYTES = 4 << 20, TEAM_BYTES = 32 << 10 };
 
@@ -30,26 +32,27 @@ const struct target *target_find(const char *name)
     return NULL;
 }
 
-struct plan_tensor *plan_add(struct plan *p, const struct weight *w, const struct quant_type *type, const char *name,
-                             struct error *e)
+struct plan_tensor *plan_add(struct plan *p, const struct weight *w, const struct quant_type *type, const struct tensor *out, struct error *e)
 {
+    if (p->n_tensors == p->tensor_room) {
+        size_t room = p->tensor_room ? 2 * p->tensor_room : 1024;
+        struct plan_tensor *more = realloc(p->tensors, room * sizeof *more);
+        if (!more) {
+            error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+            return NULL;
+        }
+        p->tensors = more;
+        p->tensor_room = room;
+    }
     struct plan_tensor *t = &p->tensors[p->n_tensors++];
-    unsigned flags = roles[w->role].flags;
-    t->weight = *w;
-    t->type = type;
-    t->out.name = arena_copy(&p->arena, name, strlen(name));
-    t->out.type = gguf_storage_by_name(type->name);
-    if (flags & (ROLE_EXPERT | ROLE_PER_HEAD))
-        t->out.dims[t->out.n_dims++] = w->slabs;
-    if (!(flags & ROLE_VECTOR))
-        t->out.dims[t->out.n_dims++] = w->rows;
-    t->out.dims[t->out.n_dims++] = w->cols;
+    *t = (struct plan_tensor){.weight = *w, .type = type, .out = *out};
+    t->out.name = arena_copy(&p->arena, out->name, strlen(out->name));
     if (!t->out.name) {
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
         return NULL;
     }
     if (tensor_size(&t->out, &t->out.bytes, e)) {
-        error_at_tensor(e, name);
+        error_at_tensor(e, out->name);
         return NULL;
     }
     return t;
@@ -67,9 +70,35 @@ struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct e
     return &p->files[p->n_files++];
 }
 
+/* Bytes of a tensor and of those that are made with it, names and places included. */
+static uint64_t bytes_together(const struct plan *p, size_t i)
+{
+    uint64_t bytes = p->tensors[i].out.bytes + NAME_BYTES;
+    for (i++; i < p->n_tensors && p->tensors[i].units == UNITS_OF_PREVIOUS; i++)
+        bytes += p->tensors[i].out.bytes + NAME_BYTES;
+    return bytes;
+}
+
+int plan_cut_files(struct plan *p, uint64_t head, struct error *e)
+{
+    uint64_t size = head, max = p->options.split_max;
+    size_t first = 0;
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        const struct plan_tensor *t = &p->tensors[i];
+        if (max && i > first && t->units != UNITS_OF_PREVIOUS && size + bytes_together(p, i) > max) {
+            if (!plan_add_file(p, first, i - first, e))
+                return -1;
+            first = i;
+            size = NO_HEAD;
+        }
+        size += t->out.bytes + NAME_BYTES;
+    }
+    return plan_add_file(p, first, p->n_tensors - first, e) ? 0 : -1;
+}
+
 char *plan_file_name(const struct plan *p, const char *path, size_t i)
 {
-    return p->n_files == 1 ? strdup(path) : p->target->file_name(path, i, p->n_files);
+    return p->n_files == 1 && !p->target->form ? strdup(path) : p->target->file_name(path, i, p->n_files);
 }
 
 char *plan_run_name(const struct plan *p, const char *path)
@@ -81,23 +110,33 @@ char *plan_run_name(const struct plan *p, const char *path)
     return io_append(path, suffix);
 }
 
-/* Rows of a unit: whole FP8 tile rows, so that each scale is read once. Of the halves of kv_b a head is a unit. */
-static uint64_t unit_rows(const struct plan *p, const struct plan_tensor *t)
+/* Rows that are decoded together: whole FP8 tile rows, so that each scale is read once, and whole tiles and words of zeros of what is
+ * written. Of the halves of kv_b a head is a unit. */
+static uint64_t decoded_rows(const struct plan *p, const struct plan_tensor *t)
 {
     const struct weight *w = &t->weight;
     uint64_t rows = UNIT_FLOATS / w->cols, tile = p->model->quantization.row_step;
-    if (t->units != UNITS_OWN || (w->from_kv_b && w->role == ROLE_ATTN_K_B))
+    if ((t->units != UNITS_OWN && !t->layout) || (w->from_kv_b && w->role == ROLE_ATTN_K_B))
         return w->rows;
+    if (t->layout && tile < PART_ROWS)
+        tile = PART_ROWS;
     if (tile)
         rows = rows < tile ? tile : rows - rows % tile;
     return rows < 1 ? 1 : rows > w->rows ? w->rows : rows;
+}
+
+/* Rows of a unit: all where a part runs across rows, or where all must be known before the first is encoded. */
+static uint64_t unit_rows(const struct plan_tensor *t)
+{
+    return t->layout && (t->layout->whole || t->layout->suffix[PART_GLOBAL]) ? t->weight.rows : t->slice_rows;
 }
 
 static void number_units(struct plan *p)
 {
     for (size_t i = 0; i < p->n_tensors; i++) {
         struct plan_tensor *t = &p->tensors[i];
-        t->unit_rows = unit_rows(p, t);
+        t->slice_rows = decoded_rows(p, t);
+        t->unit_rows = unit_rows(t);
         t->first_unit = p->n_units;
         p->n_units += unit_count(t);
     }
@@ -179,7 +218,7 @@ static int fit_memory(struct plan *p, struct error *e)
     uint64_t peak, now, choosing, bound = p->options.memory;
     struct unit_room room = unit_room(p);
     process_memory(&peak, &now);
-    p->worker_bytes = sizeof(float) * (room.floats + room.turned + room.folded + room.importance) + room.encoded + room.scratch + THREAD_BYTES;
+    p->worker_bytes = sizeof(float) * (room.floats + room.turned + room.folded + room.importance) + room.encoded + room.blocks + room.scratch + THREAD_BYTES;
     now += fold_memory(p, &choosing);
     p->worker_bytes += choosing;
     /* what the run itself keeps: hashes of source and output tensors, units done and their hashes; at its end the manifest */
@@ -240,9 +279,7 @@ struct plan *plan_new(const struct model *m, const struct target *t, const struc
     p->options = *o;
     for (size_t i = 0; i < m->n_notes; i++)
         p->notes[p->n_notes++] = m->notes[i];
-    size_t most = (size_t)(arch_all_layers(&m->params) + 1) * ROLE_COUNT;
-    if (!(p->tensors = arena_array(&p->arena, most, sizeof *p->tensors)) ||
-        !(p->hits = arena_array(&p->arena, o->recipe.n_rules, sizeof *p->hits))) {
+    if (!(p->hits = arena_array(&p->arena, o->recipe.n_rules, sizeof *p->hits))) {
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
         goto fail;
     }
@@ -265,6 +302,10 @@ void plan_free(struct plan *p)
         return;
     for (size_t i = 0; i < p->n_files; i++)
         buffer_clear(&p->files[i].header);
+    for (size_t i = 0; i < p->n_sides; i++)
+        buffer_clear(&p->sides[i].text);
+    free(p->sides);
+    free(p->tensors);
     free(p->files);
     arena_clear(&p->arena);
     free(p);

@@ -16,9 +16,9 @@
 #include "formats/source.h"
 #include "model/forward/forward.h"
 #include "model/model.h"
+#include "quant/layouts.h"
 
 enum mtp_choice { MTP_AS_TARGET, MTP_DROP, MTP_KEEP };
-/* What matrices without data in an imatrix get (convert/importance.h). */
 /* Sequential conversion (convert/sequential.h): the tokens to walk. chunks 0: not wanted. */
 struct sequential_options {
     struct forward_tokens tokens; /* borrowed, as all here */
@@ -26,6 +26,7 @@ struct sequential_options {
     const char *folder;           /* OUT.calib, where the run keeps what it needs */
 };
 
+/* What matrices without data in an imatrix get (convert/importance.h). */
 enum imatrix_missing { IMATRIX_MISSING_UNIFORM, IMATRIX_MISSING_LAYER, IMATRIX_MISSING_FAIL, IMATRIX_MISSING_COUNT };
 enum dialect { DIALECT_LLAMA_CPP, DIALECT_IK };
 
@@ -41,6 +42,7 @@ struct plan_options {
     struct calibration *calib; /* borrowed; NULL: none. With one, error feedback where it applies (convert/feedback/) */
     struct feedback_options feedback;
     struct sequential_options sequential;
+    const struct model *scales_from; /* borrowed; FP8 scales are its, not computed; NULL: computed */
     unsigned fold;          /* exact symmetries that are used (convert/fold.h: enum fold_flags); 0: none */
     int threads;
     uint64_t memory;        /* bound on the whole process, bytes */
@@ -50,22 +52,31 @@ struct plan_options {
     int consume;            /* source shards are removed as they are used up */
 };
 
-/* What makes the units of a tensor. The halves of kv_b are cut from the same source rows, which are read once. */
+/* What makes the units of a tensor. The halves of kv_b are cut from the same source rows, which are read once; the parts of a matrix
+ * (quant/layouts.h) come from the same blocks. */
 enum unit_maker {
-    UNITS_OWN,        /* its own */
-    UNITS_WITH_NEXT,  /* its own, which make the next tensor too: a head's K half and V half */
-    UNITS_OF_PREVIOUS /* the previous tensor's */
+    UNITS_OWN,         /* its own */
+    UNITS_WITH_NEXT,   /* its own, which make the next tensor too: a head's K half and V half */
+    UNITS_WITH_PARTS,  /* its own, which make the n_parts - 1 tensors behind it too */
+    UNITS_OF_PREVIOUS  /* those of the last tensor that has its own */
 };
 
 struct plan_tensor {
     struct weight weight;          /* what is read */
     const struct quant_type *type; /* what is written */
     struct tensor out;             /* name, storage, dims, offset and bytes in the output */
+    const struct layout *layout;   /* how the blocks become parts; NULL: they are written as they are */
+    enum layout_part part;                /* with a layout: which part this tensor is */
+    int n_parts;                   /* of UNITS_WITH_PARTS: with this one */
+    int copied;                    /* codes and scales are the source's own */
+    const struct stored *scales_from; /* a matrix whose scales are taken; NULL: own ones */
+    uint64_t slab0;                /* first slab of the source: weight.slabs may be fewer than the role has */
     const struct importance *importance; /* weights of columns, or NULL: encoded without */
     const char *note;              /* why the type is not the recipe's, or NULL */
     size_t rule;                   /* of the recipe, that gave the type; n_rules: none did */
     enum unit_maker units;
     uint64_t unit_rows;            /* rows of a slab that one unit takes; the last of a slab may be shorter */
+    uint64_t slice_rows;           /* of a unit that are decoded and encoded together; unit_rows, or fewer with a layout */
     uint64_t first_unit;           /* number of its first unit; units are counted over the whole plan */
 };
 
@@ -73,6 +84,12 @@ struct plan_file { /* one file of the output */
     size_t first, n;      /* its tensors */
     struct buffer header; /* bytes before the tensor data */
     uint64_t bytes;       /* all of them */
+};
+
+/* A small file that belongs to the output's folder: complete in memory when the plan is made, written last. */
+struct side_file {
+    const char *name; /* plain */
+    struct buffer text;
 };
 
 /* What an imatrix came to; all 0 without one. Counted are tensors of types that weigh columns. */
@@ -91,8 +108,10 @@ struct plan {
     struct plan_options options;
     struct arena arena;
     const struct target *target;
-    struct plan_tensor *tensors; /* in file order; out.file is an index into files */
-    size_t n_tensors;
+    struct plan_tensor *tensors; /* owned, in file order; out.file is an index into files */
+    size_t n_tensors, tensor_room;
+    struct side_file *sides; /* owned; of outputs that are folders */
+    size_t n_sides;
     struct rule_hits *hits;  /* of each rule of the recipe */
     struct plan_file *files; /* owned */
     size_t n_files;
@@ -110,9 +129,12 @@ struct plan {
     size_t n_notes;
 };
 
+struct checkpoint_form;
+
 /* A target layout: one const row in targets.c. */
 struct target {
-    const char *name, *suffix, *summary, *default_recipe;
+    const char *name, *summary, *default_recipe;
+    const struct checkpoint_form *form; /* of targets that are checkpoint folders (convert/target_checkpoint.h); NULL: the output is a file */
     /* fills tensors (weight, type, out but for file and offset, note, units) and files with headers, and places the tensors */
     int (*build)(struct plan *p, struct error *e);
     /* malloc'd name of file i of n (n > 1) when the output is `path` */
@@ -125,14 +147,17 @@ const struct target *target_find(const char *name);
 struct plan *plan_new(const struct model *m, const struct target *t, const struct plan_options *o, struct error *e);
 void plan_free(struct plan *p); /* NULL is allowed */
 
-/* For targets: appends a tensor for this role and layer with this type and output name; shape as GGUF and checkpoints
- * have it ([slabs][rows][cols], [rows][cols] or [cols]). Returns it for further changes, or NULL. */
-struct plan_tensor *plan_add(struct plan *p, const struct weight *w, const struct quant_type *type, const char *name,
-                             struct error *e);
+/* For targets: appends a tensor for this weight with this type; `out` has name (which is copied), storage and dims. Returns it for further
+ * changes until the next is added, or NULL. */
+struct plan_tensor *plan_add(struct plan *p, const struct weight *w, const struct quant_type *type, const struct tensor *out, struct error *e);
 /* For targets: appends a file that holds tensors [first, first + n), with an empty header. Returns it, or NULL. */
 struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct error *e);
 
-/* malloc'd name of file i when the output is `path`, or NULL: `path` itself when there is one file. */
+/* For targets: cuts the list of tensors into files of at most split_max bytes, the first with `head` bytes before its tensors' infos. What
+ * is made together stays together. */
+int plan_cut_files(struct plan *p, uint64_t head, struct error *e);
+
+/* malloc'd name of file i when the output is `path`, or NULL: `path` itself when there is one file and no folder. */
 char *plan_file_name(const struct plan *p, const char *path, size_t i);
 /* malloc'd `path`, or of a part "path.part-2-of-8": what journal and manifest of this run are named after. */
 char *plan_run_name(const struct plan *p, const char *path);

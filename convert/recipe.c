@@ -12,26 +12,34 @@
 
 enum { MAX_RULES = 4096 }; /* as schemas/recipe.json says */
 
-static int from_preset(struct recipe *r, const struct preset *p)
+int recipe_set_base(struct recipe *r, const char *name)
 {
-    r->name = p->name;
-    r->preset = p;
-    r->file_type = p->file_type;
-    return 0;
+    r->preset = r->of_schemes ? NULL : preset_find(name);
+    r->scheme = r->of_schemes ? scheme_find(name) : NULL;
+    r->file_type = r->preset ? r->preset->file_type : 0;
+    return r->preset || r->scheme ? 0 : -1;
 }
 
-int recipe_open(struct recipe *r, const char *name, struct error *e)
+const char *recipe_base_name(const struct recipe *r)
 {
-    const struct preset *p = preset_find(name);
+    return r->preset ? r->preset->name : r->scheme ? r->scheme->name : r->all->name;
+}
+
+int recipe_open(struct recipe *r, const char *name, int of_schemes, struct error *e)
+{
     char known[400];
     size_t n = 0;
-    *r = (struct recipe){.preset = NULL};
-    if (p)
-        return from_preset(r, p);
+    *r = (struct recipe){.of_schemes = of_schemes};
+    if (!recipe_set_base(r, name)) {
+        r->name = recipe_base_name(r);
+        return 0;
+    }
     if (io_kind(name) == 1)
         return recipe_file_read(r, name, e);
-    for (p = presets; p->name && n < sizeof known; p++)
+    for (const struct preset *p = presets; !of_schemes && p->name && n < sizeof known; p++)
         n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", p->name);
+    for (const struct preset_scheme *s = schemes; of_schemes && s->name && n < sizeof known; s++)
+        n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", s->name);
     return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "recipe '%.60s' is neither a file nor one of %s", name, known);
 }
 
@@ -61,11 +69,13 @@ struct recipe_rule *recipe_add_rule(struct recipe *r, size_t at, const char *tex
     return &rules[at];
 }
 
-const struct quant_type *recipe_find_type(const char *name, struct error *e)
+const struct quant_type *recipe_find_type(const struct recipe *r, const char *name, struct error *e)
 {
     const struct quant_type *type = quant_type_find(name);
     if (!type)
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown type '%s'", name);
+    else if (!r->of_schemes && type->gguf_id < 0)
+        error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown type '%s': GGUF has none of that name", name);
     else if (!type->ref.encode && !type->tiling)
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s can be read, not written", type->name);
     else
@@ -81,14 +91,16 @@ int recipe_has_controls(const char *text)
     return 0;
 }
 
-int recipe_add_role(struct recipe_rule *rule, const char *name, struct error *e)
+int recipe_add_role(const struct recipe *r, struct recipe_rule *rule, const char *name, struct error *e)
 {
     enum tensor_role role = role_find(name);
     if (role == ROLE_COUNT)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown role '%s' (roles are GGUF names, such as ffn_down_exps)", name);
     if (roles[role].flags & ROLE_ALWAYS_F32)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s is always F32 in GGUF", name);
-    if (roles[role].flags & ROLE_HF_FUSED)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, r->of_schemes ? "%s is never quantized" : "%s is always F32 in GGUF", name);
+    if (r->of_schemes && roles[role].flags & ROLE_GGUF_SPLIT)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "checkpoints have attn_kv_b in place of %s", name);
+    if (!r->of_schemes && roles[role].flags & ROLE_HF_FUSED)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "GGUF has attn_k_b and attn_v_b in place of %s", name);
     rule->roles |= UINT64_C(1) << role;
     return 0;
@@ -101,13 +113,13 @@ int recipe_override(struct recipe *r, const char *text, struct error *e)
     struct recipe_rule made = {.option = "type"}, *rule;
     if (!eq || eq == text || (size_t)(eq - text) >= sizeof list)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--type '%s' is no ROLE=TYPE", text);
-    if (!(made.type = recipe_find_type(eq + 1, e)))
+    if (!(made.type = recipe_find_type(r, eq + 1, e)))
         return -1;
     snprintf(list, sizeof list, "%.*s", (int)(eq - text), text);
     for (char *word = list, *comma; word; word = comma) {
         if ((comma = strchr(word, ',')))
             *comma++ = '\0';
-        if (recipe_add_role(&made, word, e)) /* an empty word is an unknown role, too */
+        if (recipe_add_role(r, &made, word, e)) /* an empty word is an unknown role, too */
             return -1;
     }
     if (!(rule = recipe_add_rule(r, 0, text, e)))
@@ -180,6 +192,8 @@ int recipe_type(const struct recipe *r, const struct recipe_tensor *t, struct ru
         if (i >= r->n_given)
             break;
     }
+    if (*rule == r->n_rules && r->scheme)
+        return scheme_type(r->scheme, t->role, r->group, type, e);
     *type = *rule < r->n_rules ? r->rules[*rule].type
             : r->all           ? r->all
             : r->pure          ? quant_type_find(r->preset->base)
@@ -211,9 +225,11 @@ const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT])
 {
     struct buffer b = {0};
     char hash[HASH_TEXT];
-    int n = snprintf(out, RECIPE_TEXT, "%s%s%s%s%s%s", r->name, r->file && r->preset ? " base " : r->file ? " default " : "",
-                     !r->file ? "" : r->preset ? r->preset->name : r->all->name, r->pure ? " pure" : "",
-                     r->via_bf16 ? " via bf16" : "", r->compat ? " compat" : "");
+    char group[40] = "";
+    if (r->group)
+        snprintf(group, sizeof group, " group %ld", r->group);
+    int n = snprintf(out, RECIPE_TEXT, "%s%s%s%s%s%s%s", r->name, !r->file ? "" : r->all ? " default " : " base ",
+                     r->file ? recipe_base_name(r) : "", group, r->pure ? " pure" : "", r->via_bf16 ? " via bf16" : "", r->compat ? " compat" : "");
     add_rules(r, &b);
     if (!b.failed && n + b.size < RECIPE_TEXT) {
         snprintf(out + n, RECIPE_TEXT - (size_t)n, "%s", b.size ? b.data : "");

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/pattern.h"
 #include "convert/presets.h"
+#include "convert/schemes.h"
 #include "model/roles.h"
 #include "quant/types.h"
 
@@ -40,6 +41,9 @@ struct recipe {
     uint32_t file_type;           /* general.file_type of GGUF */
     const struct preset *preset;  /* of what no rule matches; NULL: it gets `all` */
     const struct quant_type *all; /* NULL: see preset */
+    int of_schemes;               /* for checkpoints: a scheme in place of a preset */
+    const struct preset_scheme *scheme;  /* of what no rule matches; NULL: see preset */
+    long group;                   /* its groups' size, or 0 */
     int pure;                     /* the preset's base type in place of its mixture */
     int via_bf16;                 /* weights are rounded to BF16 before they are encoded, as if from a BF16 file */
     int compat;                   /* --search compat: llama.cpp's bytes; else smaller errors where a type can */
@@ -50,9 +54,9 @@ struct recipe {
     struct arena arena;
 };
 
-/* The recipe of a preset's name, in any case of letters, or of a JSON file (schemas/recipe.json): ERR_USAGE for what is neither,
- * ERR_FORMAT with file and rule for what a recipe file must not say. Clear it in either case; copies share its memory. */
-int recipe_open(struct recipe *r, const char *name, struct error *e);
+/* The recipe of a preset's name (with `of_schemes` a scheme's), in any case of letters, or of a JSON file (schemas/recipe.json): ERR_USAGE
+ * for what is neither, ERR_FORMAT with file and rule for what a recipe file must not say. Clear it in either case; copies share its memory. */
+int recipe_open(struct recipe *r, const char *name, int of_schemes, struct error *e);
 void recipe_clear(struct recipe *r); /* safe on a zeroed one */
 
 /* Adds "ROLE=TYPE" or "ROLE,ROLE=TYPE" before all other rules. ERR_USAGE for unknown words and roles that are always F32. */
@@ -74,7 +78,7 @@ struct rule_hits {
     uint64_t overridden; /* that would have it but for rules of the command line */
 };
 
-/* What a tensor gets, before it is known whether its rows fit, and the number of the rule in r->rules (n_rules: none matched);
+/* What a tensor gets (NULL, of schemes only: it stays as it is), before it is known whether its rows fit, and the number of the rule in r->rules (n_rules: none matched);
  * counts in hits[n_rules]. ERR_USAGE when a rule's experts are some of those that the tensor holds: others would get its type too. */
 int recipe_type(const struct recipe *r, const struct recipe_tensor *t, struct rule_hits *hits, const struct quant_type **type,
                 size_t *rule, struct error *e);
@@ -88,14 +92,19 @@ const char *recipe_rule_text(const struct recipe *r, const struct recipe_rule *r
 enum { RECIPE_TEXT = 2048 };
 const char *recipe_text(const struct recipe *r, char out[RECIPE_TEXT]);
 
-/* For the readers of rules. */
+/* For the readers of rules and bases. */
+
+/* 0, or -1 when there is no preset (or scheme) of that name. */
+int recipe_set_base(struct recipe *r, const char *name);
+/* Of the preset, the scheme, or the one type. */
+const char *recipe_base_name(const struct recipe *r);
 
 /* Adds a zeroed rule as the at-th (0 .. n_rules), or NULL with ERR_MEMORY or, for too many or control bytes, ERR_FORMAT. */
 struct recipe_rule *recipe_add_rule(struct recipe *r, size_t at, const char *text, struct error *e);
-/* A type that GGUF has and we write. NULL with ERR_USAGE. */
-const struct quant_type *recipe_find_type(const char *name, struct error *e);
+/* A type that we write: one of GGUF, or with schemes any. NULL with ERR_USAGE. */
+const struct quant_type *recipe_find_type(const struct recipe *r, const char *name, struct error *e);
 /* Adds a role that may have another type than F32. ERR_USAGE. */
-int recipe_add_role(struct recipe_rule *rule, const char *name, struct error *e);
+int recipe_add_role(const struct recipe *r, struct recipe_rule *rule, const char *name, struct error *e);
 
 /* Whether a text that will be printed holds bytes that a terminal would obey. */
 int recipe_has_controls(const char *text);

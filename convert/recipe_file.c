@@ -73,7 +73,7 @@ static int read_roles(struct recipe *r, struct recipe_rule *rule, const struct j
     for (const struct json *name = json_child(v); name; name = json_next(name))
         if (!json_string(name))
             return bad(e, "no list of names for", json_key(v));
-        else if (recipe_add_role(rule, json_string(name), e))
+        else if (recipe_add_role(r, rule, json_string(name), e))
             return -1;
     return 0;
 }
@@ -101,7 +101,7 @@ static int read_type(struct recipe *r, struct recipe_rule *rule, const struct js
     (void)r;
     if (!json_string(v))
         return bad(e, "no type's name for", json_key(v));
-    return (rule->type = recipe_find_type(json_string(v), e)) ? 0 : -1;
+    return (rule->type = recipe_find_type(r, json_string(v), e)) ? 0 : -1;
 }
 
 static const struct {
@@ -168,9 +168,8 @@ static int read_recipe_name(struct recipe *r, const struct json *v, struct error
 static int read_base(struct recipe *r, const struct json *v, struct error *e)
 {
     const char *name = json_string(v);
-    if (!name || !(r->preset = preset_find(name)))
-        return bad(e, "'base' is no preset:", name ? name : "(not a text)");
-    r->file_type = r->preset->file_type;
+    if (!name || recipe_set_base(r, name))
+        return bad(e, r->of_schemes ? "'base' is no scheme:" : "'base' is no preset:", name ? name : "(not a text)");
     return 0;
 }
 
@@ -188,7 +187,7 @@ static int read_default(struct recipe *r, const struct json *v, struct error *e)
 {
     if (!json_string(v))
         return bad(e, "no type's name for", json_key(v));
-    if (!(r->all = recipe_find_type(json_string(v), e)))
+    if (!(r->all = recipe_find_type(r, json_string(v), e)))
         return -1;
     r->file_type = file_type_of(r->all);
     return 0;
@@ -221,7 +220,9 @@ static int read_root(struct recipe *r, const struct json *root, struct error *e)
     for (const struct json *v = json_child(root); v; v = json_next(v))
         if (read_file_key(r, v, e))
             return -1;
-    if (!r->preset == !r->all)
+    if (r->of_schemes && r->all)
+        return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "'default' is for GGUF: for this target a recipe has a 'base', such as W4A16 or BF16");
+    if (!(r->preset || r->scheme) == !r->all)
         return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "a recipe has either 'base' (a preset) or 'default' (a type)");
     if (r->pure && r->all)
         return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "'pure' is for a 'base': one type is no mixture");

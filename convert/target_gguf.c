@@ -68,6 +68,18 @@ static const struct quant_type *fitting_type(struct plan *p, const struct weight
     return *note ? t : NULL;
 }
 
+static struct plan_tensor *add_tensor(struct plan *p, const struct weight *w, const struct quant_type *type, const char *name, struct error *e)
+{
+    struct tensor out = {.name = name, .type = gguf_storage_by_name(type->name)};
+    unsigned flags = roles[w->role].flags;
+    if (flags & (ROLE_EXPERT | ROLE_PER_HEAD))
+        out.dims[out.n_dims++] = w->slabs;
+    if (!(flags & ROLE_VECTOR))
+        out.dims[out.n_dims++] = w->rows;
+    out.dims[out.n_dims++] = w->cols;
+    return plan_add(p, w, type, &out, e);
+}
+
 static int add_layer(struct plan *p, const struct gguf_choices *c, int layer, struct error *e)
 {
     for (int role = 0; role < ROLE_COUNT; role++) {
@@ -85,7 +97,7 @@ static int add_layer(struct plan *p, const struct gguf_choices *c, int layer, st
         const struct quant_type *type = wanted_type(p, c, &w, name, &rule, e);
         if (!type || !(type = fitting_type(p, &w, type, &note, e)))
             return error_at_tensor(e, name);
-        struct plan_tensor *t = plan_add(p, &w, type, name, e);
+        struct plan_tensor *t = add_tensor(p, &w, type, name, e);
         if (!t)
             return -1;
         t->note = note;
@@ -115,25 +127,6 @@ static uint64_t meta_bytes(const struct gguf_meta *meta)
     return n;
 }
 
-/* Cuts the list of tensors into files of at most split_max bytes. The halves of kv_b stay together: they are made together. */
-static int choose_files(struct plan *p, const struct gguf_meta *meta, struct error *e)
-{
-    uint64_t size = meta_bytes(meta), max = p->options.split_max;
-    size_t first = 0;
-    for (size_t i = 0; i < p->n_tensors; i++) {
-        const struct plan_tensor *t = &p->tensors[i];
-        uint64_t bytes = t->out.bytes + 256 + (t->units == UNITS_WITH_NEXT ? t[1].out.bytes + 256 : 0);
-        if (max && i > first && t->units != UNITS_OF_PREVIOUS && size + bytes > max) {
-            if (!plan_add_file(p, first, i - first, e))
-                return -1;
-            first = i;
-            size = 4096;
-        }
-        size += t->out.bytes + 256;
-    }
-    return plan_add_file(p, first, p->n_tensors - first, e) ? 0 : -1;
-}
-
 /* Hands the tensors of one file to the container's layout and takes the offsets back. */
 static int lay_out(struct plan *p, size_t file, const struct gguf_meta *meta, struct error *e)
 {
@@ -155,7 +148,7 @@ static int lay_out(struct plan *p, size_t file, const struct gguf_meta *meta, st
 /* All files: the first has the model's pairs, the others those of the split only. */
 static int lay_out_all(struct plan *p, struct gguf_meta *meta, struct error *e)
 {
-    if (choose_files(p, meta, e))
+    if (plan_cut_files(p, meta_bytes(meta), e))
         return -1;
     if (p->n_files > UINT16_MAX)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--split-max-size gives %zu files, GGUF allows %d", p->n_files,

@@ -31,7 +31,7 @@ static int add(struct recipe *r, const char *option, const char *text, struct er
     const char *eq = strchr(text, '=');
     if (!eq || eq == text)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "'%.100s' is no PATTERN=TYPE", text);
-    const struct quant_type *type = recipe_find_type(eq + 1, e);
+    const struct quant_type *type = recipe_find_type(r, eq + 1, e);
     struct recipe_rule *rule = type ? recipe_add_rule(r, r->n_given, text, e) : NULL;
     if (!rule)
         return -1;

@@ -32,7 +32,7 @@ struct unit unit_at(const struct plan *p, uint64_t number)
                      .row0 = index % per_slab * t->unit_rows};
     u.rows = t->weight.rows - u.row0 < t->unit_rows ? t->weight.rows - u.row0 : t->unit_rows;
     u.source = t->weight;
-    u.source_slab = u.slab;
+    u.source_slab = t->slab0 + u.slab;
     u.source_row0 = u.row0;
     u.source_rows = u.rows;
     if (t->units == UNITS_WITH_NEXT) {
@@ -49,15 +49,57 @@ static uint64_t row_bytes(const struct plan_tensor *t)
     return t->weight.cols / t->type->block_len * t->type->block_bytes;
 }
 
-int unit_outputs(const struct plan *p, const struct unit *u, struct unit_output out[2])
+static int part_outputs(const struct plan *p, const struct unit *u, struct unit_output out[UNIT_OUTPUTS])
+{
+    const struct plan_tensor *t = &p->tensors[u->tensor];
+    for (int i = 0; i < t->n_parts; i++) {
+        out[i].tensor = u->tensor + (size_t)i;
+        layout_range(t->layout, t->type, t[i].part, t->weight.rows, t->weight.cols, u->row0, u->rows, 0, &out[i].at, &out[i].bytes);
+    }
+    return t->n_parts;
+}
+
+int unit_outputs(const struct plan *p, const struct unit *u, struct unit_output out[UNIT_OUTPUTS])
 {
     const struct plan_tensor *t = &p->tensors[u->tensor], *v = t + 1;
+    if (t->layout)
+        return part_outputs(p, u, out);
     out[0] = (struct unit_output){u->tensor, (u->slab * t->weight.rows + u->row0) * row_bytes(t), u->rows * row_bytes(t)};
     if (t->units != UNITS_WITH_NEXT)
         return 1;
     uint64_t bytes = v->weight.rows * row_bytes(v);
     out[1] = (struct unit_output){u->tensor + 1, u->slab * bytes, bytes};
     return 2;
+}
+
+uint64_t unit_bytes(const struct unit_output *out, int n)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < n; i++)
+        bytes += out[i].bytes;
+    return bytes;
+}
+
+struct unit unit_slice(const struct plan *p, const struct unit *u, uint64_t at)
+{
+    const struct plan_tensor *t = &p->tensors[u->tensor];
+    struct unit s = *u;
+    if (t->slice_rows >= t->unit_rows)
+        return s;
+    s.row0 = u->row0 + at;
+    s.rows = u->rows - at < t->slice_rows ? u->rows - at : t->slice_rows;
+    s.source_row0 = s.row0;
+    s.source_rows = s.rows;
+    return s;
+}
+
+size_t unit_block_bytes(const struct plan_tensor *t, uint64_t rows)
+{
+    const struct tiling *tiles = t->type->tiling;
+    if (!tiles)
+        return (size_t)(rows * row_bytes(t));
+    size_t n = tiled_down(tiles, (size_t)rows) * tiled_across(tiles, (size_t)t->weight.cols);
+    return (size_t)(rows * t->weight.cols) + n * (sizeof(float) + 1) + sizeof(float);
 }
 
 static size_t max(size_t a, uint64_t b)
@@ -70,17 +112,18 @@ struct unit_room unit_room(const struct plan *p)
     struct unit_room room = {0};
     for (size_t i = 0; i < p->n_tensors; i++) {
         const struct plan_tensor *t = &p->tensors[i];
-        struct unit_output out[2];
+        struct unit_output out[UNIT_OUTPUTS];
         room.importance = max(room.importance, t->importance ? t->weight.cols * (p->options.fold ? 2 : 1) : 0);
         if (!unit_count(t))
             continue;
-        struct unit u = unit_at(p, t->first_unit);
+        struct unit u = unit_at(p, t->first_unit), slice = unit_slice(p, &u, 0);
         int n = unit_outputs(p, &u, out);
-        room.floats = max(room.floats, u.source_rows * u.source.cols);
+        room.floats = max(room.floats, slice.source_rows * u.source.cols);
         room.folded = max(room.folded, p->options.fold ? u.source_rows * u.source.cols : 0);
-        room.turned = max(room.turned, n == 2 ? u.rows * t->weight.cols : 0);
-        room.encoded = max(room.encoded, out[0].bytes + (n == 2 ? out[1].bytes : 0));
-        room.scratch = max(room.scratch, weight_scratch(p->model, &u.source, u.source_rows));
+        room.turned = max(room.turned, t->units == UNITS_WITH_NEXT ? u.rows * t->weight.cols : 0);
+        room.encoded = max(room.encoded, unit_bytes(out, n));
+        room.blocks = max(room.blocks, t->layout ? unit_block_bytes(t, slice.rows) : 0);
+        room.scratch = max(room.scratch, weight_scratch(p->model, &u.source, slice.source_rows));
     }
     return room;
 }

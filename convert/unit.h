@@ -23,19 +23,29 @@ struct unit_output {
     uint64_t at, bytes; /* within the tensor's data */
 };
 
+/* Outputs of one unit, at most. */
+enum { UNIT_OUTPUTS = PART_COUNT };
+
 /* The unit of this number, below p->n_units. */
 struct unit unit_at(const struct plan *p, uint64_t number);
 
-/* What it writes: 1, or 2 for the halves of kv_b. */
-int unit_outputs(const struct plan *p, const struct unit *u, struct unit_output out[2]);
+/* What it writes: 1, 2 for the halves of kv_b, or the parts of a layout. Those may be empty. */
+int unit_outputs(const struct plan *p, const struct unit *u, struct unit_output out[UNIT_OUTPUTS]);
+uint64_t unit_bytes(const struct unit_output *out, int n);
+
+/* Rows of a unit that are decoded together, from row `at` of the unit on: the unit as if it had no others. */
+struct unit unit_slice(const struct plan *p, const struct unit *u, uint64_t at);
+
+/* Bytes that rows of a tensor with a layout take before they become parts: blocks, or codes, scales and zeros of tiles. */
+size_t unit_block_bytes(const struct plan_tensor *t, uint64_t rows);
 
 /* Units of a tensor: 0 when the previous tensor's make it. */
 uint64_t unit_count(const struct plan_tensor *t);
 
 /* Room for the largest unit of a plan: source floats, floats of a turned half, of folded rows and of importances,
- * encoded bytes, scratch bytes. */
+ * encoded bytes, blocks of a slice before they become parts, scratch bytes. */
 struct unit_room {
-    size_t floats, turned, folded, importance, encoded, scratch;
+    size_t floats, turned, folded, importance, encoded, blocks, scratch;
 };
 struct unit_room unit_room(const struct plan *p);
 

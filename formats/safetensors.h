@@ -21,8 +21,9 @@ enum { SAFETENSORS_MAX_HEADER = 100000000 }; /* the reference reader's limit */
 int safetensors_read_header(struct source *s, uint32_t file, struct error *e);
 
 /* For writers: appends the header of a file that holds these tensors behind one another; name, type and dims are given, bytes
- * and offset (within the file) are set. */
-int safetensors_header(struct tensor *t, size_t n, struct buffer *out, uint64_t *file_bytes, struct error *e);
+ * and offset (within the file) are set. `format`: what __metadata__ says of it ("pt", without which some readers refuse a checkpoint), or
+ * NULL. */
+int safetensors_header(struct tensor *t, size_t n, const char *format, struct buffer *out, uint64_t *file_bytes, struct error *e);
 
 /* Storage of a dtype string ("F8_E4M3"), or NULL. */
 const struct storage *safetensors_dtype(const char *name);

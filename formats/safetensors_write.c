@@ -18,10 +18,12 @@ static void add_tensor(struct json *root, const struct tensor *t, uint64_t from)
     json_add_u64(list, NULL, from + t->bytes);
 }
 
-int safetensors_header(struct tensor *t, size_t n, struct buffer *out, uint64_t *file_bytes, struct error *e)
+int safetensors_header(struct tensor *t, size_t n, const char *format, struct buffer *out, uint64_t *file_bytes, struct error *e)
 {
     struct json *root = json_new_object();
     uint64_t at = 0;
+    if (format)
+        json_add_string(json_add_object(root, "__metadata__"), "format", format);
     for (size_t i = 0; i < n; i++) {
         if (tensor_size(&t[i], &t[i].bytes, e)) {
             json_free(root);

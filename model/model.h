@@ -95,6 +95,10 @@ struct weight_seen { /* what came to light in reading */
 int weight_read(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n_rows, float *out,
                 void *scratch, struct weight_seen *seen, struct error *e);
 
+/* Scales of the FP8 tiles that rows [row0, row0 + n) of a stored matrix of m touch: out [tile rows][tiles across]. ERR_FORMAT for one that
+ * is negative or not finite, ERR_MEMORY. */
+int weight_scales(const struct model *m, const struct stored *s, uint64_t row0, uint64_t n, float *out, struct error *e);
+
 /* Columns [first, first + n) of a head's K half [rows][cols] become rows: out [n][rows]. */
 void weight_turn_k_half(const float *half, uint64_t rows, uint64_t cols, uint64_t first, uint64_t n, float *out);
 

@@ -150,6 +150,19 @@ int role_in_layer(enum tensor_role role, const struct family *f, const struct ar
     }
 }
 
+enum tensor_role role_partner(enum tensor_role role)
+{
+    static const enum tensor_role pairs[][2] = {
+        {ROLE_ATTN_Q_A, ROLE_ATTN_KV_A_MQA}, {ROLE_FFN_GATE, ROLE_FFN_UP}, {ROLE_FFN_GATE_EXPS, ROLE_FFN_UP_EXPS},
+        {ROLE_FFN_GATE_SHEXP, ROLE_FFN_UP_SHEXP},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        for (int k = 0; k < 2; k++)
+            if (pairs[i][k] == role)
+                return pairs[i][1 - k];
+    return ROLE_COUNT;
+}
+
 enum tensor_role role_find(const char *name)
 {
     int i = 0;

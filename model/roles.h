@@ -53,6 +53,8 @@ void role_shape(enum tensor_role role, const struct arch_params *p, uint64_t *ro
 uint64_t role_slabs(enum tensor_role role, const struct arch_params *p);
 /* Whether layer `layer` (a global: -1) of this architecture has this role in a checkpoint (gguf 0) or GGUF (gguf 1). */
 int role_in_layer(enum tensor_role role, const struct family *f, const struct arch_params *p, int layer, int gguf);
+/* The matrix with the same inputs that engines join with this one into one product, or ROLE_COUNT. */
+enum tensor_role role_partner(enum tensor_role role);
 /* By its name (what --type takes), or ROLE_COUNT. */
 enum tensor_role role_find(const char *name);
 

@@ -2,6 +2,7 @@
  * Reading weights as F32 rows, from any stored form. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/model.h"
@@ -138,6 +139,20 @@ static int check_scales(const struct rows *r, const struct weight_range *range, 
             }
     }
     return 0;
+}
+
+int weight_scales(const struct model *m, const struct stored *s, uint64_t row0, uint64_t n, float *out, struct error *e)
+{
+    const struct rows r = {.s = s, .row0 = row0, .n = n, .total = s->tensor->dims[0], .cols = s->tensor->dims[1]};
+    struct weight_range range = part_range(&r, PART_SCALES);
+    const struct quant_type *type = weight_scale_type(range.tensor);
+    uint8_t *raw = malloc((size_t)range.n);
+    int rc = raw ? source_read(m->source, range.tensor, range.at, raw, (size_t)range.n, e) : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    range.bytes = raw;
+    if (!rc && !(rc = check_scales(&r, &range, e)))
+        type->ref.decode(raw, out, (size_t)range.n / type->block_bytes);
+    free(raw);
+    return rc;
 }
 
 /* The number that multiplies these rows, at `range`, into *f. */

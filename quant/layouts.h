@@ -31,6 +31,9 @@
 #include "quant/tiled.h"
 #include "quant/types.h"
 
+/* Rows of this multiple can be put on their own where a layout is not whole: tiles of 128 rows, words of zeros. */
+enum { PART_ROWS = 128 };
+
 enum layout_part { PART_CODES, PART_SCALES, PART_ZEROS, PART_GLOBAL, PART_SHAPE, PART_INDEX, PART_COUNT };
 
 /* A part of one matrix. */

@@ -231,10 +231,10 @@ static void test_table(void)
     for (const struct quant_type *t = quant_types; t->name; t++) {
         struct quant_kernels k = quant_kernels_for(t, 0);
         scalar &= k.encode == t->ref.encode && k.decode == t->ref.decode && k.improve == t->ref.improve;
-        good &= t->block_len <= 256 && t->block_bytes <= 1024 && t->max_abs > 0 && t->ref.decode &&
+        good &= t->block_len <= 256 && t->block_bytes <= 1024 && t->max_abs > 0 && !t->ref.decode == !!t->tiling &&
                 quant_type_find(t->name) == t;
     }
-    ok(good, "every type has a name that finds it, a block, a range and a decoder");
+    ok(good, "every type has a name that finds it, a block, a range and a decoder, or tiles in place of one");
     ok(scalar, "without CPU features every type has its reference kernels");
     ok(quant_type_find("q8_0") == quant_type_find("Q8_0") && quant_type_find("q8_0"),
        "names are found in any case: q8_0");

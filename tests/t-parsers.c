@@ -165,7 +165,7 @@ static void overrides(void)
                                         "ffn_up=", "ffn_up=F16=F32", "ffn_up=F8_E4M3"};
     struct recipe r;
     struct error e = {0};
-    ok(!recipe_open(&r, "q8_0", &e) && !recipe_override(&r, "ffn_up,ffn_gate=f16", &e) && r.n_rules == 1 &&
+    ok(!recipe_open(&r, "q8_0", 0, &e) && !recipe_override(&r, "ffn_up,ffn_gate=f16", &e) && r.n_rules == 1 &&
            r.rules[0].roles == (UINT64_C(1) << ROLE_FFN_UP | UINT64_C(1) << ROLE_FFN_GATE),
        "an override of 2 roles sets both");
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)

@@ -78,11 +78,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char text[RECIPE_TEXT];
     size_t n;
     const uint8_t *part = take_part(&data, &size, &n);
-    if (recipe_open(&r, fuzz_file("recipe.json", part, n), &e)) {
+    if (recipe_open(&r, fuzz_file("recipe.json", part, n), 0, &e)) {
         fuzz_must_say(&e);
         must(e.code == ERR_FORMAT);
         recipe_clear(&r);
-        must(!recipe_open(&r, presets[0].name, &e));
+        must(!recipe_open(&r, presets[0].name, 0, &e));
     }
     part = take_part(&data, &size, &n);
     if (tensor_type_file_add(&r, fuzz_file("types", part, n), &e)) {

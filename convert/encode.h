@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ * Encoder: from the weights of a unit to the bytes of its outputs. One encoder for a run, shared by its workers; buffers per worker. */
+#ifndef PARE_CONVERT_ENCODE_H
+#define PARE_CONVERT_ENCODE_H
+
+#include "convert/feedback/feedback.h"
+#include "convert/feedback/sweep.h"
+#include "convert/fold.h"
+#include "convert/plan.h"
+#include "convert/unit.h"
+
+struct encoder {
+    const struct plan *plan;
+    unsigned cpu;
+    struct fold *fold;        /* or NULL */
+    struct feedback feedback; /* when the plan has a calibration */
+};
+
+struct encode_buffers {
+    float *floats;   /* what was read: the caller fills it, slice by slice */
+    void *scratch;   /* for reading */
+    uint8_t *encoded; /* the unit's outputs, behind one another */
+    float *turned, *folded, *importance;
+    uint8_t *blocks;         /* of a slice, before they become parts */
+    float global;            /* NVFP4's second scale, of the unit's matrix */
+    struct sweeper *sweeper; /* of the last type and row length under error feedback */
+    const struct quant_type *swept;
+    uint64_t swept_cols;
+};
+
+int encoder_init(struct encoder *c, const struct plan *p, struct error *e);
+void encoder_clear(struct encoder *c); /* safe after a failed init */
+
+/* 0, or -1 without memory. Clear it in either case. */
+int encode_buffers_init(struct encode_buffers *b, const struct unit_room *room);
+void encode_buffers_clear(struct encode_buffers *b);
+
+/* Before the first slice of a unit: what all of its weights must be known for (NVFP4's global scale). Reads them, and uses b->floats. */
+int encode_begin(struct encoder *c, struct encode_buffers *b, const struct unit *u, struct error *e);
+
+/* Encodes a slice (convert/unit.h: unit_slice; the unit itself where it has one) whose weights are in b->floats into b->encoded. `seen` is
+ * what reading said; its ranges are still valid. ERR_FORMAT for weights that do not fit the type. Thread-safe for different buffers. */
+int encode_slice(struct encoder *c, struct encode_buffers *b, const struct unit *u, const struct unit *slice, const struct weight_seen *seen,
+                 struct error *e);
+
+#endif

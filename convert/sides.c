@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT
+ * Side files of a checkpoint folder: index and configuration of what is written, a model card, and what the source's folder has beside
+ * its weights. They are complete when the plan is made, so that its identity covers them. */
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "convert/target_checkpoint.h"
+
+enum { MAX_SIDE_FILE = 128 << 20, MAX_SIDES = 256 };
+static const char config_name[] = "config.json", index_name[] = "model.safetensors.index.json", card_name[] = "README.md",
+                  template_name[] = "chat_template.jinja";
+
+static int no_memory(struct error *e)
+{
+    return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+}
+
+/* An empty side file of this name, or NULL. */
+static struct buffer *add_side(struct plan *p, const char *name, struct error *e)
+{
+    struct side_file *sides = realloc(p->sides, (p->n_sides + 1) * sizeof *sides);
+    const char *copy = arena_copy(&p->arena, name, strlen(name));
+    p->sides = sides ? sides : p->sides;
+    if (!sides || !copy) {
+        no_memory(e);
+        return NULL;
+    }
+    p->sides[p->n_sides] = (struct side_file){.name = copy};
+    return &p->sides[p->n_sides++].text;
+}
+
+static int add_json(struct plan *p, const char *name, const struct json *root, struct error *e)
+{
+    char *text = json_print(root);
+    struct buffer *b = text ? add_side(p, name, e) : NULL;
+    if (b)
+        buffer_text(b, text);
+    free(text);
+    return b && !b->failed ? 0 : no_memory(e);
+}
+
+/* ---- config.json */
+
+/* The source's own, true of the output: its quantization, its MTP layers. */
+static int add_config(struct plan *p, struct error *e)
+{
+    const struct arch_params *a = &p->model->params;
+    const struct checkpoint_form *form = p->target->form;
+    uint64_t mtp = p->options.mtp == MTP_DROP ? 0 : a->num_nextn_predict_layers, was;
+    char *path = io_join(p->model->source->path, config_name);
+    struct json *root = path ? json_parse_file(path, MAX_SIDE_FILE, e) : NULL, *config = NULL;
+    int rc = root ? 0 : path ? -1 : no_memory(e);
+    free(path);
+    if (!rc) {
+        json_remove(root, "quantization_config");
+        json_remove(root, "compression_config");
+        const struct json *v = json_get(root, "num_nextn_predict_layers");
+        if (v && (json_u64(v, &was) || was != mtp)) {
+            json_remove(root, "num_nextn_predict_layers");
+            json_add_u64(root, "num_nextn_predict_layers", mtp);
+        }
+        if (p->model->family->has_indexer && !json_get(root, "index_topk")) { /* the release has them in a file of its own */
+            json_add_u64(root, "index_n_heads", a->index_n_heads);
+            json_add_u64(root, "index_head_dim", a->index_head_dim);
+            json_add_u64(root, "index_topk", a->index_topk);
+        }
+        if (form->describe)
+            rc = (config = json_add_object(root, "quantization_config")) ? form->describe(p, config, e) : no_memory(e);
+    }
+    if (!rc)
+        rc = add_json(p, config_name, root, e);
+    if (!rc && form->extra)
+        rc = add_json(p, form->extra, config, e);
+    json_free(root);
+    return rc;
+}
+
+/* ---- index */
+
+static int add_index(struct plan *p, struct error *e)
+{
+    struct json *root = json_new_object();
+    struct json *meta = json_add_object(root, "metadata"), *map;
+    uint64_t total = 0;
+    for (size_t i = 0; i < p->n_tensors; i++)
+        total += p->tensors[i].out.bytes;
+    json_add_u64(meta, "total_size", total);
+    map = json_add_object(root, "weight_map");
+    char *names = malloc((p->n_files + 1) * TENSOR_NAME);
+    for (size_t i = 0; names && i < p->n_files; i++) {
+        char *file = plan_file_name(p, "", i);
+        snprintf(names + i * TENSOR_NAME, TENSOR_NAME, "%s", file ? io_base_name(file) : "");
+        free(file);
+    }
+    for (size_t i = 0; names && i < p->n_tensors; i++)
+        json_add_string(map, p->tensors[i].out.name, names + p->tensors[i].out.file * TENSOR_NAME);
+    int rc = names && root && json_count(map) == p->n_tensors ? add_json(p, index_name, root, e) : no_memory(e);
+    free(names);
+    json_free(root);
+    return rc;
+}
+
+/* ---- model card */
+
+static int add_card(struct plan *p, struct error *e)
+{
+    const struct plan_options *o = &p->options;
+    char recipe[RECIPE_TEXT], feedback[FEEDBACK_TEXT], size[SIZE_TEXT];
+    struct buffer *b = add_side(p, card_name, e);
+    uint64_t weights = 0, bytes = 0;
+    if (!b || !recipe_text(&o->recipe, recipe))
+        return no_memory(e);
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        const struct plan_tensor *t = &p->tensors[i];
+        bytes += t->out.bytes;
+        weights += t->units == UNITS_OF_PREVIOUS ? 0 : t->weight.rows * t->weight.cols;
+    }
+    const char *name = io_base_name(p->model->source->path);
+    buffer_printf(b, "# %s, %s %s\n\n", *name ? name : p->model->family->name, p->target->name, o->recipe.name);
+    buffer_printf(b, "| | |\n|---|---|\n| architecture | %s |\n", p->model->family->architecture);
+    buffer_printf(b, "| layout | %s |\n| recipe | `%s` |\n", p->target->name, recipe);
+    buffer_printf(b, "| size | %s, %.3f bits per weight |\n", size_text(bytes, size), 8 * (double)bytes / (double)weights);
+    if (o->calib)
+        buffer_printf(b, "| calibration | %s |\n", feedback_text(o->calib, &o->feedback, feedback));
+    if (o->imatrix)
+        buffer_printf(b, "| importance | %s |\n", io_base_name(o->imatrix->path));
+    buffer_text(b, "\nMade with pare in one pass from the released weights. `pare.manifest.json` has the hash of every tensor, "
+                   "here and in the\nsource; `pare check .` proves them.\n\n"
+                   "Quality: not measured yet. `pare verify SOURCE . --text FILE` gives perplexity and KL divergence for this place.\n");
+    return b->failed ? no_memory(e) : 0;
+}
+
+/* ---- copies */
+
+/* What a folder has beside weights and what is made anew: configurations, tokenizers, templates, code, the licence. */
+static int is_copied(const struct plan *p, const char *name)
+{
+    static const char *const ends[] = {".json", ".jinja", ".py", ".txt", ".model"};
+    static const char *const made[] = {config_name, index_name, "pare.manifest.json", "quantize_config.json", "quant_config.json"};
+    size_t n = strlen(name);
+    if (name[0] == '.' || !io_name_is_plain(name) || (p->options.chat_template && !strcmp(name, template_name)))
+        return 0;
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+        if (!strcmp(name, made[i]))
+            return 0;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (n > strlen(ends[i]) && !strcmp(name + n - strlen(ends[i]), ends[i]))
+            return 1;
+    return !strncmp(name, "LICENSE", 7);
+}
+
+static int compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int copy_file(struct plan *p, const char *name, struct error *e)
+{
+    char *path = io_join(p->model->source->path, name), *text = NULL;
+    size_t n;
+    int rc = path ? 0 : no_memory(e);
+    if (!rc && io_kind(path) == 1 && !(rc = io_read_all(path, MAX_SIDE_FILE, &text, &n, e))) {
+        struct buffer *b = add_side(p, name, e);
+        if (b)
+            buffer_add(b, text, n);
+        rc = b && !b->failed ? 0 : no_memory(e);
+    }
+    free(text);
+    free(path);
+    return rc;
+}
+
+static int add_copies(struct plan *p, struct error *e)
+{
+    const char *folder = p->model->source->path;
+    char *names[MAX_SIDES];
+    size_t n = 0;
+    int rc = 0;
+    DIR *d = opendir(folder);
+    if (!d)
+        return io_error(e, "list", folder, ERROR_NO_OFFSET);
+    for (const struct dirent *entry; !rc && (entry = readdir(d));)
+        if (is_copied(p, entry->d_name))
+            rc = n == MAX_SIDES ? error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "more than %d files beside the weights", MAX_SIDES)
+                 : (names[n] = strdup(entry->d_name)) ? (n++, 0) : no_memory(e);
+    closedir(d);
+    qsort(names, n, sizeof *names, compare); /* the system's order is no order */
+    for (size_t i = 0; i < n; i++) {
+        rc = rc ? rc : copy_file(p, names[i], e);
+        free(names[i]);
+    }
+    if (!rc && p->options.chat_template) {
+        struct buffer *b = add_side(p, template_name, e);
+        if (b)
+            buffer_text(b, p->options.chat_template);
+        rc = b && !b->failed ? 0 : no_memory(e);
+    }
+    return rc;
+}
+
+int sides_make(struct plan *p, struct error *e)
+{
+    return add_config(p, e) || (p->n_files > 1 && add_index(p, e)) || add_card(p, e) || add_copies(p, e) ? -1 : 0;
+}
+
+int sides_write(const struct plan *p, const char *folder, struct error *e)
+{
+    int rc = 0;
+    for (size_t i = 0; !rc && i < p->n_sides; i++) {
+        char *path = io_join(folder, p->sides[i].name);
+        rc = path ? io_write_all(path, p->sides[i].text.data ? p->sides[i].text.data : "", p->sides[i].text.size, e) : no_memory(e);
+        free(path);
+    }
+    return rc;
+}
