@@ -50,6 +50,8 @@ static int report(const struct options *o, const struct plan *p, const char *out
         json_add_u64(root, "units", r->units);
         json_add_u64(root, "units_reused", r->units_reused);
         json_add_u64(root, "units_redone", r->units_redone);
+        json_add_u64(root, "blocks_carried", r->blocks_carried);
+        json_add_u64(root, "blocks_not_carried", r->blocks_not_carried);
         json_add_u64(root, "shards_removed", r->shards_removed);
         json_add_f64(root, "seconds", seconds);
         add_weighed_json(p, root);
@@ -66,6 +68,9 @@ static int report(const struct options *o, const struct plan *p, const char *out
                   size_text((uint64_t)((double)p->part_bytes / (seconds > 0 ? seconds : 1)), rate));
     if (r->units_reused)
         buffer_printf(&b, ", %" PRIu64 " of %" PRIu64 " units kept from an earlier run", r->units_reused, r->units);
+    if (r->blocks_carried || r->blocks_not_carried)
+        buffer_printf(&b, ", %" PRIu64 " of %" PRIu64 " blocks carried over without loss", r->blocks_carried,
+                      r->blocks_carried + r->blocks_not_carried);
     if (r->shards_removed)
         buffer_printf(&b, ", %" PRIu64 " source shards removed (%s)", r->shards_removed, size_text(r->bytes_freed, size));
     buffer_text(&b, "\n");

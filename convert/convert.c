@@ -478,6 +478,8 @@ int convert_run(const struct plan *p, const struct convert_options *o, const str
                  ? -1
                  : 0;
     result->units_reused = r.state.units_reused;
+    result->blocks_carried = r.state.blocks_carried;
+    result->blocks_not_carried = r.state.blocks_not_carried;
     result->units_redone = r.state.units_redone;
     result->shards_removed = r.consumer.removed;
     result->bytes_freed = r.consumer.freed;

@@ -8,11 +8,13 @@
 
 #include "base/cpu.h"
 #include "convert/importance.h"
+#include "convert/lossless.h"
 #include "convert/via.h"
 
 int encoder_init(struct encoder *c, const struct plan *p, struct error *e)
 {
     *c = (struct encoder){.plan = p, .cpu = cpu_features()};
+    pthread_mutex_init(&c->lock, NULL);
     if (p->options.calib)
         feedback_init(&c->feedback, p->options.calib, &p->options.feedback, p->threads);
     return p->options.fold && !(c->fold = fold_new(p, e)) ? -1 : 0;
@@ -22,6 +24,7 @@ void encoder_clear(struct encoder *c)
 {
     fold_free(c->fold);
     feedback_clear(&c->feedback);
+    pthread_mutex_destroy(&c->lock);
 }
 
 int encode_buffers_init(struct encode_buffers *b, const struct unit_room *room)
@@ -103,6 +106,35 @@ static int encode_rows(struct encoder *c, struct encode_buffers *b, const struct
         return -1;
     for (uint64_t at = 0; at < bytes; at += row, x += t->weight.cols)
         encode_blocks(c, t, x, b->importance, to + at, blocks);
+    return 0;
+}
+
+/* The type of the source's blocks when they can be carried over as they are: nothing has changed the weights since. */
+static const struct quant_type *carried_from(const struct encoder *c, const struct plan_tensor *t, const struct unit *slice,
+                                             const struct weight_seen *seen)
+{
+    if (!seen->blocks || c->fold || c->plan->options.recipe.via_bf16 || slice->source.from_kv_b || t->units == UNITS_WITH_NEXT)
+        return NULL;
+    const struct stored *s = model_stored(c->plan->model, slice->source.role, slice->source.layer, (int)slice->source_slab);
+    return lossless_applies(s->type, t->type) ? s->type : NULL;
+}
+
+/* Rows whose source has blocks: those that fit are carried over, for the others the rows are encoded. */
+static int encode_or_carry(struct encoder *c, struct encode_buffers *b, const struct plan_tensor *t, const struct unit *slice,
+                           const struct weight_seen *seen, const float *x, uint8_t *to, uint64_t bytes, struct error *e)
+{
+    const struct quant_type *from = carried_from(c, t, slice, seen);
+    size_t n = (size_t)(bytes / t->type->block_bytes), left = from ? lossless_carry(from, t->type, seen->blocks, to, n) : n;
+    if (from) {
+        pthread_mutex_lock(&c->lock);
+        c->carried += n - left;
+        c->not_carried += left;
+        pthread_mutex_unlock(&c->lock);
+    }
+    if (left && encode_rows(c, b, t, slice->source_slab, x, to, bytes, e))
+        return -1;
+    if (from && left)
+        lossless_carry(from, t->type, seen->blocks, to, n);
     return 0;
 }
 
@@ -197,7 +229,7 @@ static int encode_parts(struct encoder *c, struct encode_buffers *b, const struc
     if (t->type->tiling)
         tiles = tiles_in(t, slice->rows, b->blocks);
     int rc = t->type->tiling ? encode_tiles(c, b, t, slice, seen, &tiles, e)
-                             : encode_rows(c, b, t, slice->source_slab, b->floats, b->blocks, unit_block_bytes(t, slice->rows), e);
+                             : encode_or_carry(c, b, t, slice, seen, b->floats, b->blocks, unit_block_bytes(t, slice->rows), e);
     if (!rc)
         t->layout->put(t->layout, &r, t->type->tiling ? (const void *)&tiles : b->blocks);
     return rc;
@@ -238,7 +270,8 @@ int encode_begin(struct encoder *c, struct encode_buffers *b, const struct unit 
 /* ---- units */
 
 /* Encodes what was read where the blocks are the output, which lie behind one another in b->encoded. */
-static int encode_whole(struct encoder *c, struct encode_buffers *b, const struct unit *u, float amax, struct error *e)
+static int encode_whole(struct encoder *c, struct encode_buffers *b, const struct unit *u, const struct weight_seen *seen, float amax,
+                        struct error *e)
 {
     struct unit_output out[UNIT_OUTPUTS];
     const float *x = b->floats;
@@ -256,7 +289,7 @@ static int encode_whole(struct encoder *c, struct encode_buffers *b, const struc
         float most = amax;
         if (c->fold && !(y = fold_rows(c->fold, t, u->slab, u->row0, n == 2 ? t->weight.rows : u->rows, x, b->folded, &most, e)))
             return -1;
-        if (check_range(t, most, e) || encode_rows(c, b, t, u->source_slab, y, to, out[i].bytes, e))
+        if (check_range(t, most, e) || encode_or_carry(c, b, t, u, seen, y, to, out[i].bytes, e))
             return -1;
         to += out[i].bytes;
     }
@@ -271,6 +304,6 @@ int encode_slice(struct encoder *c, struct encode_buffers *b, const struct unit 
     if (c->plan->options.recipe.via_bf16 && read_via_bf16(c, b, slice, &amax, e))
         return -1;
     if (!t->layout)
-        return encode_whole(c, b, u, amax, e);
+        return encode_whole(c, b, u, seen, amax, e);
     return check_range(t, amax, e) || encode_parts(c, b, u, slice, seen, e) ? -1 : 0;
 }

@@ -3,6 +3,8 @@
 #ifndef PARE_CONVERT_ENCODE_H
 #define PARE_CONVERT_ENCODE_H
 
+#include <pthread.h>
+
 #include "convert/feedback/feedback.h"
 #include "convert/feedback/sweep.h"
 #include "convert/fold.h"
@@ -14,6 +16,8 @@ struct encoder {
     unsigned cpu;
     struct fold *fold;        /* or NULL */
     struct feedback feedback; /* when the plan has a calibration */
+    pthread_mutex_t lock;
+    uint64_t carried, not_carried; /* blocks that the output's type could hold without loss (convert/lossless.h): did, or did not */
 };
 
 struct encode_buffers {

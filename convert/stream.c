@@ -331,6 +331,8 @@ int stream_run(const struct plan *p, uint64_t from, uint64_t to, struct outputs 
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the order of units");
     pthread_mutex_init(&s.lock, NULL);
     int rc = encoder_init(&s.encoder, p, e) ? -1 : run_workers(&s, e);
+    state->blocks_carried += s.encoder.carried;
+    state->blocks_not_carried += s.encoder.not_carried;
     encoder_clear(&s.encoder);
     free(s.order);
     pthread_mutex_destroy(&s.lock);

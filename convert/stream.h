@@ -26,6 +26,7 @@ struct stream_state {
     struct chains source;    /* one per source tensor */
     char (*expected)[HASH_TEXT]; /* per source tensor, from its manifest or an earlier run; "" where unknown; or NULL */
     uint64_t bytes;          /* of output that are done, headers included; stream_run adds to it */
+    uint64_t blocks_carried, blocks_not_carried; /* without loss, of those that could have been (convert/lossless.h) */
     uint64_t units_reused, units_redone; /* of the durable ones: kept, or found damaged and made again */
 };
 

@@ -7,17 +7,18 @@
 #include <string.h>
 
 static const struct {
-    const char *suffix;
+    const char *suffix, *of_weight;
     int gguf;
     enum companion kind;
     enum layout_part part;
 } companions[] = { /* beside the parts of quant/layouts.c */
-    {".scale", 1, COMPANION_FACTOR, 0},
-    {".input_scale", 1, COMPANION_INPUT, 0},
-    {".input_scale", 0, COMPANION_INPUT, 0},
-    {".input_global_scale", 0, COMPANION_INPUT, 0},
-    {".input_zero_point", 0, COMPANION_INPUT, 0},
-    {".weight_g_idx", 0, COMPANION_PART, PART_INDEX},
+    {".scale", ".weight", 1, COMPANION_FACTOR, 0},
+    {".input_scale", ".weight", 1, COMPANION_INPUT, 0},
+    {".input_scale", ".weight", 0, COMPANION_INPUT, 0},
+    {".input_global_scale", ".weight", 0, COMPANION_INPUT, 0},
+    {".input_zero_point", ".weight", 0, COMPANION_INPUT, 0},
+    {".weight_g_idx", ".weight", 0, COMPANION_PART, PART_INDEX},
+    {"_scale_inv", "", 0, COMPANION_PART, PART_SCALES}, /* of whatever has FP8 codes */
 };
 
 static const char *const part_words[PART_COUNT] = {
@@ -31,10 +32,10 @@ static int ends_with(const char *name, const char *suffix)
     return n > k && !strcmp(name + n - k, suffix);
 }
 
-/* "X.weight" of the name "X" + suffix; 0 when that is too long. */
-static int weight_of(const char *name, const char *suffix, char weight[TENSOR_NAME])
+/* A name with another suffix; 0 when that is too long. */
+static int weight_of(const char *name, const char *suffix, const char *of_weight, char weight[TENSOR_NAME])
 {
-    return snprintf(weight, TENSOR_NAME, "%.*s.weight", (int)(strlen(name) - strlen(suffix)), name) < TENSOR_NAME;
+    return snprintf(weight, TENSOR_NAME, "%.*s%s", (int)(strlen(name) - strlen(suffix)), name, of_weight) < TENSOR_NAME;
 }
 
 enum companion binding_companion(const char *name, int gguf, char weight[TENSOR_NAME], enum layout_part *part)
@@ -42,7 +43,7 @@ enum companion binding_companion(const char *name, int gguf, char weight[TENSOR_
     for (size_t i = 0; i < sizeof companions / sizeof *companions; i++)
         if (companions[i].gguf == gguf && ends_with(name, companions[i].suffix)) {
             *part = companions[i].part;
-            return weight_of(name, companions[i].suffix, weight) ? companions[i].kind : COMPANION_NONE;
+            return weight_of(name, companions[i].suffix, companions[i].of_weight, weight) ? companions[i].kind : COMPANION_NONE;
         }
     if (gguf || ends_with(name, ".weight"))
         return COMPANION_NONE;
@@ -50,7 +51,7 @@ enum companion binding_companion(const char *name, int gguf, char weight[TENSOR_
         for (int p = 0; p < PART_COUNT; p++)
             if (l->suffix[p] && ends_with(name, l->suffix[p])) {
                 *part = (enum layout_part)p;
-                return weight_of(name, l->suffix[p], weight) ? COMPANION_PART : COMPANION_NONE;
+                return weight_of(name, l->suffix[p], ".weight", weight) ? COMPANION_PART : COMPANION_NONE;
             }
     return COMPANION_NONE;
 }

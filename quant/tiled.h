@@ -40,10 +40,10 @@ struct tiling {
 struct tiled {
     const struct quant_type *type; /* with a tiling */
     size_t rows, cols;
-    size_t first_row;              /* where the range begins in its matrix; to encode, a multiple of the tile's rows */
     uint8_t *codes;
     float *scale;
     int8_t *zero;                  /* NULL without */
+    size_t first_row;              /* where the range begins in its matrix; to encode, a multiple of the tile's rows */
 };
 
 /* Tiles of n rows from a tile's first on, and across cols columns. */

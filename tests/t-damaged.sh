@@ -106,7 +106,7 @@ damaged "a fraction where a count belongs" "vocab_size" 'sed -i "s/\"vocab_size\
 damaged "FP8 weights without a quantization_config" "no FP8 quantization_config" \
     'sed -i "s/quantization_config/quantization_konfig/" config.json'
 damaged "another quantization method" "by a method that is not read" \
-    'sed -i "s/\"quant_method\": \"fp8\"/\"quant_method\": \"awq\"/" config.json'
+    'sed -i "s/\"quant_method\": \"fp8\"/\"quant_method\": \"bitsandbytes\"/" config.json'
 damaged "tiles of another size than the scales have" "contradicts" \
     'awk "/128/ {sub(/128/, \"64\")} 1" config.json >c && mv c config.json'
 

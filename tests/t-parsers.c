@@ -8,6 +8,7 @@
 #include "convert/recipe.h"
 #include "formats/manifest.h"
 #include "model/arch.h"
+#include "model/quantization.h"
 #include "tests/seal.h"
 #include "tests/tap.h"
 #include "verify/part.h"
@@ -60,8 +61,11 @@ static int try_config(const char *path, struct error *e)
     size_t n;
     char *text = read_file(path, &n);
     const struct family *f = text ? arch_from_config(text, n, NULL, 0, &p, e) : NULL;
+    struct quantization q = {.method = NULL};
+    int rc = f ? quantization_read(&q, text, n, NULL, 0, e) : -1;
+    quantization_clear(&q);
     free(text);
-    return f ? 0 : -1;
+    return rc;
 }
 
 static int try_gguf(const char *path, struct error *e)
@@ -112,6 +116,16 @@ static const struct {
     {"part", "used-above-experts", try_part, ERR_FORMAT, "missing or absurd"},
     {"config", "v3", try_config, 0, NULL},
     {"config", "huge-tiles", try_config, ERR_FORMAT, "weight_block_size"},
+    {"config", "compressed-mixed", try_config, 0, NULL},
+    {"config", "gptq-dynamic", try_config, 0, NULL},
+    {"config", "awq", try_config, 0, NULL},
+    {"config", "int8-block", try_config, 0, NULL},
+    {"config", "compressed-tensor", try_config, ERR_UNSUPPORTED, "by a strategy that is not read: 'tensor'"},
+    {"config", "compressed-3-bits", try_config, ERR_UNSUPPORTED, "whole weights of 3 bits, symmetric, in groups of 128"},
+    {"config", "compressed-pattern", try_config, ERR_UNSUPPORTED, "a target's pattern is not read: '('"},
+    {"config", "compressed-format", try_config, ERR_UNSUPPORTED, "a format that is not read: 'marlin-24'"},
+    {"config", "awq-gemv", try_config, ERR_UNSUPPORTED, "AWQ of a version that is not read: 'gemv'"},
+    {"config", "other-method", try_config, ERR_FORMAT, "by a method that is not read: 'bitsandbytes'"},
     {"config", "other-scoring", try_config, ERR_FORMAT, "unknown value of 'scoring_func'"},
     {"config", "other-topk", try_config, ERR_FORMAT, "unknown value of 'topk_method'"},
     {"config", "other-rope", try_config, ERR_FORMAT, "unknown rope scaling"},

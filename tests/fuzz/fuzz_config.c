@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Fuzz target: config.json to struct arch_params (model/arch.h), with V3.2's second file behind a NUL where the input has
- * one. No weights are needed. */
+ * one, and its quantization (model/quantization.h), for which that second text is quantize_config.json. No weights are needed. */
 #include <math.h>
 #include <string.h>
 
 #include "model/arch.h"
+#include "model/quantization.h"
 #include "model/roles.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -26,6 +27,22 @@ static void params_must_hold(const struct family *f, const struct arch_params *p
     must(arch_release_name(f, p)[0]);
 }
 
+/* Schemes have a layout that takes their type, or are none; every module has one of them or none. */
+static void quantization_must_hold(const struct quantization *q)
+{
+    static const char *const modules[] = {"lm_head", "model.layers.3.mlp.experts.17.down_proj", "model.layers.1.mlp.down_proj"};
+    must(q->row_step && q->row_step <= 1 << 24 && !q->method == !q->n_schemes);
+    for (size_t i = 0; i < q->n_schemes; i++)
+        must(!q->schemes[i]->layout || layout_takes(q->schemes[i]->layout, q->schemes[i]->type));
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
+        const struct scheme *s = quantization_scheme(q, modules[i]);
+        struct part_shape shape;
+        for (int p = 0; s && s->layout && p < PART_COUNT; p++)
+            if (s->layout->shape(s->layout, s->type, (enum layout_part)p, 512, 384, &shape) > 0)
+                must(shape.suffix && shape.dtype && shape.n_dims && shape.bytes);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct error e = {0};
@@ -34,9 +51,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t first = end ? (size_t)(end - text) : size;
     const struct family *f =
         arch_from_config(text, first, end ? end + 1 : NULL, end ? size - first - 1 : 0, &p, &e);
+    struct quantization q = {.method = NULL};
     if (f)
         params_must_hold(f, &p);
     else
         fuzz_must_say(&e);
+    e = (struct error){0};
+    if (!quantization_read(&q, text, first, end ? end + 1 : NULL, end ? size - first - 1 : 0, &e))
+        quantization_must_hold(&q);
+    else
+        fuzz_must_say(&e);
+    quantization_clear(&q);
     return 0;
 }

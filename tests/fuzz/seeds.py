@@ -97,6 +97,32 @@ for name, x in {
     "other-rope": {**V3, "rope_scaling": {**V3["rope_scaling"], "type": "linear"}}, "list": [],
 }.items():
     seed("config", name, dump(x))
+ARGS = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 128}
+
+
+def compressed(form, *groups):
+    return {"quant_method": "compressed-tensors", "format": form, "ignore": ["lm_head"], "config_groups": {
+        f"group_{i}": {"targets": targets, "weights": {**ARGS, **args}, "input_activations": None} for i, (targets, args) in enumerate(groups)}}
+
+
+BLOCK = {"num_bits": 8, "type": "float", "strategy": "block", "group_size": None, "block_structure": [128, 128]}
+MIXED = compressed("mixed-precision", (["Linear"], BLOCK), (["re:.*mlp.experts.*", "model.layers.1.mlp.down_proj"], {"group_size": 32}))
+for group, form in zip(MIXED["config_groups"].values(), ("float-quantized", "pack-quantized")):
+    group["format"] = form
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False, "checkpoint_format": "gptq"}
+for name, q in {
+    "compressed-mixed": MIXED, "compressed-tensor": compressed("float-quantized", (["Linear"], {"strategy": "tensor", "group_size": None})),
+    "compressed-3-bits": compressed("pack-quantized", (["Linear"], {"num_bits": 3})),
+    "compressed-pattern": compressed("pack-quantized", (["re:("], {})), "compressed-format": compressed("marlin-24", (["Linear"], {})),
+    "compressed-nvfp4": compressed("nvfp4-pack-quantized", (["Linear"], {"type": "float", "strategy": "tensor_group", "group_size": 16})),
+    "gptq-dynamic": {**GPTQ, "dynamic": {"-:.*mlp.gate.*": {}, "+:.*down_proj": {"bits": 8, "group_size": 32}}},
+    "gptq-row": {**GPTQ, "group_size": -1, "checkpoint_format": "gptq_v2"},
+    "awq": {"quant_method": "awq", "bits": 4, "group_size": 64, "zero_point": True, "version": "gemm"},
+    "awq-gemv": {"quant_method": "awq", "bits": 4, "group_size": 64, "zero_point": True, "version": "gemv"},
+    "int8-block": {"quant_method": "blockwise_int8", "weight_block_size": [64, 256]},
+    "other-method": {"quant_method": "bitsandbytes"},
+}.items():
+    seed("config", name, dump({**V3, "quantization_config": q}))
 seed("config", "v32-second-file", dump(V32) + "\0" + dump(INDEX))
 seed("config", "v32-disagrees", dump({**V32, **INDEX}) + "\0" + dump({**INDEX, "index_topk": 33}))
 

@@ -52,17 +52,30 @@ static const struct params lite_real = {
     .vocab = 102400, .shards = 4, .seed = 1,
 };
 
+static const struct params kimi_small = {
+    .layers = 3, .dense = 1, .experts = 12, .groups = 1, .topk_group = 1, .used = 3, .hidden = 256,
+    .inter = 512, .moe_inter = 256, .heads = 2, .q_lora = 256, .kv_lora = 256, .vocab = 2048,
+    .shards = 3, .seed = 1,
+};
+static const struct params kimi_real = {
+    .layers = 61, .dense = 1, .experts = 384, .groups = 1, .topk_group = 1, .used = 8,
+    .hidden = 7168, .inter = 18432, .moe_inter = 2048, .heads = 64, .q_lora = 1536,
+    .kv_lora = 512, .vocab = 163840, .shards = 62, .seed = 1,
+};
+
 static const struct family families[] = {
     {"v3", "DeepseekV3ForCausalLM", "deepseek_v3", "noaux_tc", "sigmoid", 2.5, 1.0, 1,
-     true, false, false, F8_E4M3, &v3_small, &v3_real},
+     true, false, false, false, F8_E4M3, &v3_small, &v3_real},
     {"v3.1", "DeepseekV3ForCausalLM", "deepseek_v3", "noaux_tc", "sigmoid", 2.5, 1.0, 1,
-     true, false, true, F8_E4M3, &v3_small, &v3_real},
+     true, false, false, true, F8_E4M3, &v3_small, &v3_real},
     {"v3.2", "DeepseekV32ForCausalLM", "deepseek_v32", "noaux_tc", "sigmoid", 2.5, 1.0, 1,
-     true, true, true, F8_E4M3, &v3_small, &v3_real},
+     true, false, true, true, F8_E4M3, &v3_small, &v3_real},
     {"v2", "DeepseekV2ForCausalLM", "deepseek_v2", "group_limited_greedy", "softmax", 16.0, 0.707,
-     2, false, false, false, BF16, &v2_small, &v2_real},
+     2, false, false, false, false, BF16, &v2_small, &v2_real},
     {"v2-lite", "DeepseekV2ForCausalLM", "deepseek_v2", "greedy", "softmax", 1.0, 0.707,
-     2, false, false, false, BF16, &lite_small, &lite_real},
+     2, false, false, false, false, BF16, &lite_small, &lite_real},
+    {"kimi", "DeepseekV3ForCausalLM", "kimi_k2", "noaux_tc", "sigmoid", 2.827, 1.0, 1,
+     true, true, false, false, BF16, &kimi_small, &kimi_real},
 };
 
 static const struct number {
@@ -142,6 +155,31 @@ static void plain(struct checkpoint *c, int64_t rows, int64_t cols, float std, c
         t->values = same;
 }
 
+/* The last tensor becomes X.weight_packed, eight codes a word, and its companions follow: scales of
+ * groups and the shape. */
+static void pack(struct checkpoint *c)
+{
+    struct tensor weight = c->t[c->n - 1];
+    char *stem = must(strdup(weight.name + strlen(c->prefix)));
+    stem[strlen(stem) - strlen(".weight")] = 0;
+    c->n--;
+    vector(c, I32, 0, 0, 0, "%s.weight_packed", stem);
+    vector(c, BF16, 0, 0, 0, "%s.weight_scale", stem);
+    vector(c, I64, 2, 0, 0, "%s.weight_shape", stem);
+    struct tensor *t = &c->t[c->n - 3];
+    t[2].of[0] = weight.rows;
+    t[2].of[1] = weight.cols;
+    for (int i = 0; i < 2; i++) {
+        t[i].rows = weight.rows;
+        t[i].cols = weight.cols / (i ? GROUP : 8);
+        t[i].std = weight.std;
+        t[i].vector = false;
+        t[i].is_step = i;
+    }
+    free(stem);
+    free(weight.name);
+}
+
 /* The weight of a linear layer, [out][in], and its tile scales if it is FP8. */
 __attribute__((format(printf, 5, 6)))
 static void linear(struct checkpoint *c, int64_t rows, int64_t cols, float gain,
@@ -154,6 +192,10 @@ static void linear(struct checkpoint *c, int64_t rows, int64_t cols, float gain,
     t->std = gain / sqrtf((float)cols);
     t->tiled = true;
     t->odd = c->odd_o_proj && strstr(t->name, ".o_proj.");
+    if (c->family->int4 && strstr(t->name, ".experts.")) {
+        pack(c);
+        return;
+    }
     if (t->dtype != F8_E4M3)
         return;
     struct tensor weight = *t;          /* adding the scales may move the plan */
@@ -304,6 +346,24 @@ static void config_quantization(FILE *f, const struct checkpoint *c)
     fprintf(f, "    \"weight_block_size\": [\n      %d,\n      %d\n    ]\n  },\n", TILE, TILE);
 }
 
+/* The form of Kimi-K2-Thinking's configuration. */
+static void config_int4(FILE *f)
+{
+    fputs("  \"quantization_config\": {\n    \"config_groups\": {\n      \"group_0\": {\n"
+          "        \"input_activations\": null,\n        \"output_activations\": null,\n"
+          "        \"targets\": [\n          \"Linear\"\n        ],\n        \"weights\": {\n"
+          "          \"actorder\": null,\n          \"block_structure\": null,\n"
+          "          \"dynamic\": false,\n", f);
+    fprintf(f, "          \"group_size\": %d,\n          \"num_bits\": 4,\n", GROUP);
+    fputs("          \"observer\": \"minmax\",\n          \"strategy\": \"group\",\n"
+          "          \"symmetric\": true,\n          \"type\": \"int\"\n        }\n      }\n    },\n"
+          "    \"format\": \"pack-quantized\",\n    \"ignore\": [\n      \"lm_head\",\n"
+          "      \"re:.*self_attn.*\",\n      \"re:.*shared_experts.*\",\n"
+          "      \"re:.*mlp\\\\.(gate|up|gate_up|down)_proj.*\"\n    ],\n"
+          "    \"quant_method\": \"compressed-tensors\",\n"
+          "    \"quantization_status\": \"compressed\"\n  },\n", f);
+}
+
 static void special_ids(FILE *f, const struct checkpoint *c)
 {
     int bos = !c->family->v3 && c->p.vocab >= 102400 ? 100000 : 0;
@@ -334,6 +394,8 @@ static void write_config(const struct checkpoint *c)
     config_rope(f, c);
     if (c->linear == F8_E4M3)
         config_quantization(f, c);
+    if (c->family->int4)
+        config_int4(f);
     fputs("  \"tie_word_embeddings\": false,\n  \"use_cache\": true\n}\n", f);
     finish_file(c, f, "config.json");
 }
@@ -350,7 +412,7 @@ static void write_generation_config(const struct checkpoint *c)
 /* ---- the command line ---- */
 
 static const char usage[] =
-    "Usage: mkcheckpoint --family v3|v3.1|v3.2|v2|v2-lite --out DIR [options]\n"
+    "Usage: mkcheckpoint --family v3|v3.1|v3.2|v2|v2-lite|kimi --out DIR [options]\n"
     "Writes a DeepSeek-family checkpoint folder with random weights.\n\n"
     "  --real               the released sizes of the family (meant with --sparse)\n"
     "  --sparse             headers only: the data are holes, which read as zeros\n"

@@ -9,9 +9,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { TILE = 128 };                    /* rows and columns of an FP8 tile */
+enum { TILE = 128, GROUP = 32 };        /* rows and columns of an FP8 tile; weights of an INT4 group */
 enum { EXIT_USAGE = 2, EXIT_IO = 4 };
-enum dtype { U8, F8_E4M3, F8_E8M0, F16, BF16, F32, N_DTYPES };  /* low to high in a file's order */
+enum dtype { U8, F8_E4M3, F8_E8M0, F16, BF16, I32, F32, I64, N_DTYPES };  /* low to high in a file's order */
 
 struct params {
     int64_t layers, dense, experts, groups, topk_group, used, hidden, inter, moe_inter, heads,
@@ -23,6 +23,7 @@ struct family {
     double routed_scaling_factor, mscale;
     int shared;                         /* shared experts */
     bool v3;                            /* correction bias, normalised top-k, MTP layer */
+    bool int4;                          /* routed experts are INT4, packed by compressed-tensors */
     bool indexer, pow2;                 /* DSA; tile scales are powers of two */
     enum dtype dtype;                   /* of the linear layers */
     const struct params *small, *real;
@@ -36,6 +37,8 @@ struct tensor {
     bool is_scale;                      /* stores the tile scales of a weight of rows x cols */
     bool tiled;                         /* each tile has a magnitude of its own */
     bool odd;                           /* --odd-o-proj applies */
+    bool is_step;                       /* stores the scales of INT4 groups */
+    uint64_t of[2];                     /* of a weight_shape: what it says */
     uint64_t rows, cols;
     float mean, std;
     uint64_t begin;                     /* in its shard's data */

@@ -86,7 +86,9 @@ static const struct {
     [F8_E8M0] = {"F8_E8M0", 1, encode_exponent},
     [F16] = {"F16", 2, encode_f16},
     [BF16] = {"BF16", 2, encode_bf16},
+    [I32] = {"I32", 4, NULL},
     [F32] = {"F32", 4, encode_f32},
+    [I64] = {"I64", 8, NULL},
 };
 
 static void put(uint8_t **to, enum dtype dtype, float x)
@@ -182,9 +184,37 @@ static uint8_t *encode_band(const struct tensor *t, const float *band, uint64_t 
     return to;
 }
 
+static void write_whole(uint64_t n, unsigned size, FILE *f)
+{
+    for (unsigned i = 0; i < size; i++)
+        fputc((int)(n >> 8 * i & 0xff), f);
+}
+
+/* INT4 codes from -7 to 7, all as frequent: their deviation is 4.3 scales. */
+static void write_packed(const struct checkpoint *c, const struct tensor *t, FILE *f)
+{
+    uint64_t seed = name_seed(c, t->values);
+    for (int i = 0; i < 2 && t->dtype == I64; i++)
+        write_whole(t->of[i], 8, f);
+    for (uint64_t i = 0; t->dtype == I32 && i < t->rows * t->cols; i++) {
+        uint64_t word = 0;
+        for (uint64_t k = 0; k < 8; k++)
+            word |= (1 + random_at(seed, 8 * i + k) % 15) << 4 * k;
+        write_whole(word, 4, f);
+    }
+    for (uint64_t i = 0; t->is_step && i < t->rows * t->cols; i++) {
+        float size = 0.5f + (float)(random_at(seed, i) >> 40) * 0x1p-24f;
+        write_whole(encode_bf16(t->std * size / 4.3f), 2, f);
+    }
+}
+
 /* A scale tensor makes its weight once more to know the maxima, wherever the weight is stored. */
 static void write_values(const struct checkpoint *c, const struct tensor *t, FILE *f)
 {
+    if (t->dtype == I32 || t->dtype == I64 || t->is_step) {
+        write_packed(c, t, f);
+        return;
+    }
     uint64_t depth = t->rows < TILE ? t->rows : TILE, seed = name_seed(c, t->values);
     float *band = must(malloc(depth * t->cols * sizeof *band));
     float *scale = must(malloc(tiles(t->cols) * sizeof *scale));
