@@ -13,7 +13,7 @@
 #include "convert/convert.h"
 
 static const struct option_row rows[] = {
-    {'o', "out", "PATH", "write to PATH, of checkpoints a folder (PATH.partial until\nit is complete)"},
+    {'o', "out", "PATH", "write to PATH (PATH.partial until it is complete)"},
     PLAN_OPTION_ROWS,
     {'f', "force", NULL, "replace an existing output"},
     {'y', "yes", NULL, "do not ask before --consume removes anything", 1},

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "cli/imatrix_text.h"
@@ -30,12 +31,34 @@ static int free_space(const struct options *o, uint64_t *bytes, struct error *e)
     return io_free_space(out ? out : "./x", bytes, e);
 }
 
-static void print_tensor(const struct plan *p, const struct plan_tensor *t, struct buffer *b)
+/* Columns of the table that fit its longest words. */
+struct widths {
+    int name, type;
+};
+
+/* Of parts that stand beside codes, how their numbers are stored. */
+static const char *shown_type(const struct plan_tensor *t)
+{
+    return t->layout && t->part != PART_CODES ? t->out.type->name : t->type->name;
+}
+
+static struct widths find_widths(const struct plan *p)
+{
+    struct widths w = {34, 5};
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        int name = (int)strlen(p->tensors[i].out.name), type = (int)strlen(shown_type(&p->tensors[i]));
+        w.name = name > w.name ? name : w.name;
+        w.type = type > w.type ? type : w.type;
+    }
+    return w;
+}
+
+static void print_tensor(const struct plan *p, const struct plan_tensor *t, const struct widths *w, struct buffer *b)
 {
     char shape[SHAPE_TEXT], source[TENSOR_NAME];
-    buffer_printf(b, "%-34s %-5s %-20s %13" PRIu64 " %14" PRIu64 "  %s%s%s\n", t->out.name, t->type->name,
+    buffer_printf(b, "%-*s %-*s %-20s %13" PRIu64 " %14" PRIu64 "  %s%s%s\n", w->name, t->out.name, w->type, shown_type(t),
                   shape_text(t->out.dims, t->out.n_dims, shape), t->out.bytes, t->out.offset,
-                  weight_source_name(p->model, &t->weight, 0, source),
+                  weight_source_name(p->model, &t->weight, t->slab0, source),
                   t->weight.slabs > 1 && !t->weight.from_kv_b && !p->model->source->meta ? " ..." : "",
                   feedback_applies(p->options.calib, &t->weight, t->type) ? ", with error feedback" : "");
     if (t->note)
@@ -72,7 +95,7 @@ static void print_feedback(const struct plan *p, struct buffer *b)
     char text[FEEDBACK_TEXT];
     size_t n = 0;
     for (size_t i = 0; i < p->n_tensors; i++)
-        n += feedback_applies(p->options.calib, &p->tensors[i].weight, p->tensors[i].type) != 0;
+        n += p->tensors[i].units != UNITS_OF_PREVIOUS && feedback_applies(p->options.calib, &p->tensors[i].weight, p->tensors[i].type) != 0;
     if (p->options.calib)
         buffer_printf(b, "error feedback for %zu tensors: %s\n", n, feedback_text(p->options.calib, &p->options.feedback, text));
 }
@@ -84,14 +107,17 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
     char a[SIZE_TEXT], c[SIZE_TEXT], fold[FOLD_TEXT];
     if (free_space(o, &space, e))
         return -1;
-    buffer_printf(&b, "%-34s %-5s %-20s %13s %14s  %s\n", "tensor", "type", "shape", "bytes", "offset", "source");
+    const struct widths w = find_widths(p);
+    buffer_printf(&b, "%-*s %-*s %-20s %13s %14s  %s\n", w.name, "tensor", w.type, "type", "shape", "bytes", "offset", "source");
     for (size_t i = 0; i < p->n_tensors; i++)
-        print_tensor(p, &p->tensors[i], &b);
+        print_tensor(p, &p->tensors[i], &w, &b);
     print_rules(p, &b);
     print_files(p, options_get(o, "out"), &b);
     buffer_printf(&b, "\nrecipe %s%s: %zu tensors in %zu file%s, header %zu bytes, total %" PRIu64 " bytes (%s)\n",
                   p->options.recipe.name, p->options.recipe.via_bf16 ? " via bf16" : "", p->n_tensors, p->n_files, p->n_files == 1 ? "" : "s", p->files[0].header.size,
                   p->total, size_text(p->total, a));
+    if (p->parallel)
+        buffer_printf(&b, "tensor-parallel sizes that the shapes allow: %s\n", p->parallel);
     add_weighed_text(p, &b);
     print_feedback(p, &b);
     if (p->options.fold)
@@ -121,6 +147,8 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
         json_add_string(root, "calibration", feedback_text(p->options.calib, &p->options.feedback, feedback));
     if (p->options.fold)
         json_add_string(root, "fold", fold_text(p->options.fold, fold));
+    if (p->parallel)
+        json_add_string(root, "tensor_parallel", p->parallel);
     json_add_u64(root, "header_bytes", p->files[0].header.size);
     json_add_u64(root, "total_bytes", p->total);
     json_add_u64(root, "peak_memory", p->peak_memory);
@@ -143,7 +171,7 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
         json_add_u64(j, "file", t->out.file);
         json_add_u64(j, "bytes", t->out.bytes);
         json_add_u64(j, "offset", t->out.offset);
-        json_add_string(j, "source", weight_source_name(p->model, &t->weight, 0, name));
+        json_add_string(j, "source", weight_source_name(p->model, &t->weight, t->slab0, name));
         if (t->rule < p->options.recipe.n_rules)
             json_add_u64(j, "rule", t->rule + 1); /* of "rules", from 1 */
         if (feedback_applies(p->options.calib, &t->weight, t->type))

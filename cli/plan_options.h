@@ -8,10 +8,10 @@
 #include "convert/plan.h"
 
 #define PLAN_OPTION_ROWS                                                                                               \
-    {'t', "to", "TARGET", "gguf (default), compressed-tensors, gptq, gptq_v2, awq,\nfp8, int8-block, bf16"},   \
-        {'r', "recipe", "R", "llama-quantize's mixture (default Q8_0), for checkpoints\na scheme (W4A16, W4AFP8, W8A8, FP8, ...), or a JSON file"},            \
-        {0, "group-size", "N", "of INT4 and INT8 schemes: 32, 64, 128 (default), or -1:\none scale per row", 1}, \
-        {0, "scales-from", "SRC", "FP8 scales are taken from this checkpoint: what it was\ncast to BF16 from comes back byte for byte", 1}, \
+    {'t', "to", "TARGET", "gguf (default), compressed-tensors, gptq, awq, fp8 .."},   \
+        {'r', "recipe", "R", "a mixture (Q8_0), scheme (W4A16, W8A8, FP8) or file"},            \
+        {0, "group-size", "N", "of INT4 and INT8 schemes: 32, 64, 128 (default), or\n-1, a scale per row", 1}, \
+        {0, "scales-from", "SRC", "FP8 scales are those of this checkpoint, so that what\nwas cast from it comes back byte for byte", 1}, \
         {0, "type", "ROLE=TYPE", "another type for a role, as output=Q8_0"},     \
         {'m', "imatrix", "FILE", "importance matrix of llama-imatrix, in either form"},                                  \
         {0, "imatrix-missing", "HOW", "what experts without data weigh: uniform (default, as\nllama-quantize), layer: the mean of the others, fail", 1}, \
@@ -35,7 +35,7 @@
         {0, "name", "TEXT", "general.name (default: from the folder's name)", 1},                                         \
         {0, "chat-template-file", "F", "use this chat template", 1},                                                      \
         {0, "no-vocab", NULL, "write a GGUF without a vocabulary", 1},                                                    \
-        {0, "split-max-size", "SIZE", "size of output files (checkpoints: 5G; default for\nGGUF: one file)"},                               \
+        {0, "split-max-size", "SIZE", "size of output files (default one; checkpoints 5G)"},                               \
         {0, "part", "I/N", "only the I-th N-th of the output files\n('pare merge' joins the manifests)", 1},               \
         {0, "consume", NULL, "remove each source shard when it is used up", 1},                                           \
         {0, "sync-every", "SIZE", "output that is made durable and recorded together\n(default 1Gi; 10 seconds do it too)", 1}, \

@@ -125,6 +125,7 @@ struct plan {
     uint64_t worker_bytes;  /* buffers of one worker */
     int threads;            /* as many as the memory allows, at most options.threads */
     uint64_t peak_memory;   /* predicted for the whole process */
+    const char *parallel;   /* over how many devices engines can divide what is quantized ("1, 2, 4"); NULL: not a checkpoint */
     const char *notes[8];
     size_t n_notes;
 };

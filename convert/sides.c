@@ -125,6 +125,7 @@ static int add_card(struct plan *p, struct error *e)
     buffer_printf(b, "| | |\n|---|---|\n| architecture | %s |\n", p->model->family->architecture);
     buffer_printf(b, "| layout | %s |\n| recipe | `%s` |\n", p->target->name, recipe);
     buffer_printf(b, "| size | %s, %.3f bits per weight |\n", size_text(bytes, size), 8 * (double)bytes / (double)weights);
+    buffer_printf(b, "| tensor-parallel sizes | %s |\n", p->parallel);
     if (o->calib)
         buffer_printf(b, "| calibration | %s |\n", feedback_text(o->calib, &o->feedback, feedback));
     if (o->imatrix)

@@ -320,6 +320,34 @@ static int lay_out(struct plan *p, struct error *e)
     return 0;
 }
 
+/* Whether a matrix divides by n where engines cut it: inputs of what ends a block, outputs of the rest. Scales are never cut. */
+static int divides(const struct plan_tensor *t, uint64_t n)
+{
+    const struct weight *w = &t->weight;
+    const int by_inputs = w->role == ROLE_ATTN_OUTPUT || w->role == ROLE_FFN_DOWN || w->role == ROLE_FFN_DOWN_EXPS || w->role == ROLE_FFN_DOWN_SHEXP;
+    const int whole = w->role == ROLE_ATTN_Q_A || w->role == ROLE_ATTN_KV_A_MQA || roles[w->role].class == CLASS_INDEXER;
+    const struct tiling *tiles = t->type->tiling;
+    const uint64_t cols = tiles ? tiles->cols : t->type->block_len, rows = tiles ? tiles->rows : 1;
+    if (whole)
+        return 1;
+    return by_inputs ? w->cols % n == 0 && (!cols || w->cols / n % cols == 0) : w->rows % n == 0 && w->rows / n % rows == 0;
+}
+
+static int find_parallel(struct plan *p, struct error *e)
+{
+    char text[80] = "1";
+    for (uint64_t n = 2; n <= 64; n *= 2) {
+        int all = p->model->params.num_attention_heads % n == 0;
+        for (size_t i = 0; all && i < p->n_tensors; i++)
+            all = !p->tensors[i].layout || p->tensors[i].units == UNITS_OF_PREVIOUS || divides(&p->tensors[i], n);
+        size_t at = strlen(text);
+        if (all)
+            snprintf(text + at, sizeof text - at, ", %" PRIu64, n);
+    }
+    p->parallel = arena_copy(&p->arena, text, strlen(text));
+    return p->parallel ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+}
+
 /* What only a GGUF can have. */
 static int check_options(const struct plan *p, struct error *e)
 {
@@ -346,5 +374,5 @@ int target_checkpoint_build(struct plan *p, struct error *e)
     for (int layer = -1; layer < layers; layer++)
         if (add_layer(p, layer, e))
             return -1;
-    return check_one_type(p, e) || plan_cut_files(p, 4096, e) || lay_out(p, e) || sides_make(p, e) ? -1 : 0;
+    return check_one_type(p, e) || find_parallel(p, e) || plan_cut_files(p, 4096, e) || lay_out(p, e) || sides_make(p, e) ? -1 : 0;
 }

@@ -211,14 +211,13 @@ static void refit_steps(const struct best *b, const struct panel *p, struct stat
 static void try_steps(const struct best *b, const struct panel_kernels *panels, const struct panel *p, const float *first,
                       const float *zero, struct state *s, struct state *least)
 {
-    for (int k = ZERO_LOW; k <= ZERO_HIGH; k += 2) {
+    for (int k = ZERO_LOW; k <= ZERO_HIGH; k += 1) {
         for (int g = 0; g < PANEL; g++) {
             s->d[g] = best_unit(b, (double)first[g] * k / ZERO_PARTS);
             s->c.min[g] = zero[g];
         }
         judge_zeros(b, panels, p, s, least);
         move_zeros(b, p, s, 0);
-        judge_zeros(b, panels, p, s, least);
         refit_steps(b, p, s);
         judge_zeros(b, panels, p, s, least);
     }

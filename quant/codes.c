@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Codes under a given scale, scalar: the definition. */
+#include "quant/vector_scalar.h"
+
 #define CODES_VARIANT codes_scalar
 #include "quant/codes_body.h"
 

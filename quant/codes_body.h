@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Body of quant/codes.c and of its variants in quant/x86/: included once per instruction set with CODES_VARIANT defined as the
- * name of its table. Plain loops, which compilers turn into vectors as they are: no operation depends on its neighbours. */
+ * Body of quant/codes.c and of its variants in quant/x86/: included once per instruction set, behind its vector_*.h, with
+ * CODES_VARIANT defined as the name of its table. Plain loops where compilers turn them into vectors as they are: no operation
+ * depends on its neighbours. */
 #ifdef CODES_VARIANT
 #include <math.h>
 
@@ -10,26 +11,21 @@
 /* Adding it rounds numbers below 2^22 to whole ones, ties to even. */
 #define ROUNDS 12582912.0f
 
-static void range(const float *restrict x, size_t n, float *restrict low, float *restrict high)
+static void range(const float *x, size_t n, float *low, float *high)
 {
-    float least[CODE_LANES], most[CODE_LANES];
-    for (size_t k = 0; k < CODE_LANES; k++) {
-        least[k] = *low;
-        most[k] = *high;
-    }
+    float ends[2 * LANES];
+    vf least = v_set(*low), most = v_set(*high);
     size_t i = 0;
-    for (; i + CODE_LANES <= n; i += CODE_LANES)
-        for (size_t k = 0; k < CODE_LANES; k++) {
-            least[k] = x[i + k] < least[k] ? x[i + k] : least[k];
-            most[k] = x[i + k] > most[k] ? x[i + k] : most[k];
-        }
-    for (; i < n; i++) {
-        least[0] = x[i] < least[0] ? x[i] : least[0];
-        most[0] = x[i] > most[0] ? x[i] : most[0];
+    for (; i + LANES <= n; i += LANES) {
+        least = v_min(v_load(x + i), least);
+        most = v_max(v_load(x + i), most);
     }
-    for (size_t k = 0; k < CODE_LANES; k++) {
-        *low = least[k] < *low ? least[k] : *low;
-        *high = most[k] > *high ? most[k] : *high;
+    v_store(ends, least);
+    v_store(ends + LANES, most);
+    for (size_t k = 0; k < 2 * LANES + n - i; k++) {
+        const float v = k < 2 * LANES ? ends[k] : x[i + k - 2 * LANES];
+        *low = v < *low ? v : *low;
+        *high = v > *high ? v : *high;
     }
 }
 
@@ -44,23 +40,28 @@ static void whole(const struct whole *w, const float *restrict x, size_t n, uint
     }
 }
 
-/* Steps of a half up to 2, of 1 up to 4, and 6; codes of negative numbers from 8 on, that of one that is rounded to 0 too. */
+/* All bits, or none: a choice that compilers take for no branch. */
+static inline uint32_t chosen(int yes)
+{
+    return -(uint32_t)yes;
+}
+
+/* On the bits of F32: normal codes are its upper ones with another bias, rounded; below them are multiples of a half. A negative number
+ * that is rounded to 0 keeps its sign. */
 static void e2m1(float scale, const float *restrict x, size_t n, uint8_t *restrict codes)
 {
     for (size_t i = 0; i < n; i++) {
-        const float v = x[i] / scale, size = fabsf(v);
-        float low = 2 * size, high = size;
-        low = low < 4 ? low : 4;
-        high = high < 4 ? high : 4;
-        float code = low + ROUNDS - ROUNDS; /* 0 .. 4: 0 .. 2 */
-        const float above = high + ROUNDS - ROUNDS + 2; /* 4 .. 6: 2 .. 4 */
-        code = size > 2 ? above : code;
-        code = size > 5 ? 7 : code;
-        codes[i] = (uint8_t)(int)(v < 0 ? code + 8 : code);
+        const uint32_t bits = f32_bits(x[i] / scale), all = bits & 0x7fffffff;
+        const uint32_t sign = bits >> 28 & 8 & chosen(all > 0);
+        const uint32_t mag = all < 0x40c00000 ? all : 0x40c00000; /* 6 */
+        const uint32_t normal = ((mag + 0x1fffff + (mag >> 22 & 1)) >> 22) - (126 << 1);
+        const uint32_t below = f32_bits(bits_f32(mag) + 0x1p22f) - 0x4a800000;
+        const uint32_t small = chosen(mag < 0x3f800000); /* 1 */
+        codes[i] = (uint8_t)(sign | (below & small) | (normal & ~small));
     }
 }
 
-/* On the bits of F32: normal codes are its upper ones with another bias, rounded; subnormal ones whole multiples of 2^-9. */
+/* As before; subnormal codes are multiples of 2^-9. */
 static void e4m3(float scale, const float *restrict x, size_t n, uint8_t *restrict codes)
 {
     for (size_t i = 0; i < n; i++) {
@@ -68,7 +69,8 @@ static void e4m3(float scale, const float *restrict x, size_t n, uint8_t *restri
         const uint32_t mag = all < 0x43e00000 ? all : 0x43e00000; /* 448 */
         const uint32_t normal = ((mag + 0x7ffff + (mag >> 20 & 1)) >> 20) - (120 << 3);
         const uint32_t below = f32_bits(bits_f32(mag) + 16384.0f) - 0x46800000;
-        codes[i] = (uint8_t)(sign | (mag < 0x3c800000 ? below : normal)); /* 2^-6 */
+        const uint32_t small = chosen(mag < 0x3c800000); /* 2^-6 */
+        codes[i] = (uint8_t)(sign | (below & small) | (normal & ~small));
     }
 }
 

@@ -183,20 +183,21 @@ static void search_floats(const struct encoder *e, const struct tile *t, struct 
 
 enum { PARTS = 64 };
 
-/* Scales from the plain one down: coarsely, then around the best. Zeros beside the plain one with each. */
+/* Scales from the plain one down: coarsely, then around the best. Zeros beside the plain one with the best of the first. */
 static void search_wholes(const struct encoder *e, const struct tile *t, struct search *s)
 {
     const float first = s->best.scale;
-    const int zero = s->best.zero, beside = e->form->asymmetric, wide = e->form->bits == 4;
-    const int coarse = wide ? 4 : 1, low = wide ? PARTS / 4 : PARTS - 6;
+    const int zero = s->best.zero, wide = e->form->bits == 4, coarse = wide ? 4 : 1, low = wide ? PARTS / 4 : PARTS - 6;
     int middle = PARTS;
-    for (int k = PARTS + coarse; k >= low; k -= coarse)
-        for (int by = -beside; by <= beside; by++) {
-            const double before = s->error;
+    for (int k = PARTS + coarse; k >= low; k -= coarse) {
+        const double before = s->error;
+        attempt(e, t, first * (float)k / PARTS, zero, s);
+        middle = s->error < before ? k : middle;
+    }
+    for (int by = -1; by <= 1 && e->form->asymmetric; by += 2)
+        for (int k = middle - coarse; k <= middle + coarse; k += coarse)
             if (zero + by >= (int)e->low && zero + by <= (int)e->high)
                 attempt(e, t, first * (float)k / PARTS, zero + by, s);
-            middle = s->error < before ? k : middle;
-        }
     for (int k = middle - coarse + 1; k < middle + coarse; k++)
         attempt(e, t, first * (float)k / PARTS, s->best.zero, s);
 }

@@ -33,6 +33,14 @@ static const struct {
     {"IQ4_XS", 0xb0ee0e919afffd19, 0xa9a08bfbc34310b4, 0x54d73615eff3f0b4, 0xcd2831a728dcc840},
     {"MXFP4", 0xecea6b77e2e00430, 0xecea6b77e2e00430, 0xa679b0caeda4ec48, 0xe25c95d008053e03},
     {"NVFP4", 0xcfc801fb86880def, 0xcfc801fb86880def, 0x4a3da9dcf220e160, 0x550018347d99f6b4},
+    {"INT4-G32", 0x1b178a1229be8c8d, 0x1b178a1229be8c8d, 0x25dd07b17ef7879c, 0x97e59329da0bea11},
+    {"INT4-G128", 0x7515f2e38eebc603, 0x7515f2e38eebc603, 0xa04fc1ea436d7a61, 0xf4436036c9f8e6be},
+    {"INT4-G128-ASYM", 0x883c6b2bd41e3b13, 0x883c6b2bd41e3b13, 0x66a2c5edd960da13, 0xc4a58bec4b9dcfa0},
+    {"INT4-G64-ASYM-F16", 0x3593e29e00f549dd, 0x3593e29e00f549dd, 0x42f2f921ce80620a, 0x52b4654a4604db69},
+    {"INT8-G64", 0xdcddb5c8334014d3, 0xdcddb5c8334014d3, 0xdb35f8b9212c1804, 0x1d04a7720688175e},
+    {"INT8-G128-F16", 0xd8c5c5acf5461e2e, 0xd8c5c5acf5461e2e, 0x45e23801acf8d3e8, 0xf6eb9abb62b0aa45},
+    {"MXFP4-CT", 0xd8752a4b45236902, 0xd8752a4b45236902, 0x331d10ee112250f7, 0xe2a41f0d491a07bc},
+    {"NVFP4-CT", 0xa1d6b7d6fb87bd88, 0xa1d6b7d6fb87bd88, 0xc0366ffa86c7ca4e, 0xb65aba8e5a782ada},
 };
 enum { TYPES = sizeof golden / sizeof *golden };
 

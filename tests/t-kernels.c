@@ -11,6 +11,7 @@
 
 #include "base/cpu.h"
 #include "quant/fp8_tiles.h"
+#include "quant/tiled.h"
 #include "quant/types.h"
 #include "tests/patterns.h"
 #include "tests/tap.h"
@@ -123,6 +124,8 @@ static int improve_differs(const struct quant_type *t, const struct quant_kernel
     static float x[MANY], importance[MANY];
     uint64_t state = n;
     const size_t floats = n * t->block_len, bytes = n * t->block_bytes;
+    /* one block at a time costs a whole panel each: where there are few, and where a panel is full */
+    const size_t step = n <= 3 || n == 17 ? 1 : n;
     fill_floats(x, floats, pattern, t->max_abs, n * 1000 + (uint64_t)pattern);
     for (size_t i = 0; i < floats; i++)
         importance[i] = rng_uniform(&state) < 0.2 || i / t->block_len == 1 ? 0 : (float)ldexp(rng_uniform(&state), 9);
@@ -130,8 +133,8 @@ static int improve_differs(const struct quant_type *t, const struct quant_kernel
         const float *w = weighted ? importance : NULL;
         t->ref.encode(x, w, from, n);
         memcpy(want, from, bytes);
-        for (size_t i = 0; i < n; i++)
-            t->ref.improve(x + i * t->block_len, w ? w + i * t->block_len : NULL, want + i * t->block_bytes, 1);
+        for (size_t i = 0; i < n; i += step)
+            t->ref.improve(x + i * t->block_len, w ? w + i * t->block_len : NULL, want + i * t->block_bytes, step);
         for (size_t shift = 0; shift < SHIFTS; shift++)
             if (!improved_at(k, x, w, floats, from, want, bytes, n, shift))
                 return (int)shift;
@@ -292,6 +295,27 @@ static void bench_kernel(const struct quant_type *t, const struct isa *isa, cons
     print_rate(t->name, what, isa->name, weights, now() - start);
 }
 
+/* 128 rows of 7168 numbers, those of `row` again and again. */
+static void bench_tiled(const struct quant_type *t, const struct isa *isa, const float *row)
+{
+    enum { TILE_ROWS = 128, TILE_COLS = 7168 };
+    static float x[TILE_ROWS * TILE_COLS], scale[TILE_ROWS];
+    static uint8_t codes[TILE_ROWS * TILE_COLS];
+    static int8_t zero[TILE_ROWS];
+    struct tiled to = {t, TILE_ROWS, TILE_COLS, codes, scale, t->tiling->asymmetric ? zero : NULL};
+    for (size_t i = 0; i < TILE_ROWS * TILE_COLS; i++)
+        x[i] = row[i % (N - 1)];
+    for (int what = 0; what < 3; what++) {
+        double start, weights = 0;
+        for (start = now(); now() - start < 0.2; weights += TILE_ROWS * TILE_COLS)
+            if (what < 2)
+                tiled_encode(&to, x, NULL, NULL, !what, isa->cpu);
+            else
+                tiled_decode(&to, 0, TILE_ROWS, x, isa->cpu);
+        print_rate(t->name, what == 0 ? "encode" : what == 1 ? "best" : "decode", isa->name, weights, now() - start);
+    }
+}
+
 /* Only those kernels that the instruction set before does not have already. */
 static int bench(const char *type)
 {
@@ -311,6 +335,8 @@ static int bench(const char *type)
                 continue;
             for (size_t j = 0; j < N; j++)
                 x[j] = 0.02f * rng_gauss(&state);
+            if (t->tiling)
+                bench_tiled(t, &isas[i], x);
             if (k.encode != before.encode) {
                 bench_kernel(t, &isas[i], "encode", x, NULL, blocks);
                 bench_kernel(t, &isas[i], "weighted", x, importance, blocks);

@@ -8,7 +8,6 @@
 #include <math.h>
 
 #include "convert/feedback/sweep_parts.h"
-#include "quant/floats.h"
 #include "quant/fp4.h"
 #include "quant/iq4.h"
 #include "quant/search.h"
@@ -50,14 +49,15 @@ static void move(struct sweeper *s, const struct chunk *at, const double *step, 
 
 /* ---- the units of a block */
 
-/* v[0]: what d is multiplied with, v[1]: what dmin is, with its sign. */
+/* v[0]: what d is multiplied with, v[1]: what dmin is, with its sign. With zeros d is the only unit. */
 static void unit_directions(struct sweeper *s, const struct chunk *at, size_t block, size_t first)
 {
     for (size_t j = first; j < first + s->len; j++)
         for (size_t l = 0; l < LANES; l++) {
             const struct super *u = &s->super[block * LANES + l];
             size_t g = (j - first) / (size_t)s->best->form.len;
-            s->v[0][j * LANES + l] = (float)u->scale[g] * value_of(s, s->code[(at->first + j) * LANES + l]);
+            s->v[0][j * LANES + l] = (float)u->scale[g] * value_of(s, s->code[(at->first + j) * LANES + l]) -
+                                     (s->best->zeros ? (float)u->min[g] : 0);
             s->v[1][j * LANES + l] = (float)-u->min[g];
         }
 }
@@ -88,7 +88,7 @@ static void unit_sums(struct sweeper *s, size_t first, int has_min, struct sums 
 }
 
 /* The steps of a lane's units that lower its loss, or 0 and 0; the units follow. */
-static void step_units(struct super *u, const struct sums *m, size_t l, int has_min, double *p, double *q)
+static void step_units(const struct best *best, struct super *u, const struct sums *m, size_t l, int has_min, double *p, double *q)
 {
     const double a = m->a[l], b = m->b[l], c = m->c[l], y = m->y[l], z = m->z[l], det = a * c - b * b;
     *p = *q = 0;
@@ -99,9 +99,8 @@ static void step_units(struct super *u, const struct sums *m, size_t l, int has_
     } else if (!(a > 0)) {
         return;
     }
-    float d = f16_to_f32(f32_to_f16((float)((double)u->d + by)));
-    float dmin = has_min ? f16_to_f32(f32_to_f16((float)((double)u->dmin + by_min))) : 0;
-    if (!isfinite(d) || !isfinite(dmin))
+    float d = best_unit(best, (double)u->d + by), dmin = has_min ? best_unit(best, (double)u->dmin + by_min) : 0;
+    if (!isfinite(d) || !isfinite(dmin) || (best->positive && !(d > 0)))
         return;
     by = (double)d - (double)u->d;
     by_min = has_min ? (double)dmin - (double)u->dmin : 0;
@@ -110,12 +109,12 @@ static void step_units(struct super *u, const struct sums *m, size_t l, int has_
     *p = by;
     *q = by_min;
     u->d = d;
-    u->dmin = has_min ? dmin : u->dmin;
+    u->dmin = best->zeros ? d : has_min ? dmin : u->dmin;
 }
 
 static void refit_units(struct sweeper *s, const struct curvature *c, const struct chunk *at, size_t block, size_t first)
 {
-    const int has_min = s->best->form.min_high > s->best->form.min_low;
+    const int has_min = s->best->form.min_high > s->best->form.min_low && !s->best->zeros;
     struct sums m;
     double p[LANES], q[LANES];
     unit_directions(s, at, block, first);
@@ -123,7 +122,7 @@ static void refit_units(struct sweeper *s, const struct curvature *c, const stru
         times_h(s, c, at, first, s->len, s->v[i], s->hv[i]);
     unit_sums(s, first, has_min, &m);
     for (size_t l = 0; l < LANES; l++)
-        step_units(&s->super[block * LANES + l], &m, l, has_min, &p[l], &q[l]);
+        step_units(s->best, &s->super[block * LANES + l], &m, l, has_min, &p[l], &q[l]);
     move(s, at, p, first, s->len, s->v[0], s->hv[0]);
     move(s, at, q, first, s->len, s->v[1], s->hv[1]);
 }
@@ -205,7 +204,8 @@ static void refit_group(struct sweeper *s, const struct curvature *c, const stru
         s->v[0][i] = value_of(s, s->code[at->first * LANES + i]);
         s->v[1][i] = -1;
     }
-    refit_along(s, c, at, block, g, first, 0);
+    if (f->scale_high > f->scale_low)
+        refit_along(s, c, at, block, g, first, 0);
     if (f->min_high > 1)
         refit_along(s, c, at, block, g, first, 1);
 }
@@ -217,7 +217,7 @@ void refit_chunk(struct sweeper *s, const struct curvature *c, const struct chun
         size_t block = (at->first + first) / s->len;
         if (!s->best->step)
             refit_units(s, c, at, block, first);
-        for (size_t g = 0; g < (size_t)s->best->groups && f->scale_high > f->scale_low; g++)
+        for (size_t g = 0; g < (size_t)s->best->groups && (f->scale_high > f->scale_low || s->best->zeros); g++)
             refit_group(s, c, at, block, g, first + g * (size_t)f->len);
         sweep_take_steps(s, block);
     }

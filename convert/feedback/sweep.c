@@ -143,8 +143,9 @@ static void sweep_chunk(struct sweeper *s, const struct curvature *c, const stru
         s->gemm(square_row(&c->u, p, at->first), LANES, at->n, s->e + p * LANES * LANES, LANES, LANES, s->t, p == 0);
     for (size_t i = 0; i < at->n * LANES; i++)
         s->t[i] = within(s, s->w[at->first * LANES + i] + (at->first ? s->t[i] : 0), s->w[at->first * LANES + i]);
-    for (size_t j = at->first, end = at->first + at->n; j < end; j += NEAR) {
-        size_t n = end - j < NEAR ? end - j : NEAR;
+    const size_t near = s->len < NEAR ? s->len : NEAR;
+    for (size_t j = at->first, n, end = at->first + at->n; j < end; j += n) {
+        n = end - j < near ? end - j : near;
         if (j % s->len == 0)
             choose_scales(s, c, j / s->len, s->t + (j - at->first) * LANES);
         round_near(s, c, at, j, n);
