@@ -121,16 +121,17 @@ const struct quant_type *weight_scale_type(const struct tensor *t)
 }
 
 /* Scales that are read must be finite, and those of FP8 not negative. */
-static int check_scales(const struct rows *r, const struct weight_range *range, struct error *e)
+static int check_scales(const struct rows *r, const struct weight_range *range, unsigned cpu, struct error *e)
 {
     const struct tensor *t = range->tensor;
     const struct quant_type *type = weight_scale_type(t);
     int may_be_negative = !(r->s->type->tiling && r->s->type->tiling->is_float);
-    float f[64];
+    const struct quant_kernels k = quant_kernels_for(type, cpu);
+    float f[256];
     for (uint64_t at = 0, n; at < range->n; at += n * type->block_bytes) {
         n = (range->n - at) / type->block_bytes;
-        n = n < 64 ? n : 64;
-        type->ref.decode((const uint8_t *)range->bytes + at, f, (size_t)n);
+        n = n < 256 ? n : 256;
+        k.decode((const uint8_t *)range->bytes + at, f, (size_t)n);
         for (uint64_t i = 0; i < n; i++)
             if (!(f[i] >= (may_be_negative ? -3.402823466e38f : 0)) || f[i] > 3.402823466e38f) {
                 error_set(e, ERR_FORMAT, t->offset + range->at + at + i * type->block_bytes,
@@ -149,7 +150,7 @@ int weight_scales(const struct model *m, const struct stored *s, uint64_t row0, 
     uint8_t *raw = malloc((size_t)range.n);
     int rc = raw ? source_read(m->source, range.tensor, range.at, raw, (size_t)range.n, e) : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     range.bytes = raw;
-    if (!rc && !(rc = check_scales(&r, &range, e)))
+    if (!rc && !(rc = check_scales(&r, &range, m->cpu, e)))
         type->ref.decode(raw, out, (size_t)range.n / type->block_bytes);
     free(raw);
     return rc;
@@ -211,7 +212,7 @@ static int read_layout(const struct model *m, const struct rows *r, float *out, 
     if (read_parts(m, r, &at, scratch, &parts, seen, e))
         return -1;
     for (int i = 0; i < seen->n; i++)
-        if (seen->ranges[i].tensor == s->parts[PART_SCALES] && scales->block_bytes > 1 && check_scales(r, &seen->ranges[i], e))
+        if (seen->ranges[i].tensor == s->parts[PART_SCALES] && scales->block_bytes > 1 && check_scales(r, &seen->ranges[i], m->cpu, e))
             return -1;
     struct tiled tiled = {.type = s->type, .rows = (size_t)r->n, .cols = (size_t)r->cols, .first_row = (size_t)r->row0,
                           .codes = codes_in_place(s) ? parts.part[PART_CODES] : scratch + at.codes,

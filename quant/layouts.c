@@ -298,6 +298,25 @@ static int shape_is(const struct part_rows *r)
     return 1;
 }
 
+/* Codes of a row between its words and the view. A group's fill whole words, which are its bytes. */
+static void put_row_words(const struct view *v, uint64_t o, uint8_t *words)
+{
+    const uint64_t n = v->f.len * (uint64_t)v->f.bits / 8;
+    for (uint64_t g = 0; !v->tiled && g < v->groups; g++)
+        memcpy(words + g * n, view_codes(v, o, g * v->f.len / v->per_word), (size_t)n);
+    for (uint64_t w = 0; v->tiled && w < div_up(v->cols, v->per_word); w++)
+        store_32(words + 4 * w, view_word(v, o, w));
+}
+
+static void get_row_words(const struct view *v, uint64_t o, const uint8_t *words)
+{
+    const uint64_t n = v->f.len * (uint64_t)v->f.bits / 8;
+    for (uint64_t g = 0; !v->tiled && g < v->groups; g++)
+        memcpy(view_codes(v, o, g * v->f.len / v->per_word), words + g * n, (size_t)n);
+    for (uint64_t w = 0; v->tiled && w < div_up(v->cols, v->per_word); w++)
+        view_set_word(v, o, w, load_32(words + 4 * w));
+}
+
 static void pack_put(const struct layout *l, const struct part_rows *r, const void *blocks)
 {
     struct view v = view_of(r, blocks);
@@ -308,8 +327,7 @@ static void pack_put(const struct layout *l, const struct part_rows *r, const vo
     if (v.f.asymmetric)
         memset(r->part[PART_ZEROS], 0, 4 * div_up(r->n, v.per_word) * v.groups);
     for (uint64_t o = 0; o < r->n; o++) {
-        for (uint64_t w = 0; w < words; w++)
-            store_32((uint8_t *)r->part[PART_CODES] + 4 * (o * words + w), view_word(&v, o, w));
+        put_row_words(&v, o, (uint8_t *)r->part[PART_CODES] + 4 * o * words);
         for (uint64_t g = 0; g < v.groups; g++) {
             put_scale_at(r, scales, o * v.groups + g, view_scale(&v, o, g));
             if (v.f.asymmetric) {
@@ -331,8 +349,7 @@ static int pack_get(const struct layout *l, const struct part_rows *r, void *blo
             int zero = v.f.asymmetric ? (int)field(&v, pack_zero_word(r, &v, o, g), r->row0 + o) : v.low;
             view_set_group(&v, o, g, scale_at(r, scales, o * v.groups + g), zero);
         }
-        for (uint64_t w = 0; w < words; w++)
-            view_set_word(&v, o, w, load_32((const uint8_t *)r->part[PART_CODES] + 4 * (o * words + w)));
+        get_row_words(&v, o, (const uint8_t *)r->part[PART_CODES] + 4 * o * words);
     }
     return shape_is(r) ? 0 : -1;
 }
@@ -484,7 +501,20 @@ static uint8_t *awq_word(const struct part_rows *r, uint64_t i, uint64_t row)
     return (uint8_t *)r->part[PART_CODES] + 4 * (i * (r->rows / 8) + row / 8);
 }
 
-/* Eight rows whose first is a multiple of 8, eight columns at a time: words turn like a matrix of nibbles. */
+/* Eight words of eight nibbles, as a matrix, are transposed: by halves, by bytes, by nibbles. */
+static void turn_nibbles(uint32_t w[8])
+{
+    static const uint32_t masks[3] = {0x0000ffff, 0x00ff00ff, 0x0f0f0f0f};
+    for (int stage = 0; stage < 3; stage++)
+        for (int k = 0, far = 4 >> stage, shift = 16 >> stage; k < 8; k++) {
+            if (k & far)
+                continue;
+            uint32_t t = (w[k] >> shift ^ w[k + far]) & masks[stage];
+            w[k + far] ^= t;
+            w[k] ^= t << shift;
+        }
+}
+
 static void awq_put(const struct layout *l, const struct part_rows *r, const void *blocks)
 {
     struct view v = view_of(r, blocks);
@@ -492,14 +522,12 @@ static void awq_put(const struct layout *l, const struct part_rows *r, const voi
     turned_put_groups(r, &v, 1, 0);
     for (uint64_t o = 0; o < r->n; o += 8)
         for (uint64_t w = 0; w < r->cols / 8; w++) {
-            uint32_t turned[8] = {0};
-            for (uint64_t n = 0; n < 8; n++) {
-                uint32_t word = view_word(&v, o + awq_order[n], w);
-                for (uint64_t i = 0; i < 8; i++)
-                    turned[i] |= (word >> 4 * i & 15) << 4 * n;
-            }
+            uint32_t words[8];
+            for (uint64_t n = 0; n < 8; n++)
+                words[n] = view_word(&v, o + awq_order[n], w);
+            turn_nibbles(words);
             for (uint64_t i = 0; i < 8; i++)
-                store_32(awq_word(r, 8 * w + i, r->row0 + o), turned[i]);
+                store_32(awq_word(r, 8 * w + i, r->row0 + o), words[i]);
         }
 }
 
@@ -509,15 +537,16 @@ static int awq_get(const struct layout *l, const struct part_rows *r, void *bloc
     (void)l;
     if (turned_get_groups(r, &v, 1, 0))
         return -1;
-    for (uint64_t o = 0; o < r->n; o++) {
-        uint64_t row = r->row0 + o, shift = 4 * awq_nibble(row);
+    for (uint64_t row = r->row0 / 8 * 8; row < r->row0 + r->n; row += 8)
         for (uint64_t w = 0; w < r->cols / 8; w++) {
-            uint32_t word = 0;
+            uint32_t words[8];
             for (uint64_t i = 0; i < 8; i++)
-                word |= (load_32(awq_word(r, 8 * w + i, row)) >> shift & 15) << 4 * i;
-            view_set_word(&v, o, w, word);
+                words[i] = load_32(awq_word(r, 8 * w + i, row));
+            turn_nibbles(words);
+            for (uint64_t n = 0; n < 8; n++)
+                if (row + awq_order[n] >= r->row0 && row + awq_order[n] < r->row0 + r->n)
+                    view_set_word(&v, row + awq_order[n] - r->row0, w, words[n]);
         }
-    }
     return 0;
 }
 

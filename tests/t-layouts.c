@@ -178,6 +178,29 @@ static void test_pair(const struct layout *l, const struct quant_type *t, uint64
     matrix_free(&m);
 }
 
+/* Parts of noise: whatever they are taken for, what comes of them goes back to the same codes and scales, or is refused. */
+static void test_noise(const struct layout *l, const struct quant_type *t)
+{
+    uint64_t rows = 40, cols = 256, seed = 77;
+    struct matrix m = matrix_new(t->name, rows, cols);
+    struct parts p = parts_new(l, t, rows, cols, 0), back = parts_new(l, t, rows, cols, 0);
+    struct part_rows r = rows_of(l, &m, &p, 0, rows);
+    for (int i = 0; i < PART_COUNT; i++)
+        for (uint64_t k = 0; k < p.n[i] && i != PART_SHAPE && i != PART_INDEX; k++)
+            p.bytes[i][k] = (uint8_t)rng_next(&seed) & (i == PART_SCALES ? 0x3f : 0xff); /* no NaN, which may change its bits */
+    r.part[PART_SHAPE] = r.part[PART_INDEX] = NULL;
+    int rc = l->get(l, &r, m.blocks ? (void *)m.blocks : &m.tiled), same = 1;
+    put_rows(l, &m, &back, 0, rows);
+    for (int i = PART_CODES; i <= PART_ZEROS; i++)
+        same &= !p.n[i] || !memcmp(p.bytes[i], back.bytes[i], (size_t)p.n[i]);
+    int turned_symmetric = l->whole && t->group && !t->group->asymmetric, turned_rows = l->whole && t->tiling;
+    ok(turned_symmetric || turned_rows ? rc : !rc && same, "%s in %s: noise %s", t->name, l->name,
+       turned_symmetric || turned_rows ? "has other zeros and is refused" : "is got and put again");
+    parts_free(&p);
+    parts_free(&back);
+    matrix_free(&m);
+}
+
 static void test_all(void)
 {
     for (const struct layout *l = layouts; l->name; l++) {
@@ -187,6 +210,7 @@ static void test_all(void)
                 continue;
             types++;
             test_pair(l, t, turned ? 40 : 133, t->tiling && !turned ? 131 : 256);
+            test_noise(l, t);
         }
         ok(types, "%s takes %d type%s", l->name, types, types == 1 ? "" : "s");
     }

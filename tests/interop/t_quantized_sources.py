@@ -5,6 +5,10 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
+from gguf.quants import dequantize
+from safetensors import safe_open
+
 import common
 import quantized
 import tap
@@ -18,21 +22,49 @@ def differences(a, b):
     return p.returncode
 
 
-def check(folders, what):
+def perplexity(folder, tokens):
+    """pare verify's, or what it says instead."""
+    p = subprocess.run([common.PARE, "verify", "--json", "-q", folder, "--tokens", tokens, "--chunks", "2"], capture_output=True, text=True,
+                       check=False)
+    return json.loads(p.stdout)["base"]["ppl"] if p.returncode == 0 else p.stderr
+
+
+def check(folders, what, tokens):
     stored, decoded = folders
-    tap.ok(differences(stored, decoded) == 0, f"{what}: all weights are read exactly")
+    if not tap.ok(differences(stored, decoded) == 0, f"{what}: all weights are read exactly"):
+        return
+    got, want = perplexity(stored, tokens), perplexity(decoded, tokens)
+    tap.ok(isinstance(got, float) and got == want, f"{what}: perplexity is {got}, to the last bit that of the decoded weights", want)
+
+
+def check_carried(source, work):
+    """INT4 groups of 32 become Q4_0 without loss: the gguf package's numbers are the compressed-tensors package's."""
+    stored, decoded = quantized.compressed(source, work, "W4A16-G32", lambda module: ".experts." in module)
+    out = work / "carried.gguf"
+    if not common.convert(stored, out, "Q4_0", "-q"):
+        return
+    file = common.read(out)
+    with safe_open(decoded / "model.safetensors", "np") as f:
+        for layer in (1, 2):
+            for ours, theirs in (("gate", "gate_proj"), ("up", "up_proj"), ("down", "down_proj")):
+                tensor = file.tensors[f"blk.{layer}.ffn_{ours}_exps.weight"]
+                got = dequantize(tensor.data, tensor.tensor_type)
+                want = np.stack([f.get_tensor(f"model.layers.{layer}.mlp.experts.{i}.{theirs}.weight") for i in range(len(got))])
+                tap.ok(tensor.tensor_type.name == "Q4_0" and np.array_equal(got, want),
+                       f"layer {layer}, {theirs} of {len(got)} experts: Q4_0 has the numbers that compressed-tensors decodes")
 
 
 def main(source, work):
+    tokens = source.folder / "golden" / "tokens.bin"
     for name in quantized.PACKED:
-        check(quantized.compressed(source, work, name), f"compressed-tensors {name}")
-    check(quantized.mixed(source, work), "compressed-tensors, INT4 experts and FP8 blocks")
-    check(quantized.int8_block(source, work), "blockwise_int8")
+        check(quantized.compressed(source, work, name), f"compressed-tensors {name}", tokens)
+    check(quantized.mixed(source, work), "compressed-tensors, INT4 experts and FP8 blocks", tokens)
+    check(quantized.int8_block(source, work), "blockwise_int8", tokens)
     for version in ("gptq", "gptq_v2"):
         for bits, group, symmetric in ((4, 128, True), (4, 32, False), (8, 64, True), (4, 0, True)):
-            check(quantized.gptq(source, work, bits, group, symmetric, version),
-                  f"{version}, {bits} bits, {f'groups of {group}' if group else 'a scale per output'}{'' if symmetric else ', asymmetric'}")
-    check(quantized.awq(source, work), "awq")
+            check(quantized.gptq(source, work, bits, group, symmetric, version), f"{version}, {bits} bits, "
+                  f"{f'groups of {group}' if group else 'a scale per output'}{'' if symmetric else ', asymmetric'}", tokens)
+    check(quantized.awq(source, work), "awq", tokens)
 
 
 found = common.fixture("nano-v3")
@@ -40,4 +72,6 @@ if not found:
     tap.bail("nano-v3 is not there")
 with common.workdir() as tmp:
     main(quantized.Source(found), Path(tmp))
+with common.workdir() as tmp:
+    check_carried(quantized.Source(found), Path(tmp))
 tap.done()
