@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Ratios against what a user would run instead, both in this run on this machine. Needs the environment of `make interop`.
 # The slice has V3's real layer shapes; its tensors are made by tests/tools/mkcheckpoint and mean nothing.
-# usage: bench.sh [conversion|mixture|kernels]...      all of them by default
+# usage: bench.sh [conversion|mixture|checkpoint|kernels]...      all of them by default
 set -eu
 PARE=${PARE:-./pare}
 TOOLS=${TOOLS:-build/tests/tools}
@@ -94,6 +94,29 @@ mixture()
     done
 }
 
+# W4A16 as the compressed-tensors package makes it on the same processors, and by pare; both on the source in memory's cache
+checkpoint()
+{
+    make_slice
+    printf '\n%-28s %8s %8s %10s %8s\n' "median of $RUNS, source warm" "pare s" "peer s" "ratio" "bytes"
+    for run in $(seq "$RUNS"); do
+        cat "$tmp"/slice/*.safetensors >/dev/null
+        rm -rf "$tmp/out.peer"
+        "$python" tests/interop/bench_compressed.py "$tmp/slice" "$tmp/out.peer" "$(nproc)" >>"$tmp/peer"
+        for search in best compat; do
+            rm -rf "$tmp/out.ct"
+            start=$(date +%s.%N)
+            "$PARE" convert "$tmp/slice" -o "$tmp/out.ct" --to compressed-tensors --search "$search" -q >/dev/null
+            echo "$start $(date +%s.%N)" | awk '{printf "%.2f\n", $2 - $1}' >>"$tmp/ct-$search"
+        done
+    done
+    bytes=$(cat "$tmp"/out.ct/*.safetensors | wc -c)
+    for search in best compat; do
+        echo "$(median "$tmp/ct-$search") $(median "$tmp/peer") $bytes" |
+            awk -v w="W4A16, --search $search" '{printf "%-28s %8.2f %8.2f %10.2f %8.0f M\n", w, $1, $2, $2 / $1, $3 / 1e6}'
+    done
+}
+
 kernels()
 {
     "$python" tests/interop/bench_codecs.py build/tests/t-kernels
@@ -103,7 +126,7 @@ kernels()
 }
 
 python=$(sh tests/interop/env.sh)/bin/python
-[ $# -gt 0 ] || set -- conversion mixture kernels
+[ $# -gt 0 ] || set -- conversion mixture checkpoint kernels
 for part; do
     $part
 done

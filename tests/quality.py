@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """usage: tests/quality.py MODEL TEXT [--imatrix FILE] [--chunks N] [--pure] [--cache DIR] RECIPE...
-       tests/quality.py MODEL TEXT [the same] --peer [--candidate OPTIONS]... RECIPE...
+       tests/quality.py MODEL TEXT [the same] [--to TARGET] --peer [--against FOLDER] [--candidate OPTIONS]... RECIPE...
 
 The first form: what --search best returns over --search compat, with and without an imatrix. The second: what conversions by
 OPTIONS ("--calib DIR") are worth against the peer, which is the better, by mean KL, of llama-quantize's files without and with
 the imatrix (--search compat makes their bytes). There --pure leaves token_embd and output at Q8_0 on both sides.
+
+With --to compressed-tensors (or another checkpoint) recipes are schemes and the peer of --peer is that package's own rounding, which
+--search compat makes; --against FOLDER puts any other checkpoint in its place, as tests/gptq.py makes one.
 
 `pare verify` judges every position of the first N chunks (64) of 512 tokens. Differences and ratios are paired, chunk by chunk:
 differences with the standard error of their mean, ratios of means with the upper end of their 95 % interval (delta method).
@@ -46,27 +49,32 @@ class Judged:
 
 class Judge:
     def __init__(self, args, folder):
-        self.args, self.out = args, Path(folder) / "candidate.gguf"
+        self.args, self.out = args, Path(folder) / ("candidate" if args.to else "candidate.gguf")
         self.cache = Path(args.cache or folder)
         self.cache.mkdir(parents=True, exist_ok=True)
 
-    def _part(self):
+    def _part(self, files):
         """Where the verdict on the converted file is kept."""
         key = hashlib.sha256(json.dumps([str(Path(self.args.model).resolve()), self.args.chunks]).encode())
-        for path in (self.args.text, self.out):
+        for path in (self.args.text, *files):
             key.update(hashlib.sha256(Path(path).read_bytes()).digest())
         return self.cache / f"{key.hexdigest()[:32]}.json"
 
-    def judge(self, recipe, *options):
-        run(PARE, "convert", self.args.model, "-o", self.out, "-r", recipe, "-q", "--force", *options,
-            *(["--pure"] if self.args.pure else []), *(ENDS if self.args.pure and self.args.peer else ()))
-        part = self._part()
+    def judge_path(self, path):
+        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        part = self._part(files)
         if not part.exists():
             fresh = part.with_suffix(f".{os.getpid()}")
-            run(PARE, "verify", self.args.model, self.out, "--text", self.args.text, "--chunks", self.args.chunks, "--all-positions",
+            run(PARE, "verify", self.args.model, path, "--text", self.args.text, "--chunks", self.args.chunks, "--all-positions",
                 "--no-local", "-q", "--part", "1/1", "-o", fresh)
             fresh.rename(part)
-        return Judged(part, self.out.stat().st_size)
+        return Judged(part, sum(f.stat().st_size for f in files))
+
+    def judge(self, recipe, *options):
+        to = ["--to", self.args.to] if self.args.to else []
+        run(PARE, "convert", self.args.model, "-o", self.out, "-r", recipe, "-q", "--force", *to, *options,
+            *(["--pure"] if self.args.pure else []), *(ENDS if self.args.pure and self.args.peer else ()))
+        return self.judge_path(self.out)
 
     def by_imatrix(self, recipe, search):
         """Without an imatrix and, if there is one, with it."""
@@ -115,7 +123,7 @@ def peer_table(judge, recipes, candidates):
           "| upper 95 % | ratio of medians " * bool(candidates) + "|")
     print("|---" * (12 if candidates else 5) + "|", flush=True)
     for recipe in recipes:
-        peers = judge.by_imatrix(recipe, "compat")
+        peers = [judge.judge_path(judge.args.against)] if judge.args.against else judge.by_imatrix(recipe, "compat")
         peer = min(peers, key=lambda p: p.mean)
         left = peer_cells(recipe, peers, peer)
         for options in candidates:
@@ -133,6 +141,8 @@ def main():
     parser.add_argument("--pure", action="store_true")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--candidate", action="append", default=[], metavar="OPTIONS")
+    parser.add_argument("--to", metavar="TARGET")
+    parser.add_argument("--against", type=Path, metavar="FOLDER")
     parser.add_argument("--cache")
     parser.add_argument("recipes", nargs="+")
     args = parser.parse_args()
