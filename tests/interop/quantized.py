@@ -14,6 +14,8 @@ from compressed_tensors.quantization.utils.helpers import calculate_qparams, gen
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+torch.set_num_threads(1)    # matrices are small: threads would only wait for one another
+
 AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]
 SIDE_FILES = ("generation_config.json", "tokenizer.json", "tokenizer_config.json")
 
