@@ -95,7 +95,7 @@ static void print_feedback(const struct plan *p, struct buffer *b)
     char text[FEEDBACK_TEXT];
     size_t n = 0;
     for (size_t i = 0; i < p->n_tensors; i++)
-        n += p->tensors[i].units != UNITS_OF_PREVIOUS && feedback_applies(p->options.calib, &p->tensors[i].weight, p->tensors[i].type) != 0;
+        n += !(p->tensors[i].layout && p->tensors[i].units == UNITS_OF_PREVIOUS) && feedback_applies(p->options.calib, &p->tensors[i].weight, p->tensors[i].type) != 0;
     if (p->options.calib)
         buffer_printf(b, "error feedback for %zu tensors: %s\n", n, feedback_text(p->options.calib, &p->options.feedback, text));
 }

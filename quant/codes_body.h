@@ -13,19 +13,17 @@
 
 static void range(const float *x, size_t n, float *low, float *high)
 {
-    float ends[2 * LANES];
     vf least = v_set(*low), most = v_set(*high);
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
         least = v_min(v_load(x + i), least);
         most = v_max(v_load(x + i), most);
     }
-    v_store(ends, least);
-    v_store(ends + LANES, most);
-    for (size_t k = 0; k < 2 * LANES + n - i; k++) {
-        const float v = k < 2 * LANES ? ends[k] : x[i + k - 2 * LANES];
-        *low = v < *low ? v : *low;
-        *high = v > *high ? v : *high;
+    *low = -v_largest(v_negative(least));
+    *high = v_largest(most);
+    for (; i < n; i++) {
+        *low = x[i] < *low ? x[i] : *low;
+        *high = x[i] > *high ? x[i] : *high;
     }
 }
 

@@ -56,7 +56,7 @@ static float rounded(const struct encoder *e, float scale)
     float v;
     e->scales->ref.encode(&scale, NULL, stored, 1);
     e->scales->ref.decode(stored, &v, 1);
-    return v != 0 ? v : EPSILON;
+    return scale != 0 && v != 0 ? v : EPSILON; /* E8M0 has no 0 */
 }
 
 static void codes_of(const struct encoder *e, const struct fit *f, const float *x, size_t n, uint8_t *codes)

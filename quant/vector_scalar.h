@@ -53,6 +53,11 @@ static inline vm v_less(vf a, vf b)
     return a < b;
 }
 
+static inline float v_largest(vf v)
+{
+    return v;
+}
+
 static inline vf v_choose(vm m, vf yes, vf no)
 {
     return m ? yes : no;

@@ -5,16 +5,21 @@
 # "N passed, N failed, N skipped". Exit: 0 when all that ran passed, 1 when anything failed or nothing passed.
 # A program with its own fault counts as one more failure: it exits non-zero without a failed test, dies by a signal,
 # bails out, or has another number of tests than its plan says. VERBOSE=1 prints the output of passing programs too.
+# JOBS programs (default: one per processor) run at a time, each with a temporary folder of its own.
 set -u
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/pare-run.XXXXXX") || exit 1
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-mkdir "$work/tmp"
-TMPDIR=$work/tmp                        # also cleans up behind a test that was killed
-export TMPDIR
-: >"$work/counts"
+# --one: one program of a run, whose folder is $RUN_WORK
+if [ "${1-}" = --one ]; then
+    work=$RUN_WORK
+    mine=$work/$$
+    mkdir -p "$mine/tmp"
+else
+    work=$(mktemp -d "${TMPDIR:-/tmp}/pare-run.XXXXXX") || exit 1
+    trap 'rm -rf "$work"' EXIT          # also cleans up behind a test that was killed
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    : >"$work/counts"
+fi
 
 report='
 function problem(text) { if (!fault) why = text; fault = 1 }
@@ -52,21 +57,38 @@ END {
     print passed + 0, failed + fault + 0, skipped + 0 >>counts
 }'
 
-for program in "$@"; do
+# one PROGRAM: runs it, counts, and prints its lines together
+one()
+{
+    program=$1
     case $program in
         */*) ;;
         *) program=./$program ;;
     esac
     if [ "${program%.sh}" != "$program" ] && [ ! -x "$program" ]; then
-        sh "$program" >"$work/out" 2>&1 </dev/null
+        set -- sh "$program"
     else
-        "$program" >"$work/out" 2>&1 </dev/null
+        set -- "$program"
     fi
+    TMPDIR=$mine/tmp "$@" >"$mine/out" 2>&1 </dev/null
     status=$?
     name=${program##*/}
-    LC_ALL=C awk -v status="$status" -v name="${name%.sh}" -v counts="$work/counts" -v verbose="${VERBOSE:-}" \
-        "$report" "$work/out" || echo "0 1 0" >>"$work/counts"
-done
+    LC_ALL=C awk -v status="$status" -v name="${name%.sh}" -v counts="$mine/counts" -v verbose="${VERBOSE:-}" \
+        "$report" "$mine/out" >"$mine/report" || echo "0 1 0" >"$mine/counts"
+    while ! mkdir "$work/printing" 2>/dev/null; do sleep 0.05; done
+    cat "$mine/report"
+    cat "$mine/counts" >>"$work/counts"
+    rmdir "$work/printing"
+    rm -rf "$mine"
+}
+
+if [ "${1-}" = --one ]; then
+    one "$2"
+    exit 0
+fi
+# threads that wait for work leave the processors to the other programs
+[ $# -eq 0 ] || printf '%s\n' "$@" |
+    RUN_WORK=$work OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} xargs -n 1 -P "${JOBS:-$(nproc 2>/dev/null || echo 2)}" sh "$0" --one
 
 LC_ALL=C awk '
     { passed += $1; failed += $2; skipped += $3 }
