@@ -36,6 +36,9 @@ has "$tmp/stdout" "blocks carried over without loss" "as it says"
 "$PARE" diff "$src" "$tmp/packed" >"$tmp/diff"
 is "$(grep -c _exps "$tmp/diff")" 0 "and no expert differs"
 
+"$PARE" verify "$src" "$tmp/f32.gguf" --tokens "$nano/golden/tokens.bin" --ctx 64 --chunks 1 -q --json >"$tmp/verify"
+has "$tmp/verify" '"top1_agreement":	1,' "verify runs, and its best tokens are those of F32"
+
 # a scale that is no F16 number
 cp -r "$src" "$tmp/fine"
 scale=$(offset_of "$src" model.layers.1.mlp.experts.2.up_proj.weight_scale)
@@ -96,6 +99,9 @@ for to in gptq awq; do
     ok "with no difference" "$PARE" diff "$tmp/$to" "$tmp/$to.gguf"
 done
 rm "$tmp/gptq/pare.manifest.json"
+cp -r "$tmp/gptq" "$tmp/older"
+sed -i 's/"quantization_config"/"no_longer"/' "$tmp/older/config.json"
+ok "GPTQ's quantize_config.json stands in for config.json's" "$PARE" diff "$tmp/gptq" "$tmp/older"
 from=$tmp/gptq
 damaged "columns out of order" "shape, group index or zero points are not those of INT4-G32-F16 in gptq" \
     'put "\001" model.safetensors $(offset_of "$from" $one.g_idx)'
