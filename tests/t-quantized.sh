@@ -9,7 +9,7 @@ LC_ALL=C
 export LC_ALL
 nano=$PWD/tests/data/nano-v3
 src=$tmp/kimi
-"$TOOLS/mkcheckpoint" --family kimi --single --layers 2 --experts 4 --vocab 512 --out "$src" >/dev/null || { echo "Bail out! mkcheckpoint"; exit 1; }
+"$TOOLS/mkcheckpoint" --family kimi --single --layers 2 --experts 4 --out "$src" >/dev/null || { echo "Bail out! mkcheckpoint"; exit 1; }
 
 convert() { "$PARE" convert "$@" -q --no-vocab --force; }
 # offset of a tensor's data
