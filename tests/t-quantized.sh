@@ -9,7 +9,7 @@ LC_ALL=C
 export LC_ALL
 nano=$PWD/tests/data/nano-v3
 src=$tmp/kimi
-"$TOOLS/mkcheckpoint" --family kimi --single --layers 2 --experts 4 --vocab 512 --out "$src" >/dev/null || { echo "Bail out! mkcheckpoint"; exit 1; }
+"$TOOLS/mkcheckpoint" --family kimi --single --layers 2 --experts 4 --hidden 128 --out "$src" >/dev/null || { echo "Bail out! mkcheckpoint"; exit 1; }
 
 convert() { "$PARE" convert "$@" -q --no-vocab --force; }
 # offset of a tensor's data
@@ -19,29 +19,32 @@ put() { printf "$1" | dd of="$2" bs=1 seek="$3" conv=notrunc 2>/dev/null; }
 
 ok "a checkpoint with INT4 experts is checked" "$PARE" check "$src"
 ok "and inspected" "$PARE" inspect "$src"
-has "$tmp/stdout" "ffn_down_exps                  4 INT4-G32 [256, 256]" "experts are listed by their weights, not their words"
+has "$tmp/stdout" "ffn_down_exps                  4 INT4-G32 [128, 256]" "experts are listed by their weights, not their words"
 ok "it becomes F32" convert "$src" -o "$tmp/f32.gguf" -r F32
 ok "with no difference" "$PARE" diff "$src" "$tmp/f32.gguf"
 ok "it becomes Q4_0" convert "$src" -o "$tmp/q4_0.gguf" -r Q4_0
-has "$tmp/stdout" ", 24576 of 24576 blocks carried over without loss" "all 24576 blocks of the experts are carried over"
+has "$tmp/stdout" ", 12288 of 12288 blocks carried over without loss" "all 12288 blocks of the experts are carried over"
 "$PARE" diff "$src" "$tmp/q4_0.gguf" >"$tmp/diff"
 is "$(grep -c _exps "$tmp/diff")" 0 "no expert differs, as others do"
 is "$(grep -c attn_output "$tmp/diff")" 2 "which are quantized"
 ok "one thread writes the same" convert "$src" -o "$tmp/j1.gguf" -r Q4_0 -j1
 ok "byte for byte" cmp "$tmp/q4_0.gguf" "$tmp/j1.gguf"
 ok "with --search compat the experts are carried over too" convert "$src" -o "$tmp/compat.gguf" -r Q4_0 --search compat
-has "$tmp/stdout" "24576 of 24576 blocks" "all of them"
+has "$tmp/stdout" "12288 of 12288 blocks" "all of them"
 ok "so are groups to groups of another target" "$PARE" convert "$src" -o "$tmp/packed" --to compressed-tensors --group-size 32 -q
 has "$tmp/stdout" "blocks carried over without loss" "as it says"
 "$PARE" diff "$src" "$tmp/packed" >"$tmp/diff"
 is "$(grep -c _exps "$tmp/diff")" 0 "and no expert differs"
+
+"$PARE" verify "$src" "$tmp/f32.gguf" --tokens "$nano/golden/tokens.bin" --ctx 64 --chunks 1 -q --json >"$tmp/verify"
+has "$tmp/verify" '"top1_agreement":	1,' "verify runs, and its best tokens are those of F32"
 
 # a scale that is no F16 number
 cp -r "$src" "$tmp/fine"
 scale=$(offset_of "$src" model.layers.1.mlp.experts.2.up_proj.weight_scale)
 put '\201\064' "$tmp/fine/model.safetensors" "$scale"
 ok "a scale that F16 does not hold is rounded" convert "$tmp/fine" -o "$tmp/fine.gguf" -r Q4_0
-has "$tmp/stdout" ", 24575 of 24576 blocks carried over without loss" "and the other 24575 blocks are carried over"
+has "$tmp/stdout" ", 12287 of 12288 blocks carried over without loss" "and the other 12287 blocks are carried over"
 
 # damaged TITLE TEXT SHELL-COMMANDS: they run in a fresh copy
 damaged()
@@ -68,7 +71,7 @@ set_key() { sed -i "s/\"$1\":[^,]*/\"$1\": $2/" config.json; }
 # swap PART NEW: expert 0's gate has it under another name of the same length
 swap() { sed -i "s/\"$one\.$1\":/\"$one.$2\":/" model.safetensors; }
 
-damaged "another group size" "shape [256, 8] contradicts the configuration, which says [256, 4]" 'set_key group_size 64'
+damaged "another group size" "shape [256, 4] contradicts the configuration, which says [256, 2]" 'set_key group_size 64'
 damaged "groups of 48" "whole weights of 4 bits, symmetric, in groups of 48, are not read in format 'pack-quantized'" 'set_key group_size 48'
 damaged "8 bits" "contradicts the configuration" 'set_key num_bits 8'
 damaged "asymmetric groups without zeros" "a quantized tensor without its zero point ($one.weight_zero_point) in any shard" 'set_key symmetric false'
@@ -96,12 +99,15 @@ for to in gptq awq; do
     ok "with no difference" "$PARE" diff "$tmp/$to" "$tmp/$to.gguf"
 done
 rm "$tmp/gptq/pare.manifest.json"
+cp -r "$tmp/gptq" "$tmp/older"
+sed -i 's/"quantization_config"/"no_longer"/' "$tmp/older/config.json"
+ok "GPTQ's quantize_config.json stands in for config.json's" "$PARE" diff "$tmp/gptq" "$tmp/older"
 from=$tmp/gptq
 damaged "columns out of order" "shape, group index or zero points are not those of INT4-G32-F16 in gptq" \
     'put "\001" model.safetensors $(offset_of "$from" $one.g_idx)'
 damaged "zeros of another file version" "shape, group index or zero points are not those of INT4-G32-F16 in gptq_v2" \
     'set_key checkpoint_format "\"gptq_v2\""'
 damaged "a version that is not known" "a format that is not read: 'marlin'" 'set_key checkpoint_format "\"marlin\""'
-damaged "an AWQ configuration" "shape [32, 256] contradicts the configuration, which says [256, 32]" \
+damaged "an AWQ configuration" "shape [16, 256] contradicts the configuration, which says [128, 32]" \
     'set_key quant_method "\"awq\""'
 done_testing

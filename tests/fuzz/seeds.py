@@ -127,6 +127,67 @@ seed("config", "v32-second-file", dump(V32) + "\0" + dump(INDEX))
 seed("config", "v32-disagrees", dump({**V32, **INDEX}) + "\0" + dump({**INDEX, "index_topk": 33}))
 
 
+# --- quantized: config.json NUL safetensors, one layer of 32 x 32 matrices
+SMALL = {
+    "architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2", "vocab_size": 8, "hidden_size": 32, "intermediate_size": 32,
+    "moe_intermediate_size": 32, "num_hidden_layers": 1, "first_k_dense_replace": 0, "num_attention_heads": 1, "q_lora_rank": None,
+    "kv_lora_rank": 32, "qk_nope_head_dim": 32, "qk_rope_head_dim": 2, "v_head_dim": 32, "n_routed_experts": 2, "n_shared_experts": 0,
+    "num_experts_per_tok": 1, "max_position_embeddings": 64, "scoring_func": "softmax", "topk_method": "greedy"}
+SELF = "model.layers.0.self_attn."
+PLAIN = {"model.embed_tokens": (8, 32), "lm_head": (8, 32), "model.norm": (32,), "model.layers.0.input_layernorm": (32,),
+         "model.layers.0.post_attention_layernorm": (32,), SELF + "q_proj": (34, 32), SELF + "kv_a_proj_with_mqa": (34, 32),
+         SELF + "kv_a_layernorm": (32,), SELF + "o_proj": (32, 32), "model.layers.0.mlp.gate": (2, 32)}
+LINEAR = {SELF + "kv_b_proj": 64, **{f"model.layers.0.mlp.experts.{e}.{x}_proj": 32 for e in (0, 1) for x in ("gate", "up", "down")}}
+SIZES = {"U8": 1, "I8": 1, "F8_E4M3": 1, "BF16": 2, "F16": 2, "F32": 4, "I32": 4, "I64": 8}
+
+
+def noise(n):
+    return bytes((i * 167 + i // 7 * 59) & 0x77 for i in range(n))      # no NaN of E4M3
+
+
+def quantized(quantization, parts):
+    """parts(rows): {suffix: (dtype, shape, data or None for noise)} of a weight of 32 columns."""
+    tensors = {n + ".weight": ("BF16", list(shape), None) for n, shape in PLAIN.items()}
+    for name, rows in LINEAR.items():
+        tensors.update({name + suffix: part for suffix, part in parts(rows).items()})
+    header, data = {}, b""
+    for name, (dtype, shape, values) in tensors.items():
+        n = SIZES[dtype]
+        for d in shape:
+            n *= d
+        header[name] = entry(dtype, shape, len(data), len(data) + n)
+        data += (values * n)[:n] if values else noise(n)
+    return dump({**SMALL, "quantization_config": quantization}).encode() + b"\0" + safetensors(header) + data
+
+
+FLOAT = {"type": "float", "group_size": None}
+ONE = {"BF16": b"\x80\x3f", "F16": b"\x00\x3c", "F32": b"\0\0\x80\x3f"}
+G32 = {"group_size": 32}
+for name, x in {
+    "int4": (compressed("pack-quantized", (["Linear"], G32)), lambda o: {
+        ".weight_packed": ("I32", [o, 4], None), ".weight_scale": ("BF16", [o, 1], ONE["BF16"]),
+        ".weight_shape": ("I64", [2], struct.pack("<QQ", o, 32))}),
+    "int4-asym": (compressed("pack-quantized", (["Linear"], {**G32, "symmetric": False})), lambda o: {
+        ".weight_packed": ("I32", [o, 4], None), ".weight_scale": ("BF16", [o, 1], ONE["BF16"]),
+        ".weight_zero_point": ("I32", [o // 8, 1], None)}),
+    "int8": (compressed("int-quantized", (["Linear"], {"num_bits": 8, "strategy": "channel", "group_size": None})), lambda o: {
+        ".weight": ("I8", [o, 32], None), ".weight_scale": ("BF16", [o, 1], ONE["BF16"])}),
+    "fp8-tiles": ({"quant_method": "fp8", "weight_block_size": [24, 10]}, lambda o: {
+        ".weight": ("F8_E4M3", [o, 32], None), ".weight_scale_inv": ("F32", [(o + 23) // 24, 4], ONE["F32"])}),
+    "mxfp4": (compressed("mxfp4-pack-quantized", (["Linear"], {**FLOAT, **G32})), lambda o: {
+        ".weight_packed": ("U8", [o, 16], None), ".weight_scale": ("U8", [o, 1], None)}),
+    "nvfp4": (compressed("nvfp4-pack-quantized", (["Linear"], {**FLOAT, "strategy": "tensor_group", "group_size": 16})), lambda o: {
+        ".weight_packed": ("U8", [o, 16], None), ".weight_scale": ("F8_E4M3", [o, 2], None),
+        ".weight_global_scale": ("F32", [1], ONE["F32"])}),
+    "gptq": ({**GPTQ, **G32}, lambda o: {
+        ".qweight": ("I32", [4, o], None), ".qzeros": ("I32", [1, o // 8], b"\x77"), ".scales": ("F16", [1, o], ONE["F16"]),
+        ".g_idx": ("I32", [32], b"\0")}),
+    "awq": ({"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemm"}, lambda o: {
+        ".qweight": ("I32", [32, o // 8], None), ".qzeros": ("I32", [1, o // 8], None), ".scales": ("F16", [1, o], ONE["F16"])}),
+}.items():
+    seed("quantized", name, quantized(*x))
+
+
 # --- tokenizer
 def alphabet(byte):
     hidden = [b for b in range(256) if b <= 0x20 or 0x7f <= b <= 0xa0 or b == 0xad]
