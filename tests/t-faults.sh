@@ -25,6 +25,9 @@ each()
     done
 }
 
+for class in write,ENOSPC sync,EIO rename,EIO open,EIO; do
+    holds "shards: %d calls of ${class%,*} fail with ${class#*,}" drive shards faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 3)"
+done
 each read EIO fail "reads fail with EIO"
 each write EIO fail "writes fail with EIO"
 each write ENOSPC fail "writes fail with ENOSPC"
