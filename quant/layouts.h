@@ -61,7 +61,8 @@ struct layout {
     const char *suffix[PART_COUNT]; /* NULL: never has this part */
     /* shape of a part of [rows][cols] of this type; 0 when the type has no such part here; -1 when the layout cannot store the type
      * at all, or not in this size (rows or cols that do not divide) */
-    int (*shape)(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols, struct part_shape *out);
+    int (*shape)(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols,
+                 struct part_shape *out);
     /* blocks of n whole rows into parts, or from them. Tiled types take a struct tiled in place of blocks, whose codes may be the part
      * itself where those are bytes. What does not depend on weights (PART_SHAPE, PART_INDEX) is put with the row 0; PART_GLOBAL is
      * the caller's. gptq has no form for a zero of 0: readers take it for 2^b */
