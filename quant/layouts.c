@@ -58,6 +58,17 @@ static int block_shape(const struct layout *l, const struct quant_type *t, enum 
     return p == PART_SCALES ? layout_give_shape(l, p, f.scales, 2, div_up(rows, f.tile_rows), layout_scales_across(&f, cols), out) : 0;
 }
 
+static int nibble_shape(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols,
+                        struct part_shape *out)
+{
+    struct layout_form f = layout_form_of(t);
+    if (!t->group || f.bits != 4 || f.asymmetric || strcmp(f.scales, "BF16") || !layout_whole_groups(&f, cols))
+        return -1;
+    if (p == PART_CODES)
+        return layout_give_shape(l, p, "I8", 2, rows, cols / 2, out);
+    return p == PART_SCALES ? layout_give_shape(l, p, f.scales, 2, rows, layout_scales_across(&f, cols), out) : 0;
+}
+
 static int fp4_shape(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols,
                      struct part_shape *out)
 {
@@ -185,6 +196,40 @@ static int tiles_get(const struct layout *l, const struct part_rows *r, void *bl
     return 0;
 }
 
+/* Nibbles in two's complement: u with its upper bit turned. */
+static void turn_signs(const uint8_t *from, uint8_t *to, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        to[i] = from[i] ^ 0x88;
+}
+
+static void nibble_put(const struct layout *l, const struct part_rows *r, const void *blocks)
+{
+    struct layout_view v = view_of(r, blocks);
+    const struct quant_type *scales = view_scale_type(r);
+    const uint64_t n = v.f.len / 2;
+    (void)l;
+    for (uint64_t o = 0; o < r->n; o++)
+        for (uint64_t g = 0; g < v.groups; g++) {
+            view_put_scale_at(r, scales, o * v.groups + g, view_scale(&v, o, g));
+            turn_signs(view_codes(&v, o, g * v.f.len / v.per_word), (uint8_t *)r->part[PART_CODES] + (o * v.groups + g) * n, n);
+        }
+}
+
+static int nibble_get(const struct layout *l, const struct part_rows *r, void *blocks)
+{
+    struct layout_view v = view_of(r, blocks);
+    const struct quant_type *scales = view_scale_type(r);
+    const uint64_t n = v.f.len / 2;
+    (void)l;
+    for (uint64_t o = 0; o < r->n; o++)
+        for (uint64_t g = 0; g < v.groups; g++) {
+            view_set_group(&v, o, g, view_scale_at(r, scales, o * v.groups + g), v.low);
+            turn_signs((const uint8_t *)r->part[PART_CODES] + (o * v.groups + g) * n, view_codes(&v, o, g * v.f.len / v.per_word), n);
+        }
+    return 0;
+}
+
 static void fp4_put(const struct layout *l, const struct part_rows *r, const void *blocks)
 {
     uint64_t n = r->n * (r->cols / r->type->block_len), codes = r->type->block_len / 2;
@@ -219,6 +264,7 @@ const struct layout layouts[] = {
     {"gptq_v2", 1, {".qweight", ".scales", ".qzeros", [PART_INDEX] = ".g_idx"}, layout_turned_shape, layout_gptq_put, layout_gptq_get},
     {"awq", 1, {".qweight", ".scales", ".qzeros"}, layout_turned_shape, layout_awq_put, layout_awq_get},
     {"block", 0, {".weight", ".weight_scale_inv"}, block_shape, tiles_put, tiles_get},
+    {"w4afp8", 0, {".weight", ".weight_scale_inv"}, nibble_shape, nibble_put, nibble_get},
     {0},
 };
 

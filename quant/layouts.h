@@ -18,9 +18,11 @@
  *                        in that order, .scales F16 [G][O]
  *   block                .weight F8_E4M3 or I8 [O][I], .weight_scale_inv [ceil(O/128)][ceil(I/128)], which multiplies: as DeepSeek
  *                        releases FP8, and SGLang's blockwise_int8
+ *   w4afp8               .weight I8 [O][I/2], q in two's complement, even columns in low nibbles, .weight_scale_inv [O][G], which
+ *                        multiplies: the experts of SGLang's W4AFP8, whose other weights are `block`
  *
  * Sources: vllm-project/compressed-tensors compressors/; casper-hansen/AutoAWQ utils/packing_utils.py; AutoGPTQ qlinear/;
- * deepseek-ai/DeepSeek-V3 README_WEIGHTS.md; sgl-project/sglang blockwise_int8.py.
+ * deepseek-ai/DeepSeek-V3 README_WEIGHTS.md; sgl-project/sglang blockwise_int8.py, w4afp8.py.
  * Nothing is allocated; thread-safe. */
 #ifndef PARE_QUANT_LAYOUTS_H
 #define PARE_QUANT_LAYOUTS_H
