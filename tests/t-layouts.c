@@ -307,6 +307,21 @@ static void test_turned_bytes(void)
     test_zeros_of("awq", "INT4-G32-ASYM-F16", 12, 0xcccccccc);
 }
 
+static void test_nibble_bytes(void)
+{
+    const struct layout *l = layout_find("w4afp8");
+    struct matrix m = matrix_new("INT4-G32", 1, 32);
+    uint8_t *codes = group_give(m.type->group, 1.5f, 8, m.blocks);
+    for (int i = 0; i < 16; i++)
+        codes[i] = (uint8_t)(i | (15 - i) << 4);
+    struct parts p = parts_new(l, m.type, 1, 32, 0);
+    put_rows(l, &m, &p, 0, 1);
+    ok(p.n[PART_CODES] == 16 && p.bytes[PART_CODES][0] == 0x78 && p.bytes[PART_CODES][15] == 0x87,
+       "w4afp8: -8 and 7 are the byte 78, 7 and -8 the byte 87");
+    parts_free(&p);
+    matrix_free(&m);
+}
+
 static void test_shape_of(const char *layout, const char *type, uint64_t rows, uint64_t cols, enum layout_part p, const char *dtype,
                           uint64_t d0, uint64_t d1)
 {
@@ -362,6 +377,7 @@ int main(void)
     test_lowest_zero();
     test_pack_bytes();
     test_turned_bytes();
+    test_nibble_bytes();
     test_shapes();
     test_all();
     return done();
