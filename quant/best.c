@@ -93,6 +93,8 @@ static void search_superblocks(const struct best *b, const struct panel_kernels 
  * off than they gain by finer steps: their fractions are those of BF16. */
 enum { STEP_PARTS = 24, FINE_PARTS = 256, OFFSET_PARTS = 4, BLOCK_ROUNDS = 2 };
 static const int block_reach[BLOCK_ROUNDS] = {9, 1};
+/* Of groups for checkpoints, whose first step is the range's: nothing is found farther off, and they are long. */
+static const int group_reach[BLOCK_ROUNDS] = {4, 1};
 
 static int parts_of(const struct form *f)
 {
@@ -149,7 +151,7 @@ static void search_from(const struct best *b, const struct panel_kernels *panels
     panels->judge(f, p, s->d, s->dmin, &s->c);
     for (int round = 0; round < BLOCK_ROUNDS; round++) {
         set_units(f, p, s);
-        panels->choose(&parts, p, s->d, s->dmin, block_reach[round], &s->c);
+        panels->choose(&parts, p, s->d, s->dmin, (b->positive ? group_reach : block_reach)[round], &s->c);
         round_units(b, s);
         panels->judge(f, p, s->d, s->dmin, &s->c);
         keep_least(least, s, 1);
