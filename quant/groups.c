@@ -133,12 +133,13 @@ static void give(const struct group_form *f, const struct super *s, const uint8_
     {                                                                                                                 \
         give(&id##_form, s, codes, block);                                                                            \
     }                                                                                                                 \
+    static best_decode_fn id##_decode_by;                                                                             \
     const struct best id##_best = {                                                                                   \
         .form = {len_, VALUES_WHOLE, .low = asymmetric_ ? 0 : -(1 << (bits_ - 1)),                                    \
                  .high = (1 << (bits_ - !asymmetric_)) - 1, .min_low = asymmetric_ && #scales_[0] == 'F', .min_high = asymmetric_ ? (1 << bits_) - 1 : 0},          \
-        .groups = 1, .block_bytes = 4 + 4 * asymmetric_ + len_ * bits_ / 8, .decode = id##_decode,                    \
+        .groups = 1, .block_bytes = 4 + 4 * asymmetric_ + len_ * bits_ / 8, .decode = id##_decode_by,                    \
         .take = id##_take, .give = id##_give, .bf16 = #scales_[0] == 'B', .positive = 1, .zeros = asymmetric_};       \
     SEARCH_KERNELS(id, (void)importance; encode(&id##_form, search->codes, x, blocks, n),                             \
                    decode(&id##_form, search->codes, blocks, x, n),                                                   \
-                   (asymmetric_ ? best_zeros : best_blocks)(&id##_best, search->panels, x, importance, blocks, n))
+                   (asymmetric_ ? best_zeros : best_blocks)(&id##_best, search, x, importance, blocks, n))
 GROUP_TYPES(GROUP_TYPE)
