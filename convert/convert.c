@@ -494,6 +494,7 @@ int convert_run(const struct plan *p, const struct convert_options *o, const str
     result->blocks_carried = r.state.blocks_carried;
     result->blocks_not_carried = r.state.blocks_not_carried;
     result->units_redone = r.state.units_redone;
+    result->cost = r.state.cost;
     result->shards_removed = r.consumer.removed;
     result->bytes_freed = r.consumer.freed;
     if (rc && r.outputs.files)

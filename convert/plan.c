@@ -221,6 +221,7 @@ static int fit_memory(struct plan *p, struct error *e)
     struct unit_room room = unit_room(p);
     process_memory(&peak, &now);
     p->worker_bytes = sizeof(float) * (room.floats + room.turned + room.folded + room.importance) + room.encoded + room.blocks + room.scratch + THREAD_BYTES;
+    p->worker_bytes += room.compared ? sizeof(float) * room.floats + room.blocks : 0;
     now += fold_memory(p, &choosing);
     p->worker_bytes += choosing;
     /* what the run itself keeps: hashes of source and output tensors, units done and their hashes; at its end the manifest */
