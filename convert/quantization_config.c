@@ -235,21 +235,21 @@ static void role_module(enum tensor_role role, const char *joined, char out[TENS
     snprintf(out, TENSOR_NAME, "%.*s%s", (int)(last - roles[role].hf), roles[role].hf, joined ? joined : "");
 }
 
-/* The names of a role that is plain, whole ones for its layers, or `part` of them for all. */
-static void add_plain_names(const struct groups *g, struct json *list, enum tensor_role role, const char *module, int part)
+/* The names of a role that is plain: `part` of them for all layers, `whole` ones for each. */
+static void add_plain_names(const struct groups *g, struct json *list, enum tensor_role role, const char *module, int part, int whole)
 {
-    char whole[2 * TENSOR_NAME];
+    char name[2 * TENSOR_NAME];
     if (part || roles[role].flags & ROLE_GLOBAL)
         json_add_string(list, NULL, module);
-    for (int layer = 0; !part && layer < g->all.layers; layer++) {
-        snprintf(whole, sizeof whole, "model.layers.%d.%s", layer, module);
+    for (int layer = 0; whole && layer < g->all.layers; layer++) {
+        snprintf(name, sizeof name, "model.layers.%d.%s", layer, module);
         if (module_set_has(&g->plain, role, layer))
-            json_add_string(list, NULL, whole);
+            json_add_string(list, NULL, name);
     }
 }
 
-/* What is not quantized. `parts`: the reader looks for parts of names, so that one entry may stand for all layers of a role, by each name that a
- * reader has for it; others ask for whole names. The router is never converted by any reader, and "mlp.gate" is in "mlp.gate_proj". */
+/* What is not quantized. `parts`: all readers look for parts of names, so that one entry stands for all layers of a role, by each name that a
+ * reader has for it; else some ask for whole names, and others call the MTP layer by a name of its own. The router is never converted by any reader, and "mlp.gate" is in "mlp.gate_proj". */
 static void add_not_converted(const struct groups *g, struct json *c, const char *key, int parts)
 {
     struct json *list = json_add_array(c, key);
@@ -264,10 +264,10 @@ static void add_not_converted(const struct groups *g, struct json *c, const char
         char module[TENSOR_NAME];
         const char *joined = parts ? module_joined_name((enum tensor_role)role) : NULL;
         role_module((enum tensor_role)role, NULL, module);
-        add_plain_names(g, list, (enum tensor_role)role, expert ? "mlp.experts" : module, parts && !other);
+        add_plain_names(g, list, (enum tensor_role)role, expert ? "mlp.experts" : module, !other, !parts || other);
         if (joined) {
             role_module((enum tensor_role)role, joined, module);
-            add_plain_names(g, list, (enum tensor_role)role, module, !other);
+            add_plain_names(g, list, (enum tensor_role)role, module, !other, other);
         }
     }
 }
