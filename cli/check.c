@@ -25,7 +25,7 @@ static const struct option_table table = {
     .min_operands = 1,
     .max_operands = 1,
     .rows = rows,
-    .epilog = "Exit: 0 all is well, 1 values, hashes or what the engine asks for are bad, 3 the structure is damaged.",
+    .epilog = "Exit: 0 all is well, 1 values, hashes or what an engine asks for are bad,\n3 the structure is damaged.",
 };
 
 /* What a report says that it has looked at. */

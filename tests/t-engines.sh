@@ -34,10 +34,10 @@ w8a8 vllm,sglang,transformers --to compressed-tensors --recipe W8A8
 fp8-row vllm,sglang,transformers --to compressed-tensors --recipe FP8_CHANNEL
 mxfp4 vllm,transformers --to compressed-tensors --recipe MXFP4
 nvfp4 vllm,transformers --to compressed-tensors --recipe NVFP4
-gptq vllm,transformers --to gptq
+gptq vllm --to gptq
 gptq-experts vllm,sglang --to gptq --recipe W4A16_EXPERTS
-awq vllm,sglang,transformers --to awq
-awq-experts vllm,sglang,transformers --to awq --recipe W4A16_EXPERTS
+awq vllm,sglang --to awq
+awq-experts vllm,sglang --to awq --recipe W4A16_EXPERTS
 int8-block sglang --to int8-block --type attn_kv_b=BF16
 fp8 vllm,sglang,transformers --to fp8 --type attn_output=BF16
 bf16 vllm,sglang,transformers --to bf16 --mtp drop
@@ -201,7 +201,9 @@ names 1 "a rule for one of two that are joined" vllm "q_a_proj.weight_packed: vL
 from awq && config 's/"lm_head"/&, "mlp.gate"/'
 names 1 "'mlp.gate' as a part of gate_proj" vllm "mlp.gate_proj.qweight: vLLM stops at mlp.gate_up_proj"
 names 1 "and of gate_up_proj" sglang "mlp.gate_proj.qweight: SGLang expects plain numbers in mlp.gate_up_proj"
-ok "where steps of names count it is none" "$PARE" check --target transformers "$tmp/f"
+from fp8 && config 's/"lm_head"/&, "mlp.gate"/'
+ok "where steps of names count it is none" check "vllm sglang transformers" "$tmp/f"
+names 1 "experts in GPTQ for transformers" transformers "experts.0.gate_proj.qweight: transformers has all experts in one module" "$tmp/gptq"
 from gptq-experts && config 's/"dynamic":	{/&"-:.*experts.*": {}, /'
 names 3 "experts that 'dynamic' leaves out" vllm "experts.0.gate_proj.qweight"
 from experts && config 's/|fused_qkv_a_proj(_with_mqa)?\||gate_up_proj//g'

@@ -333,6 +333,17 @@ static int judge_experts(struct engine_run *r, const struct engine_module *m, in
     return 0;
 }
 
+/* The package's ignored names are classes too, those that a linear layer is made of. */
+static int find_ignored_class(struct engine_run *r, const char *name, const struct rule **found)
+{
+    if (find_ignored(r, name, found))
+        return -1;
+    for (size_t i = 0; i < r->left_out->n && !*found; i++)
+        if (!strcmp(r->left_out->list[i].text, "Linear") || !strcmp(r->left_out->list[i].text, "Module"))
+            *found = &r->left_out->list[i];
+    return 0;
+}
+
 /* As the compressed-tensors package itself matches: each matrix by its own name. Of experts the first stands for all. */
 int judge_by_package(struct engine_run *r, const struct engine_module *m, int layer, struct verdict *v)
 {
@@ -340,7 +351,7 @@ int judge_by_package(struct engine_run *r, const struct engine_module *m, int la
         const struct rule *ignored;
         char name[MODULE_NAME];
         part_name(r, m, i, layer, name);
-        if (find_ignored(r, name, &ignored))
+        if (find_ignored_class(r, name, &ignored))
             return -1;
         const struct scheme *s = ignored ? NULL : quantization_scheme(&r->model->quantization, name);
         s = s && s->layout ? s : NULL;

@@ -57,7 +57,16 @@ static const struct engine_method methods[] = {
     {0},
 };
 
+/* From version 5 on all experts are one module, and neither GPTQ nor AWQ make anything of it. */
+static const char *limit(const struct engine_run *r, const struct engine_module *m, const struct stored *s)
+{
+    (void)r;
+    return roles[m->part[0]].flags & ROLE_EXPERT && (has_layout(s, "awq") || has_layout(s, "gptq") || has_layout(s, "gptq_v2"))
+               ? "transformers has all experts in one module, which its GPTQ and AWQ do not convert"
+               : NULL;
+}
+
 static const char *const architectures[] = {"DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "DeepseekV32ForCausalLM", NULL};
 
 const struct engine engine_transformers = {.name = "transformers", .title = "transformers", .architectures = architectures, .modules = modules,
-                                           .methods = methods, .passes_mtp = 1};
+                                           .methods = methods, .passes_mtp = 1, .limit = limit};
