@@ -67,7 +67,7 @@ static const char *limit(const struct engine_run *r, const struct engine_module 
     (void)r;
     if (!s->layout)
         return NULL;
-    if (m->part[0] == ROLE_INDEXER_K && !has_layout(s, "block"))
+    if (m->part[0] == ROLE_INDEXER_K && !(s->type->tiling && s->type->tiling->is_float && s->type->tiling->cols))
         return "vLLM joins the indexer's wk with weights_proj as BF16 and can read it as plain numbers or FP8 in blocks only";
     if ((has_layout(s, "gptq") || has_layout(s, "gptq_v2")) && is_asymmetric(s))
         return "vLLM runs GPTQ weights only when they are symmetric";
