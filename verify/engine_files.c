@@ -8,12 +8,15 @@
 #include "base/io.h"
 #include "verify/engine.h"
 
+enum { MAX_SIDE_FILE = 64 << 20 };
+
+/* 1, 0, or -1: the system cannot tell. */
 static int is_there(const struct engine_run *r, const char *name)
 {
     char *path = io_join(r->model->source->path, name);
-    int kind = path ? io_kind(path) : 1;
+    int kind = 0, rc = path ? io_look(path, &kind, r->e) : error_set(r->e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     free(path);
-    return kind == 1;
+    return rc ? -1 : kind == 1;
 }
 
 static int is_used(const struct source *s, const char *name)
@@ -64,20 +67,32 @@ static int check_shards(struct engine_run *r)
     return rc;
 }
 
+/* In a file of its own, or within the tokenizer's configuration. */
+static int has_template(const struct engine_run *r)
+{
+    char *text = NULL;
+    size_t n;
+    int found = is_there(r, "chat_template.jinja");
+    if (found)
+        return found;
+    found = source_side_file(r->model->source, "tokenizer_config.json", MAX_SIDE_FILE, &text, &n, r->e);
+    found = found > 0 ? strstr(text, "\"chat_template\"") != NULL : found;
+    free(text);
+    return found;
+}
+
 int engine_check_files(struct engine_run *r)
 {
     static const char *const needed[] = {"tokenizer.json", "tokenizer_config.json"};
+    int there;
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
-        if (!is_there(r, needed[i]) && engine_finding(r, needed[i], "is missing: %s takes no text without it", r->engine->title))
+        if ((there = is_there(r, needed[i])) < 0 ||
+            (!there && engine_finding(r, needed[i], "is missing: %s takes no text without it", r->engine->title)))
             return -1;
-    if (!is_there(r, "generation_config.json") && engine_note(r, "there is no generation_config.json: sampling has %s's defaults", r->engine->title))
+    if ((there = is_there(r, "generation_config.json")) < 0 ||
+        (!there && engine_note(r, "there is no generation_config.json: sampling has %s's defaults", r->engine->title)))
         return -1;
-    char *text = NULL;
-    size_t n = 0;
-    int found = is_there(r, "chat_template.jinja") ? 0 : source_side_file(r->model->source, "tokenizer_config.json", 64 << 20, &text, &n, r->e);
-    int has_template = !text || strstr(text, "\"chat_template\"") != NULL;
-    free(text);
-    if (found < 0 || (!has_template && engine_note(r, "there is no chat template: conversations need one of the server's options")))
+    if ((there = has_template(r)) < 0 || (!there && engine_note(r, "there is no chat template: conversations need one of the server's options")))
         return -1;
     return check_shards(r);
 }
