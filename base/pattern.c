@@ -37,7 +37,7 @@ static int compile(struct pattern *p, const char *text, struct error *e)
     pcre2_set_heap_limit(p->limits, MAX_HEAP_KIB);
     if ((p->code = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, how, &code, &at, NULL)))
         return 0;
-    if (code == PCRE2_ERROR_NOMEMORY)
+    if (code == PCRE2_ERROR_NOMEMORY || code == PCRE2_ERROR_HEAP_FAILED)
         return no_memory(e);
     pcre2_get_error_message(code, (PCRE2_UCHAR *)what, sizeof what);
     return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "pattern '%.200s', at character %zu: %s", text, (size_t)at + 1, what);

@@ -6,10 +6,12 @@
 
 #include "base/json.h"
 #include "cli/cli.h"
-#include "verify/check.h"
+#include "model/parallel.h"
+#include "verify/engine.h"
 
 static const struct option_row rows[] = {
     {'m', "manifest", "FILE", "hashes to hold the files against (default:\nthe manifest beside PATH, if there is one)"},
+    {'t', "target", "ENGINE", "whether this engine will load PATH: vllm, sglang,\ntransformers, llama.cpp; reads scales, no other data"},
     {'s', "structure", NULL, "structure and sizes only: read no tensor data"},
     OPTION_THREADS,
     OPTION_JSON,
@@ -23,32 +25,58 @@ static const struct option_table table = {
     .min_operands = 1,
     .max_operands = 1,
     .rows = rows,
-    .epilog = "Exit: 0 all is well, 1 values or hashes are bad, 3 the structure is damaged.",
+    .epilog = "Exit: 0 all is well, 1 values, hashes or what an engine asks for are bad,\n3 the structure is damaged.",
 };
+
+/* What a report says that it has looked at. */
+static const char *looked_at(const struct options *o, int hashed)
+{
+    return options_get(o, "target")      ? "structure, scales and configuration"
+           : options_get(o, "structure") ? "structure"
+           : hashed                      ? "structure, values and hashes"
+                                         : "structure and values";
+}
+
+static int print_as_json(const struct options *o, const struct check_report *r, int hashed, struct error *e)
+{
+    struct json *root = json_new_object(), *list;
+    json_add_string(root, "path", io_base_name(o->operands[0]));
+    json_add_string(root, "checked", looked_at(o, hashed));
+    if (options_get(o, "target")) {
+        json_add_string(root, "target", options_get(o, "target"));
+        list = json_add_array(root, "notes");
+        for (size_t i = 0; i < r->n_notes; i++)
+            json_add_string(list, NULL, r->notes[i]);
+        list = json_add_array(root, "tensor_parallel");
+        for (unsigned n = 1; n <= PARALLEL_MOST; n *= 2)
+            if (r->parallel & n)
+                json_add_u64(list, NULL, n);
+    }
+    json_add_u64(root, "problems", r->n_problems);
+    list = json_add_array(root, "findings");
+    for (size_t i = 0; i < r->n_findings; i++) {
+        struct json *f = json_add_object(list, NULL);
+        json_add_string(f, "tensor", r->findings[i].tensor);
+        json_add_string(f, "text", r->findings[i].text);
+    }
+    return print_json(root, e);
+}
 
 static int print_report(const struct options *o, const struct check_report *r, int hashed, struct error *e)
 {
-    const char *done = options_get(o, "structure") ? "structure" : hashed ? "structure, values and hashes"
-                                                                          : "structure and values";
-    if (options_get(o, "json")) {
-        struct json *root = json_new_object(), *list;
-        json_add_string(root, "path", io_base_name(o->operands[0]));
-        json_add_string(root, "checked", done);
-        json_add_u64(root, "problems", r->n_problems);
-        list = json_add_array(root, "findings");
-        for (size_t i = 0; i < r->n_findings; i++) {
-            struct json *f = json_add_object(list, NULL);
-            json_add_string(f, "tensor", r->findings[i].tensor);
-            json_add_string(f, "text", r->findings[i].text);
-        }
-        return print_json(root, e);
-    }
+    char sizes[PARALLEL_TEXT];
     struct buffer b = {0};
+    print_notes("check", r->notes, r->n_notes);
+    if (options_get(o, "json"))
+        return print_as_json(o, r, hashed, e);
     for (size_t i = 0; i < r->n_findings; i++)
         buffer_printf(&b, "%s: %s\n", r->findings[i].tensor, r->findings[i].text);
     if (r->n_problems > r->n_findings)
         buffer_printf(&b, "... and %" PRIu64 " more\n", r->n_problems - r->n_findings);
-    buffer_printf(&b, "%s: %s checked: ", o->operands[0], done);
+    if (r->parallel)
+        buffer_printf(&b, "tensor-parallel sizes: %s\n", parallel_text(r->parallel, sizes));
+    buffer_printf(&b, "%s: %s checked%s%s: ", o->operands[0], looked_at(o, hashed), options_get(o, "target") ? " for " : "",
+                  options_get(o, "target") ? options_get(o, "target") : "");
     if (r->n_problems)
         buffer_printf(&b, "%" PRIu64 " problem%s\n", r->n_problems, r->n_problems == 1 ? "" : "s");
     else
@@ -75,19 +103,40 @@ static int check_manifest(const struct options *o, const struct source *s, int t
     return rc;
 }
 
+static int check_target(const struct engine *g, const struct model *m, int threads, const struct check_hooks *hooks, struct check_report *r,
+                        struct error *e)
+{
+    return engine_check(g, m, r, e) || (!g->gguf && check_scales(m, threads, hooks, r, e)) ? -1 : 0;
+}
+
+/* The engine of --target, or NULL in *g without it. */
+static int target_option(const struct options *o, const struct engine **g, struct error *e)
+{
+    const char *name = options_get(o, "target");
+    *g = name ? engine_find(name) : NULL;
+    if (name && !*g)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--target: there is no engine '%.40s' (vllm, sglang, transformers, llama.cpp)", name);
+    if (name && (options_get(o, "structure") || options_get(o, "manifest")))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--target goes without --structure and --manifest");
+    return 0;
+}
+
 static int run(const struct options *o, struct error *e)
 {
     struct opened in;
     struct display d;
     struct check_hooks hooks = {display_update, interrupted, &d};
     struct check_report r = {.n_findings = 0};
+    const struct engine *engine;
     int threads, hashed = 0, rc = -1;
-    if (threads_option(o, &threads, e) || open_model(o->operands[0], &in, e))
+    if (threads_option(o, &threads, e) || target_option(o, &engine, e) || open_model(o->operands[0], &in, e))
         return -1;
     print_notes("check", in.model->notes, in.model->n_notes);
     catch_interrupts();
     display_start(&d, "checking", 0, options_get(o, "quiet") != NULL);
-    if (options_get(o, "structure"))
+    if (engine)
+        rc = check_target(engine, in.model, threads, &hooks, &r, e);
+    else if (options_get(o, "structure"))
         rc = 0;
     else if (!check_values(in.model, threads, &hooks, &r, e))
         rc = check_manifest(o, in.source, threads, &hooks, &r, &hashed, e);

@@ -31,15 +31,45 @@ int module_set_has(const struct module_set *s, enum tensor_role role, int layer)
     return s->of[(size_t)(layer + 1) * ROLE_COUNT + role];
 }
 
-/* "mlp.down_proj.weight" -> "mlp\.down_proj". */
-static void add_module(struct buffer *b, const char *weight)
+static int same_layers(const struct module_set *s, enum tensor_role a, enum tensor_role b)
 {
-    const char *end = strstr(weight, ".weight");
-    for (; *weight && weight != end; weight++)
+    int same = 1;
+    for (int layer = 0; layer < s->layers; layer++)
+        same &= module_set_has(s, a, layer) == module_set_has(s, b, layer);
+    return same;
+}
+
+const char *module_joined_name(enum tensor_role role)
+{
+    const enum tensor_role partner = role_partner(role);
+    if (partner == ROLE_COUNT || partner < role || roles[role].flags & ROLE_EXPERT)
+        return NULL;
+    return role == ROLE_ATTN_Q_A ? "fused_qkv_a_proj" : "gate_up_proj";
+}
+
+/* The same where the set has both of the pair. */
+static const char *joined_in(const struct module_set *s, enum tensor_role role)
+{
+    const char *name = module_joined_name(role);
+    return name && same_layers(s, role, role_partner(role)) ? name : NULL;
+}
+
+/* "mlp.down_proj.weight" -> "mlp\.down_proj", with another name for its last part -> "mlp\.(gate_proj|gate_up_proj)". */
+static void add_module(struct buffer *b, const char *weight, const char *other)
+{
+    const char *end = strstr(weight, ".weight"), *last = weight;
+    for (const char *p = weight; p < end; p++)
+        last = *p == '.' ? p + 1 : last;
+    for (; weight < end; weight++) {
+        if (weight == last && other)
+            buffer_text(b, "(");
         if (*weight == '.')
             buffer_text(b, "\\.");
         else
             buffer_add(b, weight, 1);
+    }
+    if (other)
+        buffer_printf(b, strstr(other, "qkv") ? "|%s(_with_mqa)?)" : "|%s)", other);
 }
 
 /* ".*\.layers\.(3|4)\.", or ".*\." when the set has the role wherever there is one. */
@@ -66,14 +96,6 @@ static int in_some_layer(const struct module_set *s, enum tensor_role role)
     return any;
 }
 
-static int same_layers(const struct module_set *s, enum tensor_role a, enum tensor_role b)
-{
-    int same = 1;
-    for (int layer = 0; layer < s->layers; layer++)
-        same &= module_set_has(s, a, layer) == module_set_has(s, b, layer);
-    return same;
-}
-
 /* The three roles of experts as one rule where they go together, which also matches the module that holds all experts. */
 static int joins_experts(const struct module_set *s, enum tensor_role role)
 {
@@ -98,7 +120,7 @@ int module_set_rules(const struct module_set *s, const struct module_set *all, s
                 buffer_text(&b, "mlp\\.experts.*");
             } else {
                 buffer_text(&b, roles[role].flags & ROLE_EXPERT ? "mlp\\.experts\\.[0-9]+\\." : "");
-                add_module(&b, roles[role].hf);
+                add_module(&b, roles[role].hf, joined_in(s, (enum tensor_role)role));
                 buffer_text(&b, "$");
             }
         }

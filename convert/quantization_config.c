@@ -227,9 +227,31 @@ static int describe_gptq(const struct plan *p, const struct groups *g, struct js
     return add_left_out(g, c);
 }
 
-/* Parts of names, since readers look for them anywhere in a module's name: a role's where all layers keep it plain, else whole names. The
- * router is never converted by any reader, and "mlp.gate" is in "mlp.gate_proj". */
-static void add_not_converted(const struct groups *g, struct json *c, const char *key)
+/* "mlp.gate_proj", or of a role that engines join with another, joined: "mlp.gate_up_proj". */
+static void role_module(enum tensor_role role, const char *joined, char out[TENSOR_NAME])
+{
+    const char *end = strstr(roles[role].hf, ".weight"), *last = end;
+    while (joined && last > roles[role].hf && last[-1] != '.')
+        last--;
+    snprintf(out, TENSOR_NAME, "%.*s%s", (int)(last - roles[role].hf), roles[role].hf, joined ? joined : "");
+}
+
+/* The names of a role that is plain: `part` of them for all layers, `whole` ones for each. */
+static void add_plain_names(const struct groups *g, struct json *list, enum tensor_role role, const char *module, int part, int whole)
+{
+    char name[2 * TENSOR_NAME];
+    if (part || roles[role].flags & ROLE_GLOBAL)
+        json_add_string(list, NULL, module);
+    for (int layer = 0; whole && layer < g->all.layers; layer++) {
+        snprintf(name, sizeof name, "model.layers.%d.%s", layer, module);
+        if (module_set_has(&g->plain, role, layer))
+            json_add_string(list, NULL, name);
+    }
+}
+
+/* What is not quantized. `parts`: all readers look for parts of names, so that one entry stands for all layers of a role, by each name that a
+ * reader has for it; else some ask for whole names, and others call the MTP layer by a name of its own. The router is never converted by any reader, and "mlp.gate" is in "mlp.gate_proj". */
+static void add_not_converted(const struct groups *g, struct json *c, const char *key, int parts)
 {
     struct json *list = json_add_array(c, key);
     for (int role = 0; role < ROLE_COUNT; role++) {
@@ -238,16 +260,15 @@ static void add_not_converted(const struct groups *g, struct json *c, const char
             plain |= module_set_has(&g->plain, (enum tensor_role)role, layer);
             other |= module_set_has(&g->all, (enum tensor_role)role, layer) && !module_set_has(&g->plain, (enum tensor_role)role, layer);
         }
-        if (!plain || role == ROLE_FFN_GATE_INP)
+        if (!plain || role == ROLE_FFN_GATE_INP || (expert && role != ROLE_FFN_GATE_EXPS)) /* experts are one module */
             continue;
-        char name[TENSOR_NAME], module[2 * TENSOR_NAME];
-        snprintf(name, sizeof name, "%.*s", (int)(strstr(roles[role].hf, ".weight") - roles[role].hf), roles[role].hf);
-        if (!other)
-            json_add_string(list, NULL, expert ? "mlp.experts" : name);
-        for (int layer = 0; other && layer < g->all.layers; layer++) {
-            snprintf(module, sizeof module, "model.layers.%d.%s", layer, expert ? "mlp.experts" : name);
-            if (module_set_has(&g->plain, (enum tensor_role)role, layer))
-                json_add_string(list, NULL, module);
+        char module[TENSOR_NAME];
+        const char *joined = parts ? module_joined_name((enum tensor_role)role) : NULL;
+        role_module((enum tensor_role)role, NULL, module);
+        add_plain_names(g, list, (enum tensor_role)role, expert ? "mlp.experts" : module, !other, !parts || other);
+        if (joined) {
+            role_module((enum tensor_role)role, joined, module);
+            add_plain_names(g, list, (enum tensor_role)role, module, !other, other);
         }
     }
 }
@@ -261,7 +282,7 @@ static int describe_awq(const struct plan *p, const struct groups *g, struct jso
     json_add_f64(c, "group_size", (double)s.group);
     json_add_bool(c, "zero_point", 1);
     json_add_string(c, "version", "gemm");
-    add_not_converted(g, c, "modules_to_not_convert");
+    add_not_converted(g, c, "modules_to_not_convert", 1);
     return 0;
 }
 
@@ -274,22 +295,27 @@ static void add_blocks(const struct groups *g, struct json *c)
     json_add_u64(block, NULL, g->list[0].type->tiling->cols);
 }
 
-static int describe_fp8(const struct plan *p, const struct groups *g, struct json *c)
+/* What is plain in the release as well is known to all readers: only other exceptions need to be said. */
+static void add_exceptions(const struct groups *g, struct json *c, const char *key)
 {
     int odd = 0;
+    for (int layer = 0; layer < g->all.layers; layer++)
+        for (int role = 0; role < ROLE_COUNT; role++)
+            odd |= roles[role].class != CLASS_ROUTER && roles[role].class != CLASS_MTP && role != ROLE_INDEXER_PROJ &&
+                   module_set_has(&g->plain, (enum tensor_role)role, layer);
+    if (odd)
+        add_not_converted(g, c, key, 0);
+}
+
+static int describe_fp8(const struct plan *p, const struct groups *g, struct json *c)
+{
     json_add_string(c, "activation_scheme", "dynamic");
     json_add_string(c, "fmt", "e4m3");
     json_add_string(c, "quant_method", "fp8");
     if (!strcmp(g->list[0].type->tiling->scales, "F8_E8M0") || p->model->params.scale_ue8m0)
         json_add_string(c, "scale_fmt", "ue8m0");
     add_blocks(g, c);
-    /* what is plain in the release as well is known to all readers */
-    for (int layer = 0; layer < g->all.layers; layer++)
-        for (int role = 0; role < ROLE_COUNT; role++)
-            odd |= roles[role].class != CLASS_ROUTER && roles[role].class != CLASS_MTP && role != ROLE_INDEXER_PROJ &&
-                   module_set_has(&g->plain, (enum tensor_role)role, layer);
-    if (odd)
-        add_not_converted(g, c, "modules_to_not_convert");
+    add_exceptions(g, c, "modules_to_not_convert");
     return 0;
 }
 
@@ -299,6 +325,7 @@ static int describe_int8_block(const struct plan *p, const struct groups *g, str
     json_add_string(c, "activation_scheme", "dynamic");
     json_add_string(c, "quant_method", "blockwise_int8");
     add_blocks(g, c);
+    add_exceptions(g, c, "ignored_layers");
     return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "convert/schemes.h"
 #include "formats/safetensors.h"
+#include "model/parallel.h"
 
 /* Shards as the hub likes them. */
 static const uint64_t default_shard = 5000000000;
@@ -320,30 +321,20 @@ static int lay_out(struct plan *p, struct error *e)
     return 0;
 }
 
-/* Whether a matrix divides by n where engines cut it: inputs of what ends a block, outputs of the rest. Scales are never cut. */
-static int divides(const struct plan_tensor *t, uint64_t n)
-{
-    const struct weight *w = &t->weight;
-    const int by_inputs = w->role == ROLE_ATTN_OUTPUT || w->role == ROLE_FFN_DOWN || w->role == ROLE_FFN_DOWN_EXPS || w->role == ROLE_FFN_DOWN_SHEXP;
-    const int whole = w->role == ROLE_ATTN_Q_A || w->role == ROLE_ATTN_KV_A_MQA || roles[w->role].class == CLASS_INDEXER;
-    const struct tiling *tiles = t->type->tiling;
-    const uint64_t cols = tiles ? tiles->cols : t->type->block_len, rows = tiles ? tiles->rows : 1;
-    if (whole)
-        return 1;
-    return by_inputs ? w->cols % n == 0 && (!cols || w->cols / n % cols == 0) : w->rows % n == 0 && w->rows / n % rows == 0;
-}
-
 static int find_parallel(struct plan *p, struct error *e)
 {
-    char text[80] = "1";
-    for (uint64_t n = 2; n <= 64; n *= 2) {
+    char text[PARALLEL_TEXT];
+    unsigned sizes = 0;
+    for (unsigned n = 1; n <= PARALLEL_MOST; n *= 2) {
         int all = p->model->params.num_attention_heads % n == 0;
-        for (size_t i = 0; all && i < p->n_tensors; i++)
-            all = !p->tensors[i].layout || p->tensors[i].units == UNITS_OF_PREVIOUS || divides(&p->tensors[i], n);
-        size_t at = strlen(text);
-        if (all)
-            snprintf(text + at, sizeof text - at, ", %" PRIu64, n);
+        for (size_t i = 0; all && i < p->n_tensors; i++) {
+            const struct plan_tensor *t = &p->tensors[i];
+            all = !t->layout || t->units == UNITS_OF_PREVIOUS || n == 1 ||
+                  parallel_divides(t->weight.role, t->weight.rows, t->weight.cols, t->type, n);
+        }
+        sizes |= all ? n : 0;
     }
+    parallel_text(sizes, text);
     p->parallel = arena_copy(&p->arena, text, strlen(text));
     return p->parallel ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
 }

@@ -4,6 +4,7 @@
 #include "verify/check.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,7 @@ static int has_failed(const struct run *r)
 /* A finding that is lost for want of memory must not read as "no problem". */
 static int say(struct job *j, const char *text, struct error *e)
 {
+    free(j->verdict); /* the last word counts */
     return (j->verdict = strdup(text)) ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
 }
 
@@ -96,28 +98,38 @@ static int verdict(struct job *j, struct error *e)
     return e->code == ERR_FORMAT && !say(j, e->text, e) ? 0 : -1;
 }
 
-/* Scales of quantized weights that decode to nothing useful; those that are powers of two always do. */
-static int check_scales(const struct run *r, struct job *j, const struct tensor *scales, struct error *e)
+/* Scales of quantized weights that decode to nothing useful; those that are powers of two are never zero. */
+static int look_at_scales(const struct run *r, struct job *j, const struct stored *s, struct error *e)
 {
+    const struct tensor *scales = s->parts[PART_SCALES];
     const struct quant_type *type = weight_scale_type(scales);
-    uint64_t n = tensor_elements(scales), zeros = 0;
+    const int is_fp8 = s->type->tiling && s->type->tiling->is_float;
+    uint64_t n = tensor_elements(scales), zeros = 0, odd = 0;
     uint8_t *raw = malloc((size_t)scales->bytes + 1);
     if (!raw)
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     int rc = source_read(r->model->source, scales, 0, raw, (size_t)scales->bytes, e);
-    for (uint64_t i = 0; !rc && i < n && type->block_bytes > 1; i++) {
+    for (uint64_t i = 0; !rc && i < n && type; i++) {
         float f;
         type->ref.decode(raw + i * type->block_bytes, &f, 1);
-        zeros += f < 1.1754944e-38f && f > -1.1754944e-38f; /* zero or subnormal */
+        odd += !isfinite(f) || (is_fp8 && f < 0);
+        zeros += type->block_bytes > 1 && f < 1.1754944e-38f && f > -1.1754944e-38f; /* zero or subnormal */
     }
     free(raw);
-    if (!rc && zeros) {
+    if (!rc && zeros + odd) {
         char text[96];
-        snprintf(text, sizeof text, "%" PRIu64 " of %" PRIu64 " %sscales are zero or subnormal", zeros, n,
-                 scales->n_dims == 2 && scales->type->block_bytes == 4 ? "tile " : "");
+        snprintf(text, sizeof text, "%" PRIu64 " of %" PRIu64 " %sscales are %s", odd ? odd : zeros, n,
+                 scales->n_dims == 2 && scales->type->block_bytes == 4 ? "tile " : "", odd ? "NaN, infinite or negative" : "zero or subnormal");
         rc = say(j, text, e);
     }
     return rc;
+}
+
+/* The job of check_scales. */
+static int check_scales_of(const struct run *r, struct job *j, struct error *e)
+{
+    const struct stored *s = model_stored(r->model, j->weight.role, j->weight.layer, (int)j->slab);
+    return s->parts[PART_SCALES] && look_at_scales(r, j, s, e) && verdict(j, e) ? -1 : 0;
 }
 
 static int check_matrix(const struct run *r, struct job *j, struct error *e)
@@ -130,7 +142,7 @@ static int check_matrix(const struct run *r, struct job *j, struct error *e)
     void *scratch = malloc(weight_scratch(r->model, w, rows) + 64);
     int rc = x && scratch ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     if (!rc && s->parts[PART_SCALES])
-        rc = check_scales(r, j, s->parts[PART_SCALES], e);
+        rc = look_at_scales(r, j, s, e);
     for (uint64_t at = 0; !rc && at < w->rows; at += rows) {
         uint64_t n = w->rows - at < rows ? w->rows - at : rows;
         struct weight_seen seen = {.amax = 0};
@@ -219,7 +231,7 @@ static int run_jobs(struct run *r, int threads, int (*one)(const struct run *, s
     return r->failed;
 }
 
-static int add_finding(struct check_report *r, const char *tensor, const char *text, struct error *e)
+int check_add_finding(struct check_report *r, const char *tensor, const char *text, struct error *e)
 {
     r->n_problems++;
     if (!r->findings && !(r->findings = arena_array(&r->arena, CHECK_MAX, sizeof *r->findings)))
@@ -230,6 +242,19 @@ static int add_finding(struct check_report *r, const char *tensor, const char *t
     f->tensor = arena_copy(&r->arena, tensor, strlen(tensor));
     f->text = arena_copy(&r->arena, text, strlen(text));
     return f->tensor && f->text ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+}
+
+int check_add_note(struct check_report *r, const char *text, struct error *e)
+{
+    if (!r->notes && !(r->notes = arena_array(&r->arena, CHECK_NOTES, sizeof *r->notes)))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (r->n_notes == CHECK_NOTES)
+        return 0;
+    const char *copy = arena_copy(&r->arena, text, strlen(text));
+    if (!copy)
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    r->notes[r->n_notes++] = copy;
+    return 0;
 }
 
 /* "name (expert 3)": in a stack the tensor's name alone says too little. */
@@ -257,7 +282,7 @@ static int collect(struct run *r, struct check_report *report, struct error *e)
         struct job *j = &r->jobs[i];
         if (j->verdict && !rc) {
             job_name(r, j, name, sizeof name);
-            rc = add_finding(report, name, j->verdict, e);
+            rc = check_add_finding(report, name, j->verdict, e);
         }
         free(j->verdict);
         report->bytes += j->bytes;
@@ -269,8 +294,8 @@ static int collect(struct run *r, struct check_report *report, struct error *e)
     return r->failed ? -1 : rc;
 }
 
-int check_values(const struct model *m, int threads, const struct check_hooks *hooks, struct check_report *report,
-                 struct error *e)
+static int check_weights(const struct model *m, int threads, const struct check_hooks *hooks,
+                         int (*one)(const struct run *, struct job *, struct error *), struct check_report *report, struct error *e)
 {
     struct run r = {.model = m, .hooks = hooks};
     for (int layer = -1; layer < (int)arch_all_layers(&m->params); layer++)
@@ -289,8 +314,18 @@ int check_values(const struct model *m, int threads, const struct check_hooks *h
                 j->bytes = w.rows * w.cols;
             }
         }
-    run_jobs(&r, threads, check_matrix);
+    run_jobs(&r, threads, one);
     return collect(&r, report, e);
+}
+
+int check_values(const struct model *m, int threads, const struct check_hooks *hooks, struct check_report *report, struct error *e)
+{
+    return check_weights(m, threads, hooks, check_matrix, report, e);
+}
+
+int check_scales(const struct model *m, int threads, const struct check_hooks *hooks, struct check_report *report, struct error *e)
+{
+    return check_weights(m, threads, hooks, check_scales_of, report, e);
 }
 
 /* Opens the manifest's files; what is wrong with a file as a whole is a finding. */
@@ -303,12 +338,12 @@ static int open_files(struct run *r, const char *folder, char **paths, struct ch
         if (!(paths[i] = io_join(folder, f->name)))
             return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
         if (io_open(&r->files[i], paths[i], &why)) {
-            if (add_finding(report, f->name, why.text, e))
+            if (check_add_finding(report, f->name, why.text, e))
                 return -1;
         } else if (r->files[i].size != f->bytes) {
             snprintf(text, sizeof text, "the file has %" PRIu64 " bytes, the manifest says %" PRIu64, r->files[i].size,
                      f->bytes);
-            if (add_finding(report, f->name, text, e))
+            if (check_add_finding(report, f->name, text, e))
                 return -1;
         }
     }
@@ -327,7 +362,7 @@ static int find_unlisted(const struct manifest *m, const struct source *s, struc
 {
     for (size_t i = 0; m->parts <= 1 && i < s->n_files; i++) {
         const char *name = io_base_name(s->files[i].path);
-        if (!lists(m, name) && add_finding(report, name, "the manifest does not list this file", e))
+        if (!lists(m, name) && check_add_finding(report, name, "the manifest does not list this file", e))
             return -1;
     }
     return 0;

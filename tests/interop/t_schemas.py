@@ -35,6 +35,7 @@ with common.workdir() as tmp:
     in_files = ["-r", "Q8_0", "--split-max-size", "400k"]
     for argv in (["inspect", NANO], ["inspect", NANO, "--tensors"], ["inspect", NANO / "model-00001-of-000003.safetensors"],
                  ["plan", NANO, "-r", "Q4_0"], ["plan", NANO, "--type", "output=F16", "--tensor-type", "attn_q=q6_K", "--via", "bf16"], ["convert", NANO, "-o", out, "-r", "Q8_0"], ["inspect", out], ["check", out],
+                 ["check", NANO, "--target", "vllm"], ["check", out, "--target", "sglang"], ["check", out, "--target", "llama.cpp"],
                  ["diff", NANO, out, "--all"], ["plan", NANO, *in_files], ["status", out],
                  ["convert", NANO, "-o", split, *in_files, "--part", "1/2"], ["convert", NANO, "-o", split, *in_files, "--part", "2/2"],
                  ["imatrix", weights, "-o", older], ["inspect", weights], ["inspect", older], ["imatrix", older, "-o", Path(tmp, "again.gguf")],
