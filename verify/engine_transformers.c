@@ -66,7 +66,7 @@ static const char *limit(const struct engine_run *r, const struct engine_module 
                : NULL;
 }
 
-static const char *const architectures[] = {"DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "DeepseekV32ForCausalLM", NULL};
+static const char *const model_types[] = {"deepseek_v2", "deepseek_v3", "deepseek_v32", NULL};
 
-const struct engine engine_transformers = {.name = "transformers", .title = "transformers", .architectures = architectures, .modules = modules,
-                                           .methods = methods, .passes_mtp = 1, .limit = limit};
+const struct engine engine_transformers = {.name = "transformers", .title = "transformers", .modules = modules,
+                                           .methods = methods, .model_types = model_types, .passes_mtp = 1, .limit = limit};
