@@ -32,8 +32,6 @@ w4a16-asym vllm,transformers --to compressed-tensors --recipe W4A16_ASYM
 experts vllm,sglang,transformers --to compressed-tensors --recipe W4A16_EXPERTS
 w4a16-fp8 vllm,sglang,transformers --to compressed-tensors --recipe W4A16_FP8
 w8a8 vllm,sglang,transformers --to compressed-tensors --recipe W8A8
-fp8-row vllm,sglang,transformers --to compressed-tensors --recipe FP8_CHANNEL
-mxfp4 vllm,transformers --to compressed-tensors --recipe MXFP4
 nvfp4 vllm,transformers --to compressed-tensors --recipe NVFP4
 gptq vllm --to gptq
 gptq-experts vllm,sglang --to gptq --recipe W4A16_EXPERTS
@@ -62,9 +60,7 @@ from()
 {
     rm -rf "$tmp/f"
     mkdir "$tmp/f"
-    for file in "$tmp/$1"/*; do
-        ln -s "$file" "$tmp/f/"
-    done
+    ln -s "$tmp/$1"/* "$tmp/f/"
 }
 # edit FILE SED...: of the folder
 edit()
