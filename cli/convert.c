@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * pare convert: a source becomes another layout in one pass. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,10 @@ static int report(const struct options *o, const struct plan *p, const char *out
         json_add_u64(root, "blocks_not_carried", r->blocks_not_carried);
         json_add_u64(root, "shards_removed", r->shards_removed);
         json_add_f64(root, "seconds", seconds);
+        if (r->cost.size > 0) {
+            json_add_f64(root, "error_ue8m0", sqrt(r->cost.error / r->cost.size));
+            json_add_f64(root, "error_f32_scales", sqrt(r->cost.error_f32 / r->cost.size));
+        }
         add_weighed_json(p, root);
         return print_json(root, e);
     }
@@ -74,6 +79,10 @@ static int report(const struct options *o, const struct plan *p, const char *out
     if (r->shards_removed)
         buffer_printf(&b, ", %" PRIu64 " source shards removed (%s)", r->shards_removed, size_text(r->bytes_freed, size));
     buffer_text(&b, "\n");
+    if (r->cost.size > 0)
+        buffer_printf(&b, "scales that are powers of two: weights are off by %.3e of their size, with F32 scales by %.3e%s\n",
+                      sqrt(r->cost.error / r->cost.size), sqrt(r->cost.error_f32 / r->cost.size),
+                      r->units_reused ? " (of what this run encoded)" : "");
     add_weighed_text(p, &b);
     return print_buffer(&b, e);
 }

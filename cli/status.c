@@ -127,8 +127,9 @@ static int print_status_json(const char *out, const struct status *s, struct err
 static int find(const char *out, struct status *s, struct error *e)
 {
     size_t n = strlen(out);
-    char *journal = n > 8 && !strcmp(out + n - 8, ".journal") ? strdup(out) : io_append(out, ".journal");
-    char *manifest = manifest_path(out, io_kind(out) == 2);
+    const int folder = io_kind(out) == 2;
+    char *journal = n > 8 && !strcmp(out + n - 8, ".journal") ? strdup(out) : folder ? io_join(out, "pare.journal") : io_append(out, ".journal");
+    char *manifest = manifest_path(out, folder);
     int rc = -1;
     if (!journal || !manifest) {
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");

@@ -284,12 +284,23 @@ static int differs(struct run *r, struct error *e)
     return error_at_file(e, r->journal.path);
 }
 
+/* The folder of a checkpoint, made durable before anything is in it. */
+static int make_folder(const struct run *r, struct error *e)
+{
+    const char *folder = r->options->path;
+    if (!r->plan->target->form)
+        return 0;
+    if (!mkdir(folder, 0777))
+        return io_sync_folder(folder, e);
+    return errno == EEXIST ? 0 : io_error(e, "make the folder", folder, ERROR_NO_OFFSET);
+}
+
 /* 1: an earlier run is gone on with; 0: nothing of use lies here; -1. The journal is open and locked but for -1 with a
  * journal of another process. */
 static int open_journal(struct run *r, struct error *e)
 {
     char *path = journal_path(r->plan, r->options->path);
-    int found = path ? journal_open(&r->journal, path, e) : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    int found = !path ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory") : make_folder(r, e) ? -1 : journal_open(&r->journal, path, e);
     free(path);
     r->keep = found != 0;
     if (found < 0 && r->journal.fd >= 0 && e->code == ERR_FORMAT) {
@@ -463,6 +474,8 @@ static void leave(struct run *r)
     if (is_sequential(r->plan))
         calibrate_remove(r->plan->options.sequential.folder);
     journal_remove(&r->journal, &ignored);
+    if (r->plan->target->form)
+        rmdir(r->options->path); /* unless something else is in it */
 }
 
 int convert_run(const struct plan *p, const struct convert_options *o, const struct stream_hooks *hooks,
@@ -481,6 +494,7 @@ int convert_run(const struct plan *p, const struct convert_options *o, const str
     result->blocks_carried = r.state.blocks_carried;
     result->blocks_not_carried = r.state.blocks_not_carried;
     result->units_redone = r.state.units_redone;
+    result->cost = r.state.cost;
     result->shards_removed = r.consumer.removed;
     result->bytes_freed = r.consumer.freed;
     if (rc && r.outputs.files)

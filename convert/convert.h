@@ -23,6 +23,7 @@ struct convert_result {
     uint64_t bytes_durable;    /* of output, when the run ended early: what the next run need not do */
     int resumed, resumable;    /* an earlier run's work was found; work is kept for a later one */
     uint64_t shards_removed, bytes_freed;
+    struct scale_cost cost;    /* size 0: no scales were compared */
 };
 
 /* Refuses what must not be started: an output that is one of the source's files or lies where a folder is, an existing

@@ -35,8 +35,10 @@ int encode_buffers_init(struct encode_buffers *b, const struct unit_room *room)
                                  .importance = malloc(room->importance * sizeof *b->importance + 64),
                                  .encoded = malloc(room->encoded + 64),
                                  .blocks = malloc(room->blocks + 64),
+                                 .compared = malloc((room->compared ? room->floats : 0) * sizeof *b->compared + 64),
+                                 .other = malloc((room->compared ? room->blocks : 0) + 64),
                                  .scratch = malloc(room->scratch + 64)};
-    return b->floats && b->turned && b->folded && b->importance && b->encoded && b->blocks && b->scratch ? 0 : -1;
+    return b->floats && b->turned && b->folded && b->importance && b->encoded && b->blocks && b->compared && b->other && b->scratch ? 0 : -1;
 }
 
 void encode_buffers_clear(struct encode_buffers *b)
@@ -47,6 +49,8 @@ void encode_buffers_clear(struct encode_buffers *b)
     free(b->importance);
     free(b->encoded);
     free(b->blocks);
+    free(b->compared);
+    free(b->other);
     free(b->scratch);
     sweep_free(b->sweeper);
     *b = (struct encode_buffers){.floats = NULL};
@@ -180,6 +184,30 @@ static void take_tiles(const struct weight_seen *seen, struct tiled *tiles)
     type->ref.decode(scales->bytes, tiles->scale, (size_t)(scales->n / type->block_bytes));
 }
 
+static double squared_error(const struct encoder *c, struct encode_buffers *b, const struct tiled *t)
+{
+    double sum = 0;
+    tiled_decode(t, 0, t->rows, b->compared, c->cpu);
+    for (size_t i = 0; i < t->rows * t->cols; i++) {
+        double off = (double)b->floats[i] - (double)b->compared[i];
+        sum += off * off;
+    }
+    return sum;
+}
+
+/* The same rows with F32 scales, to tell what powers of two cost. */
+static void compare_scales(const struct encoder *c, struct encode_buffers *b, const struct plan_tensor *t, const struct tiled *made)
+{
+    struct plan_tensor as_f32 = *t;
+    as_f32.type = quant_type_find("FP8-BLOCK");
+    struct tiled other = tiles_in(&as_f32, made->rows, b->other);
+    tiled_encode(&other, b->floats, NULL, NULL, c->plan->options.recipe.compat, c->cpu);
+    for (size_t i = 0; i < made->rows * made->cols; i++)
+        b->cost.size += (double)b->floats[i] * (double)b->floats[i];
+    b->cost.error += squared_error(c, b, made);
+    b->cost.error_f32 += squared_error(c, b, &other);
+}
+
 static int encode_tiles(struct encoder *c, struct encode_buffers *b, const struct plan_tensor *t, const struct unit *slice,
                         const struct weight_seen *seen, struct tiled *tiles, struct error *e)
 {
@@ -196,6 +224,8 @@ static int encode_tiles(struct encoder *c, struct encode_buffers *b, const struc
     if (t->importance && importance_read(c->plan, t, slice->source_slab, b->importance, e))
         return -1;
     tiled_encode(tiles, b->floats, t->importance ? b->importance : NULL, given, c->plan->options.recipe.compat, c->cpu);
+    if (unit_compares(t))
+        compare_scales(c, b, t, tiles);
     return 0;
 }
 

@@ -11,6 +11,11 @@
 #include "convert/plan.h"
 #include "convert/unit.h"
 
+/* What scales that are powers of two cost: sums of squares of the weights, of what is off, and of what would be with F32 scales. */
+struct scale_cost {
+    double size, error, error_f32;
+};
+
 struct encoder {
     const struct plan *plan;
     unsigned cpu;
@@ -30,6 +35,9 @@ struct encode_buffers {
     struct sweeper *sweeper; /* of the last type and row length under error feedback */
     const struct quant_type *swept;
     uint64_t swept_cols;
+    struct scale_cost cost;  /* of the units encoded with these buffers */
+    float *compared;         /* with such scales: a slice as it decodes, and one with other scales before that */
+    uint8_t *other;
 };
 
 int encoder_init(struct encoder *c, const struct plan *p, struct error *e);

@@ -123,7 +123,7 @@ static int without_entry(struct plan *p, const struct plan_tensor *t, struct err
 
 static int heeds_importance(const struct plan *p, const struct quant_type *type)
 {
-    return type->flags & QT_WEIGHED || (type->ref.improve && !p->options.recipe.compat);
+    return type->flags & QT_WEIGHED || ((type->ref.improve || type->tiling) && !p->options.recipe.compat);
 }
 
 /* Experts that are tensors of their own share what was found for the first of them. */

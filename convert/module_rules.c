@@ -103,8 +103,9 @@ static int joins_experts(const struct module_set *s, enum tensor_role role)
            same_layers(s, ROLE_FFN_GATE_EXPS, ROLE_FFN_DOWN_EXPS);
 }
 
-void module_set_rules(const struct module_set *s, const struct module_set *all, struct json *list)
+int module_set_rules(const struct module_set *s, const struct module_set *all, struct json *list)
 {
+    int failed = !list;
     for (int role = 0; role < ROLE_COUNT; role++) {
         struct buffer b = {0};
         if (roles[role].flags & ROLE_GLOBAL && module_set_has(s, (enum tensor_role)role, -1)) {
@@ -123,8 +124,8 @@ void module_set_rules(const struct module_set *s, const struct module_set *all, 
                 buffer_text(&b, "$");
             }
         }
-        if (b.size)
-            json_add_string(list, NULL, b.data);
+        failed |= b.failed || (b.size && !json_add_string(list, NULL, b.data));
         buffer_clear(&b);
     }
+    return failed ? -1 : 0;
 }

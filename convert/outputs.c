@@ -2,7 +2,6 @@
  * Outputs: opening, writing, syncing and finishing the files of a run. */
 #include "convert/outputs.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,26 +33,9 @@ void outputs_clear(struct outputs *o)
     pthread_mutex_destroy(&o->lock);
 }
 
-/* The folder of the output, where it is one, made durable. */
-static int make_folder(const struct outputs *o, struct error *e)
-{
-    char *folder = o->plan->target->form ? io_folder(o->files[o->plan->file_from].path) : NULL;
-    int rc = 0;
-    if (!folder)
-        return o->plan->target->form ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory") : 0;
-    if (!mkdir(folder, 0777))
-        rc = io_sync_folder(folder, e);
-    else if (errno != EEXIST)
-        rc = io_error(e, "create the folder", folder, ERROR_NO_OFFSET);
-    free(folder);
-    return rc;
-}
-
 int outputs_create(struct outputs *o, struct error *e)
 {
     const struct plan *p = o->plan;
-    if (make_folder(o, e))
-        return -1;
     for (size_t i = p->file_from; i < p->file_to; i++) {
         struct output_file *f = &o->files[i];
         const struct buffer *header = &p->files[i].header;
@@ -106,10 +88,6 @@ void outputs_abandon(struct outputs *o)
             unlink(partial);
         free(partial);
     }
-    char *folder = o->plan->target->form ? io_folder(o->files[o->plan->file_from].path) : NULL;
-    if (folder)
-        rmdir(folder); /* unless something else is in it */
-    free(folder);
 }
 
 /* Makes room for one more descriptor: the first file that nobody writes to is synced and closed. The lock is held. */

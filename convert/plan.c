@@ -103,11 +103,13 @@ char *plan_file_name(const struct plan *p, const char *path, size_t i)
 
 char *plan_run_name(const struct plan *p, const char *path)
 {
-    char suffix[64];
-    if (p->options.parts <= 1)
-        return strdup(path);
-    snprintf(suffix, sizeof suffix, ".part-%d-of-%d", p->options.part, p->options.parts);
-    return io_append(path, suffix);
+    char suffix[64] = "";
+    char *whole = p->target->form ? io_join(path, "pare") : strdup(path);
+    if (p->options.parts > 1)
+        snprintf(suffix, sizeof suffix, ".part-%d-of-%d", p->options.part, p->options.parts);
+    char *name = whole ? io_append(whole, suffix) : NULL;
+    free(whole);
+    return name;
 }
 
 /* Rows that are decoded together: whole FP8 tile rows, so that each scale is read once, and whole tiles and words of zeros of what is
@@ -219,6 +221,7 @@ static int fit_memory(struct plan *p, struct error *e)
     struct unit_room room = unit_room(p);
     process_memory(&peak, &now);
     p->worker_bytes = sizeof(float) * (room.floats + room.turned + room.folded + room.importance) + room.encoded + room.blocks + room.scratch + THREAD_BYTES;
+    p->worker_bytes += room.compared ? sizeof(float) * room.floats + room.blocks : 0;
     now += fold_memory(p, &choosing);
     p->worker_bytes += choosing;
     /* what the run itself keeps: hashes of source and output tensors, units done and their hashes; at its end the manifest */

@@ -160,7 +160,8 @@ int plan_cut_files(struct plan *p, uint64_t head, struct error *e);
 
 /* malloc'd name of file i when the output is `path`, or NULL: `path` itself when there is one file and no folder. */
 char *plan_file_name(const struct plan *p, const char *path, size_t i);
-/* malloc'd `path`, or of a part "path.part-2-of-8": what journal and manifest of this run are named after. */
+/* malloc'd `path`, of a part "path.part-2-of-8": what journal and manifest of this run are named after. Those of a folder lie in it:
+ * "path/pare", "path/pare.part-2-of-8". */
 char *plan_run_name(const struct plan *p, const char *path);
 
 #endif

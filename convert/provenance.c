@@ -12,13 +12,6 @@
 
 char *provenance_path(const struct plan *p, const char *path)
 {
-    char part[64];
-    if (p->target->form && p->options.parts <= 1)
-        return manifest_path(path, 1);
-    if (p->target->form) { /* in the folder, too, whose files it names */
-        snprintf(part, sizeof part, "pare.part-%d-of-%d.manifest.json", p->options.part, p->options.parts);
-        return io_join(path, part);
-    }
     char *run = plan_run_name(p, path), *name = run ? manifest_path(run, 0) : NULL;
     free(run);
     return name;

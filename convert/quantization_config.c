@@ -65,7 +65,8 @@ static int collect(const struct plan *p, struct groups *g, struct error *e)
         if (!t->layout)
             module_set_add(&g->plain, t->weight.role, t->weight.layer);
         else if (!(of = group_of(g, p, t)))
-            return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "more than %d different types in one checkpoint", MOST_GROUPS);
+            return g->n < MOST_GROUPS ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory")
+                                      : error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "more than %d different types in one checkpoint", MOST_GROUPS);
         else
             module_set_add(&of->set, t->weight.role, t->weight.layer);
         if (of)
@@ -159,7 +160,7 @@ static int describe_compressed(const struct plan *p, const struct groups *g, str
     json_add_string(c, "quantization_status", "compressed");
     json_add_null(c, "kv_cache_scheme");
     json_add_null(c, "global_compression_ratio");
-    module_set_rules(&g->plain, &g->all, json_add_array(c, "ignore"));
+    int rc = module_set_rules(&g->plain, &g->all, json_add_array(c, "ignore"));
     struct json *groups = json_add_object(c, "config_groups");
     for (int i = 0; i < g->n; i++) {
         char key[32];
@@ -168,7 +169,7 @@ static int describe_compressed(const struct plan *p, const struct groups *g, str
         if (i == most)
             json_add_string(names, NULL, "Linear");
         else
-            module_set_rules(&g->list[i].set, &g->all, names);
+            rc |= module_set_rules(&g->list[i].set, &g->all, names);
         if (g->list[i].type->tiling)
             add_tiled(j, g->list[i].type->tiling);
         else
@@ -177,7 +178,7 @@ static int describe_compressed(const struct plan *p, const struct groups *g, str
         if (mixed)
             json_add_string(j, "format", g->list[i].layout->name);
     }
-    return 0;
+    return rc;
 }
 
 /* ---- GPTQ, AWQ */
@@ -200,14 +201,14 @@ static int add_left_out(const struct groups *g, struct json *c)
 {
     struct json *rules = json_new_object(), *list = json_add_array(rules, "r"), *dynamic = json_add_object(c, "dynamic");
     char key[512];
-    module_set_rules(&g->plain, &g->all, list);
+    int rc = module_set_rules(&g->plain, &g->all, list);
     for (const struct json *v = json_child(list); v; v = json_next(v)) {
         const char *rule = json_string(v);
         snprintf(key, sizeof key, "-:%s", strncmp(rule, "re:", 3) ? rule : rule + 3);
         json_add_object(dynamic, key);
     }
     json_free(rules);
-    return dynamic ? 0 : -1;
+    return dynamic ? rc : -1;
 }
 
 static int describe_gptq(const struct plan *p, const struct groups *g, struct json *c)

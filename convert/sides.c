@@ -91,11 +91,15 @@ static int add_index(struct plan *p, struct error *e)
         total += p->tensors[i].out.bytes;
     json_add_u64(meta, "total_size", total);
     map = json_add_object(root, "weight_map");
-    char *names = malloc((p->n_files + 1) * TENSOR_NAME);
+    char *names = malloc((p->n_files + 1) * TENSOR_NAME), *file;
     for (size_t i = 0; names && i < p->n_files; i++) {
-        char *file = plan_file_name(p, "", i);
-        snprintf(names + i * TENSOR_NAME, TENSOR_NAME, "%s", file ? io_base_name(file) : "");
-        free(file);
+        if ((file = plan_file_name(p, "", i))) {
+            snprintf(names + i * TENSOR_NAME, TENSOR_NAME, "%s", io_base_name(file));
+            free(file);
+        } else {
+            free(names);
+            names = NULL;
+        }
     }
     for (size_t i = 0; names && i < p->n_tensors; i++)
         json_add_string(map, p->tensors[i].out.name, names + p->tensors[i].out.file * TENSOR_NAME);

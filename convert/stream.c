@@ -316,8 +316,13 @@ static int run_workers(struct stream *s, struct error *e)
         work(&workers[0]);
     for (int i = 1; i < n; i++)
         pthread_join(workers[i].thread, NULL);
-    for (int i = 0; workers && i < s->plan->threads; i++)
+    for (int i = 0; workers && i < s->plan->threads; i++) {
+        const struct scale_cost *cost = &workers[i].b.cost;
+        s->state->cost.size += cost->size;
+        s->state->cost.error += cost->error;
+        s->state->cost.error_f32 += cost->error_f32;
         encode_buffers_clear(&workers[i].b);
+    }
     free(workers);
     return n ? 0 : -1;
 }

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "convert/chain.h"
+#include "convert/encode.h"
 #include "convert/keeper.h"
 #include "convert/outputs.h"
 #include "convert/plan.h"
@@ -27,6 +28,7 @@ struct stream_state {
     char (*expected)[HASH_TEXT]; /* per source tensor, from its manifest or an earlier run; "" where unknown; or NULL */
     uint64_t bytes;          /* of output that are done, headers included; stream_run adds to it */
     uint64_t blocks_carried, blocks_not_carried; /* without loss, of those that could have been (convert/lossless.h) */
+    struct scale_cost cost;  /* of the units that were encoded */
     uint64_t units_reused, units_redone; /* of the durable ones: kept, or found damaged and made again */
 };
 

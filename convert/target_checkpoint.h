@@ -44,7 +44,8 @@ int module_set_has(const struct module_set *s, enum tensor_role role, int layer)
 /* What engines call the module into which they join a role and its partner, for the first of the two; others NULL. Some match rules with
  * that name alone. */
 const char *module_joined_name(enum tensor_role role);
-/* Appends one "re:..." (or plain name of a global) per rule to the JSON array. `all`: every module that the plan has. */
-void module_set_rules(const struct module_set *s, const struct module_set *all, struct json *list);
+/* Appends one "re:..." (or plain name of a global) per rule to the JSON array. `all`: every module that the plan has. 0, or -1 without
+ * memory. */
+int module_set_rules(const struct module_set *s, const struct module_set *all, struct json *list);
 
 #endif

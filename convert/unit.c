@@ -2,6 +2,8 @@
  * Units: numbers to places. */
 #include "convert/unit.h"
 
+#include <string.h>
+
 uint64_t unit_count(const struct plan_tensor *t)
 {
     if (t->units == UNITS_OF_PREVIOUS)
@@ -107,6 +109,11 @@ static size_t max(size_t a, uint64_t b)
     return a > b ? a : (size_t)b;
 }
 
+int unit_compares(const struct plan_tensor *t)
+{
+    return t->type->tiling && !strcmp(t->type->tiling->scales, "F8_E8M0") && !t->copied && !t->scales_from;
+}
+
 struct unit_room unit_room(const struct plan *p)
 {
     struct unit_room room = {0};
@@ -122,6 +129,7 @@ struct unit_room unit_room(const struct plan *p)
         room.folded = max(room.folded, p->options.fold ? u.source_rows * u.source.cols : 0);
         room.turned = max(room.turned, t->units == UNITS_WITH_NEXT ? u.rows * t->weight.cols : 0);
         room.encoded = max(room.encoded, unit_bytes(out, n));
+        room.compared |= unit_compares(t);
         room.blocks = max(room.blocks, t->layout ? unit_block_bytes(t, slice.rows) : 0);
         room.scratch = max(room.scratch, weight_scratch(p->model, &u.source, slice.source_rows));
     }

@@ -43,10 +43,13 @@ size_t unit_block_bytes(const struct plan_tensor *t, uint64_t rows);
 uint64_t unit_count(const struct plan_tensor *t);
 
 /* Room for the largest unit of a plan: source floats, floats of a turned half, of folded rows and of importances,
- * encoded bytes, blocks of a slice before they become parts, scratch bytes. */
+ * encoded bytes, blocks of a slice before they become parts, scratch bytes; whether any tensor's scales are compared with others. */
 struct unit_room {
     size_t floats, turned, folded, importance, encoded, blocks, scratch;
+    int compared;
 };
+/* Whether the units of a tensor tell what its scales, powers of two, cost. */
+int unit_compares(const struct plan_tensor *t);
 struct unit_room unit_room(const struct plan *p);
 
 #endif

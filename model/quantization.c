@@ -165,6 +165,21 @@ static int read_int8(struct quantization *q, const struct json *o, struct error 
     return read_tiles(q, o, 0, e);
 }
 
+/* Routed experts are INT4, all else is FP8 in blocks, of 128 x 128 when it is not said. */
+static int read_w4afp8(struct quantization *q, const struct json *o, struct error *e)
+{
+    struct args experts = {.bits = 4, .group = 128, .symmetric = 1, .format = "w4afp8"};
+    struct args others = {.bits = 8, .is_float = 1, .symmetric = 1, .tile = {128, 128}, .format = "block"};
+    static const char pattern[] = ".*\\.mlp\\.experts\\.";
+    if (take_group(o, "group_size", &experts.group, e) ||
+        (!is_absent(json_get(o, "weight_block_size")) && take_tile(o, "weight_block_size", others.tile, e)))
+        return -1;
+    struct scheme *s = add_scheme(q, pattern, e);
+    if (!s || compile(s, pattern, e) || settle(s, &experts, e))
+        return -1;
+    return (s = add_scheme(q, NULL, e)) ? settle(s, &others, e) : -1;
+}
+
 /* `weights` of a group: num_bits, type, symmetric, strategy, group_size, block_structure. */
 static int read_weights(const struct json *o, struct args *a, struct error *e)
 {
@@ -205,7 +220,8 @@ static int read_group(struct quantization *q, const struct json *o, const char *
         a.format = a.is_float ? "float-quantized" : "int-quantized";
     for (const struct json *t = json_child(targets); t; t = json_next(t)) {
         const char *target = json_string(t);
-        int is_pattern = target && !strncmp(target, "re:", 3), is_name = target && !isupper((unsigned char)target[0]); /* classes: "Linear" */
+        int is_pattern = target && !strncmp(target, "re:", 3);
+        int is_name = target && !isupper((unsigned char)target[0]); /* classes: "Linear" */
         struct scheme *s = target ? add_scheme(q, is_pattern || is_name ? target : NULL, e) : NULL;
         if (!target)
             return refuse(e, ERR_FORMAT, "no text among the configuration's", "targets");
@@ -295,7 +311,8 @@ static const struct {
     const char *method;
     int (*read)(struct quantization *q, const struct json *o, struct error *e);
 } methods[] = {
-    {"fp8", read_fp8}, {"blockwise_int8", read_int8}, {"compressed-tensors", read_compressed}, {"gptq", read_gptq}, {"awq", read_awq},
+    {"fp8", read_fp8}, {"blockwise_int8", read_int8}, {"w4afp8", read_w4afp8}, {"compressed-tensors", read_compressed},
+    {"gptq", read_gptq}, {"awq", read_awq},
 };
 
 static int read_method(struct quantization *q, const struct json *o, const char *otherwise, struct error *e)

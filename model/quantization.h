@@ -6,12 +6,13 @@
  *   quant_method         read as
  *   fp8                  layout block, weight_block_size
  *   blockwise_int8       layout block, weight_block_size
+ *   w4afp8               routed experts layout w4afp8, group_size; the others block
  *   compressed-tensors   each of config_groups by its format, for modules that its targets name: exact names first, then "re:"
  *                        patterns, then classes, which match all; each kind in the order of names
  *   gptq                 checkpoint_format gptq or gptq_v2; `dynamic` patterns first, in their order
  *   awq                  version gemm, with zero points
  * Sources: vllm-project/compressed-tensors quant_args.py, quant_config.py, utils/match.py; ModelCloud/GPTQModel quantization/config.py;
- * casper-hansen/AutoAWQ models/_config.py; sgl-project/sglang blockwise_int8.py. */
+ * casper-hansen/AutoAWQ models/_config.py; sgl-project/sglang blockwise_int8.py, w4afp8.py. */
 #ifndef PARE_MODEL_QUANTIZATION_H
 #define PARE_MODEL_QUANTIZATION_H
 

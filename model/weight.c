@@ -148,7 +148,8 @@ int weight_scales(const struct model *m, const struct stored *s, uint64_t row0, 
     struct weight_range range = part_range(&r, PART_SCALES);
     const struct quant_type *type = weight_scale_type(range.tensor);
     uint8_t *raw = malloc((size_t)range.n);
-    int rc = raw ? source_read(m->source, range.tensor, range.at, raw, (size_t)range.n, e) : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    int rc = raw ? source_read(m->source, range.tensor, range.at, raw, (size_t)range.n, e)
+                 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     range.bytes = raw;
     if (!rc && !(rc = check_scales(&r, &range, m->cpu, e)))
         type->ref.decode(raw, out, (size_t)range.n / type->block_bytes);

@@ -93,6 +93,8 @@ static void search_superblocks(const struct best *b, const struct panel_kernels 
  * off than they gain by finer steps: their fractions are those of BF16. */
 enum { STEP_PARTS = 24, FINE_PARTS = 256, OFFSET_PARTS = 4, BLOCK_ROUNDS = 2 };
 static const int block_reach[BLOCK_ROUNDS] = {9, 1};
+/* Of groups for checkpoints, whose first step is the range's: nothing is found farther off, and they are long. */
+static const int group_reach[BLOCK_ROUNDS] = {4, 1};
 
 static int parts_of(const struct form *f)
 {
@@ -149,7 +151,7 @@ static void search_from(const struct best *b, const struct panel_kernels *panels
     panels->judge(f, p, s->d, s->dmin, &s->c);
     for (int round = 0; round < BLOCK_ROUNDS; round++) {
         set_units(f, p, s);
-        panels->choose(&parts, p, s->d, s->dmin, block_reach[round], &s->c);
+        panels->choose(&parts, p, s->d, s->dmin, (b->positive ? group_reach : block_reach)[round], &s->c);
         round_units(b, s);
         panels->judge(f, p, s->d, s->dmin, &s->c);
         keep_least(least, s, 1);
@@ -309,12 +311,12 @@ static double error_of(const float *x, const float *y, const float *w, size_t n)
 }
 
 /* Copies `tried` over `block` when its error is smaller. */
-static void keep_better(const struct best *b, const float *x, const float *w, const uint8_t *tried, uint8_t *block)
+static void keep_better(const struct best *b, const struct searches *set, const float *x, const float *w, const uint8_t *tried, uint8_t *block)
 {
     float y[2][BEST_MOST_LEN];
     const size_t n = (size_t)(b->groups * b->form.len);
-    b->decode(tried, y[0], 1);
-    b->decode(block, y[1], 1);
+    b->decode(set, tried, y[0], 1);
+    b->decode(set, block, y[1], 1);
     if (error_of(x, y[0], w, n) < error_of(x, y[1], w, n))
         memcpy(block, tried, b->block_bytes);
 }
@@ -322,9 +324,10 @@ static void keep_better(const struct best *b, const float *x, const float *w, co
 typedef void search_fn(const struct best *, const struct panel_kernels *, const struct panel *, struct state *, struct state *);
 
 /* At most a panel of blocks. */
-static void search_panel(const struct best *b, const struct panel_kernels *panels, search_fn *search, const float *x,
-                         const float *w, uint8_t *blocks, size_t n)
+static void search_panel(const struct best *b, const struct searches *set, search_fn *search, const float *x, const float *w, uint8_t *blocks,
+                         size_t n)
 {
+    const struct panel_kernels *panels = set->panels;
     struct super supers[PANEL];
     struct panel p;
     struct state s, least;
@@ -342,43 +345,39 @@ static void search_panel(const struct best *b, const struct panel_kernels *panel
     for (size_t i = 0; i < n; i++) {
         struct super found = taken_from(&least, (int)i * b->groups, b->groups);
         b->give(&found, codes + i * len, tried);
-        keep_better(b, x + i * len, w + i * len, tried, blocks + i * b->block_bytes);
+        keep_better(b, set, x + i * len, w + i * len, tried, blocks + i * b->block_bytes);
     }
 }
 
-static void search_all(const struct best *b, const struct panel_kernels *panels, search_fn *search, const float *x,
-                       const float *importance, uint8_t *blocks, size_t n)
+static void search_all(const struct best *b, const struct searches *set, search_fn *search, const float *x, const float *importance,
+                       uint8_t *blocks, size_t n)
 {
     const size_t most = (size_t)(PANEL / b->groups), len = (size_t)(b->groups * b->form.len);
     for (size_t at = 0, some; at < n; at += some, x += some * len, blocks += some * b->block_bytes) {
         float w[PANEL * PANEL_LEN];
         some = n - at < most ? n - at : most;
         if (!importance)
-            searches_scalar.weigh_by_size((int)len, x, some, w);
-        search_panel(b, panels, search, x, importance ? importance + at * len : w, blocks, some);
+            set->weigh_by_size((int)len, x, some, w);
+        search_panel(b, set, search, x, importance ? importance + at * len : w, blocks, some);
     }
 }
 
-void best_superblocks(const struct best *b, const struct panel_kernels *panels, const float *x, const float *importance,
-                      void *blocks, size_t n)
+void best_superblocks(const struct best *b, const struct searches *search, const float *x, const float *importance, void *blocks, size_t n)
 {
-    search_all(b, panels, search_superblocks, x, importance, blocks, n);
+    search_all(b, search, search_superblocks, x, importance, blocks, n);
 }
 
-void best_blocks(const struct best *b, const struct panel_kernels *panels, const float *x, const float *importance, void *blocks,
-                 size_t n)
+void best_blocks(const struct best *b, const struct searches *search, const float *x, const float *importance, void *blocks, size_t n)
 {
-    search_all(b, panels, search_blocks, x, importance, blocks, n);
+    search_all(b, search, search_blocks, x, importance, blocks, n);
 }
 
-void best_zeros(const struct best *b, const struct panel_kernels *panels, const float *x, const float *importance, void *blocks,
-                size_t n)
+void best_zeros(const struct best *b, const struct searches *search, const float *x, const float *importance, void *blocks, size_t n)
 {
-    search_all(b, panels, search_zeros, x, importance, blocks, n);
+    search_all(b, search, search_zeros, x, importance, blocks, n);
 }
 
-void best_coded(const struct best *b, const struct panel_kernels *panels, const float *x, const float *importance, void *blocks,
-                size_t n)
+void best_coded(const struct best *b, const struct searches *search, const float *x, const float *importance, void *blocks, size_t n)
 {
-    search_all(b, panels, search_coded, x, importance, blocks, n);
+    search_all(b, search, search_coded, x, importance, blocks, n);
 }

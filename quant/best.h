@@ -25,6 +25,18 @@ struct super {
     int scale[PANEL], min[PANEL];
 };
 
+struct searches;
+/* A type's decoder by the loops of any instruction set: all give the same numbers. */
+typedef void best_decode_fn(const struct searches *search, const void *blocks, float *x, size_t n);
+
+/* NAME_decode_by of a type whose decoder is one for all. */
+#define BEST_DECODER(name)                                                                                            \
+    static void name##_decode_by(const struct searches *search, const void *blocks, float *x, size_t n)               \
+    {                                                                                                                 \
+        (void)search;                                                                                                 \
+        name##_decode(blocks, x, n);                                                                                  \
+    }
+
 enum { BEST_ROUNDS = 3, BEST_MOST_BYTES = 256, BEST_MOST_LEN = 256 };
 
 /* How a type is searched, one constant in its file. */
@@ -32,7 +44,7 @@ struct best {
     struct form form;
     int groups;         /* of a block, 1, 4, 8 or 16 */
     size_t block_bytes; /* at most BEST_MOST_BYTES; groups * form.len is at most BEST_MOST_LEN */
-    quant_decode_fn *decode;
+    best_decode_fn *decode;
     void (*take)(const void *block, struct super *s);
     void (*give)(const struct super *s, const uint8_t *codes, void *block);
     int reach[BEST_ROUNDS];  /* superblocks: how far from the optimum scales are tried, round by round */
@@ -49,7 +61,7 @@ float best_unit(const struct best *b, double v);
 /* Each improves n blocks that hold an encoding of x; importance as quant_encode_fn has it. For superblocks with units that
  * their groups share, for blocks with scales (and mins) of their own, for such blocks with zeros, and for scales that are codes of
  * numbers. */
-typedef void best_fn(const struct best *b, const struct panel_kernels *panels, const float *x, const float *importance,
+typedef void best_fn(const struct best *b, const struct searches *search, const float *x, const float *importance,
                      void *blocks, size_t n);
 best_fn best_superblocks, best_blocks, best_zeros, best_coded;
 

@@ -176,15 +176,18 @@ static float nv_step(int code)
     return half_ue4m3((uint8_t)code);
 }
 
+BEST_DECODER(mxfp4)
+BEST_DECODER(nvfp4)
+
 /* The largest value may be put on 12, the plain choice, or on 8 or 6, which other blocks fill better; or beyond 12. */
 const struct best mxfp4_best = {.form = {MX_LEN, VALUES_F4, .scale_high = 254}, .groups = 1,
-                                    .block_bytes = sizeof(struct mx), .decode = mxfp4_decode, .take = mx_take,
+                                    .block_bytes = sizeof(struct mx), .decode = mxfp4_decode_by, .take = mx_take,
                                     .give = mx_give, .step = mx_step, .below = 1, .above = 1};
 const struct best nvfp4_best = {.form = {NV_BLOCK, VALUES_F4, .scale_high = 0x7e}, .groups = NV_LEN / NV_BLOCK,
-                                    .block_bytes = sizeof(struct nv), .decode = nvfp4_decode, .take = nv_take,
+                                    .block_bytes = sizeof(struct nv), .decode = nvfp4_decode_by, .take = nv_take,
                                     .give = nv_give, .step = nv_step, .below = 4, .above = 8};
 
 SEARCH_ENCODERS(mxfp4, (void)importance; mx_encode(search, x, blocks, n),
-                best_coded(&mxfp4_best, search->panels, x, importance, blocks, n))
+                best_coded(&mxfp4_best, search, x, importance, blocks, n))
 SEARCH_ENCODERS(nvfp4, (void)importance; nv_encode(search, x, blocks, n),
-                best_coded(&nvfp4_best, search->panels, x, importance, blocks, n))
+                best_coded(&nvfp4_best, search, x, importance, blocks, n))

@@ -102,14 +102,17 @@ static float nv_step(int code)
     return 0.5f * e4m3_to_f32((uint8_t)code);
 }
 
+BEST_DECODER(mxfp4_ct)
+BEST_DECODER(nvfp4_ct)
+
 /* As in quant/fp4.c, but the plain scale may be one power of two higher. A scale of 0 is none. */
 const struct best mxfp4_ct_best = {.form = {MX_LEN, VALUES_F4, .scale_high = 254}, .groups = 1, .block_bytes = 1 + MX_LEN / 2,
-                                   .decode = mxfp4_ct_decode, .take = take, .give = mx_give, .step = mx_step, .below = 2, .above = 1};
+                                   .decode = mxfp4_ct_decode_by, .take = take, .give = mx_give, .step = mx_step, .below = 2, .above = 1};
 const struct best nvfp4_ct_best = {.form = {NV_LEN, VALUES_F4, .scale_low = 1, .scale_high = 0x7e}, .groups = 1,
-                                   .block_bytes = 1 + NV_LEN / 2, .decode = nvfp4_ct_decode, .take = take, .give = nv_give,
+                                   .block_bytes = 1 + NV_LEN / 2, .decode = nvfp4_ct_decode_by, .take = take, .give = nv_give,
                                    .step = nv_step, .below = 4, .above = 8};
 
 SEARCH_ENCODERS(mxfp4_ct, (void)importance; mx_encode(search->codes, x, blocks, n),
-                best_coded(&mxfp4_ct_best, search->panels, x, importance, blocks, n))
+                best_coded(&mxfp4_ct_best, search, x, importance, blocks, n))
 SEARCH_ENCODERS(nvfp4_ct, (void)importance; nv_encode(search->codes, x, blocks, n),
-                best_coded(&nvfp4_ct_best, search->panels, x, importance, blocks, n))
+                best_coded(&nvfp4_ct_best, search, x, importance, blocks, n))

@@ -71,6 +71,12 @@ static int zero_of(const struct group_form *f, float low, float scale)
     return zero >= half - 1 ? 2 * half_of(f) - 1 : zero > -half ? nearest(zero) + half_of(f) : 0;
 }
 
+/* GPTQ's first version stores a zero less 1 and has none for -1. */
+static int lowest_zero(const struct group_form *f)
+{
+    return f->scales[0] == 'F';
+}
+
 static void encode(const struct group_form *f, const struct code_kernels *kernels, const float *x, uint8_t *out, size_t n)
 {
     const float top = (float)(2 * half_of(f) - 1);
@@ -82,6 +88,10 @@ static void encode(const struct group_form *f, const struct code_kernels *kernel
         if (f->asymmetric) {
             scale = (high - low) / top;
             zero = scale > 0 ? zero_of(f, low, scale) : zero;
+            if (zero < lowest_zero(f)) { /* none below 0: a step of the range for the zero that is stored */
+                zero = lowest_zero(f);
+                scale = high / (top - (float)zero);
+            }
         } else {
             scale = (-low > high ? -low : high) / (top / 2);
         }
@@ -123,12 +133,13 @@ static void give(const struct group_form *f, const struct super *s, const uint8_
     {                                                                                                                 \
         give(&id##_form, s, codes, block);                                                                            \
     }                                                                                                                 \
+    static best_decode_fn id##_decode_by;                                                                             \
     const struct best id##_best = {                                                                                   \
         .form = {len_, VALUES_WHOLE, .low = asymmetric_ ? 0 : -(1 << (bits_ - 1)),                                    \
-                 .high = (1 << (bits_ - !asymmetric_)) - 1, .min_high = asymmetric_ ? (1 << bits_) - 1 : 0},          \
-        .groups = 1, .block_bytes = 4 + 4 * asymmetric_ + len_ * bits_ / 8, .decode = id##_decode,                    \
+                 .high = (1 << (bits_ - !asymmetric_)) - 1, .min_low = asymmetric_ && #scales_[0] == 'F', .min_high = asymmetric_ ? (1 << bits_) - 1 : 0},          \
+        .groups = 1, .block_bytes = 4 + 4 * asymmetric_ + len_ * bits_ / 8, .decode = id##_decode_by,                    \
         .take = id##_take, .give = id##_give, .bf16 = #scales_[0] == 'B', .positive = 1, .zeros = asymmetric_};       \
     SEARCH_KERNELS(id, (void)importance; encode(&id##_form, search->codes, x, blocks, n),                             \
                    decode(&id##_form, search->codes, blocks, x, n),                                                   \
-                   (asymmetric_ ? best_zeros : best_blocks)(&id##_best, search->panels, x, importance, blocks, n))
+                   (asymmetric_ ? best_zeros : best_blocks)(&id##_best, search, x, importance, blocks, n))
 GROUP_TYPES(GROUP_TYPE)

@@ -13,6 +13,7 @@
  *   symmetric    scale = amax / ((2^bits - 1) / 2), u = clamp(rint(x / scale)) + 2^(bits-1)
  *   asymmetric   range with 0 in it, scale = (max - min) / (2^bits - 1), zero = clamp(rint(low - min / scale)) - low with
  *                low = -2^(bits-1) and that scale before it is rounded, u = clamp(rint(x / scale + zero)) with the rounded one
+ *                in the types named -F16 zero is 1 at least, with scale = max / (2^bits - 2): GPTQ's first version cannot store 0
  *   a scale of 0, also when rounding makes it 0, becomes the package's epsilon, 2^-23, and its zero 2^(bits-1).
  * best: quant/best.h. Scales stay above zero: engines read negative ones, but no quantizer writes them. */
 #ifndef PARE_QUANT_GROUPS_H

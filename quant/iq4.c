@@ -166,13 +166,15 @@ static void xs_give(const struct super *s, const uint8_t *codes, void *block)
     memcpy(block, &b, sizeof b);
 }
 
+BEST_DECODER(iq4_nl)
+BEST_DECODER(iq4_xs)
 const struct best iq4_nl_best = {.form = {IQ4_LEN, VALUES_IQ4, 0}, .groups = 1, .block_bytes = sizeof(struct nl),
-                                    .decode = iq4_nl_decode, .take = nl_take, .give = nl_give};
+                                    .decode = iq4_nl_decode_by, .take = nl_take, .give = nl_give};
 const struct best iq4_xs_best = {
     .form = {IQ4_LEN, VALUES_IQ4, .scale_low = -32, .scale_high = 31}, .groups = XS_BLOCKS,
-    .block_bytes = sizeof(struct xs), .decode = iq4_xs_decode, .take = xs_take, .give = xs_give, .reach = {2, 2, 6}};
+    .block_bytes = sizeof(struct xs), .decode = iq4_xs_decode_by, .take = xs_take, .give = xs_give, .reach = {2, 2, 6}};
 
 SEARCH_ENCODERS(iq4_nl, nl_encode(search, x, importance, blocks, n),
-                best_blocks(&iq4_nl_best, search->panels, x, importance, blocks, n))
+                best_blocks(&iq4_nl_best, search, x, importance, blocks, n))
 SEARCH_ENCODERS(iq4_xs, xs_encode(search, x, importance, blocks, n),
-                best_superblocks(&iq4_xs_best, search->panels, x, importance, blocks, n))
+                best_superblocks(&iq4_xs_best, search, x, importance, blocks, n))

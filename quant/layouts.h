@@ -18,9 +18,11 @@
  *                        in that order, .scales F16 [G][O]
  *   block                .weight F8_E4M3 or I8 [O][I], .weight_scale_inv [ceil(O/128)][ceil(I/128)], which multiplies: as DeepSeek
  *                        releases FP8, and SGLang's blockwise_int8
+ *   w4afp8               .weight I8 [O][I/2], q in two's complement, even columns in low nibbles, .weight_scale_inv [O][G], which
+ *                        multiplies: the experts of SGLang's W4AFP8, whose other weights are `block`
  *
  * Sources: vllm-project/compressed-tensors compressors/; casper-hansen/AutoAWQ utils/packing_utils.py; AutoGPTQ qlinear/;
- * deepseek-ai/DeepSeek-V3 README_WEIGHTS.md; sgl-project/sglang blockwise_int8.py.
+ * deepseek-ai/DeepSeek-V3 README_WEIGHTS.md; sgl-project/sglang blockwise_int8.py, w4afp8.py.
  * Nothing is allocated; thread-safe. */
 #ifndef PARE_QUANT_LAYOUTS_H
 #define PARE_QUANT_LAYOUTS_H
@@ -61,7 +63,8 @@ struct layout {
     const char *suffix[PART_COUNT]; /* NULL: never has this part */
     /* shape of a part of [rows][cols] of this type; 0 when the type has no such part here; -1 when the layout cannot store the type
      * at all, or not in this size (rows or cols that do not divide) */
-    int (*shape)(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols, struct part_shape *out);
+    int (*shape)(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols,
+                 struct part_shape *out);
     /* blocks of n whole rows into parts, or from them. Tiled types take a struct tiled in place of blocks, whose codes may be the part
      * itself where those are bytes. What does not depend on weights (PART_SHAPE, PART_INDEX) is put with the row 0; PART_GLOBAL is
      * the caller's. gptq has no form for a zero of 0: readers take it for 2^b */

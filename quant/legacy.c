@@ -135,14 +135,15 @@ static void take_affine(const void *block, struct super *s)
     {                                                                                                                 \
         pack((struct legacy){bits, has_min}, s->d, -s->dmin, codes, block);                                           \
     }                                                                                                                 \
+    static best_decode_fn name##_decode_by;                                                                           \
     const struct best name##_best = {.form = {LEN, VALUES_WHOLE, .low = has_min ? 0 : -(1 << (bits - 1)),      \
                                                      .high = (1 << (bits - !has_min)) - 1, .min_high = has_min},      \
                                             .groups = 1, .block_bytes = 2 + 2 * has_min + 4 * (bits == 5) + LEN / 2,  \
-                                            .decode = name##_decode, .give = name##_give,                             \
+                                            .decode = name##_decode_by, .give = name##_give,                             \
                                             .take = has_min ? take_affine : take_symmetric};                          \
     SEARCH_KERNELS(name, encode((struct legacy){bits, has_min}, search, x, importance, blocks, n),                    \
                    decode((struct legacy){bits, has_min}, search, blocks, x, n),                                      \
-                   best_blocks(&name##_best, search->panels, x, importance, blocks, n))
+                   best_blocks(&name##_best, search, x, importance, blocks, n))
 LEGACY_TYPE(q4_0, 4, 0)
 LEGACY_TYPE(q4_1, 4, 1)
 LEGACY_TYPE(q5_0, 5, 0)

@@ -130,10 +130,11 @@ static void give(const struct super *s, const uint8_t *codes, void *block)
     memcpy(block, &b, sizeof b);
 }
 
+static best_decode_fn q2_k_decode_by;
 const struct best q2_k_best = {
     .form = {LEN, VALUES_WHOLE, .low = 0, .high = TOP, .scale_high = SCALE_TOP, .min_high = SCALE_TOP},
-    .groups = GROUPS, .block_bytes = sizeof(struct block), .decode = q2_k_decode, .take = take, .give = give,
+    .groups = GROUPS, .block_bytes = sizeof(struct block), .decode = q2_k_decode_by, .take = take, .give = give,
     .reach = {2, 2, 3}};
 
 SEARCH_KERNELS(q2_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n),
-               best_superblocks(&q2_k_best, search->panels, x, importance, blocks, n))
+               best_superblocks(&q2_k_best, search, x, importance, blocks, n))

@@ -155,10 +155,11 @@ static void give(const struct super *s, const uint8_t *codes, void *block)
     memcpy(block, &b, sizeof b);
 }
 
+static best_decode_fn q3_k_decode_by;
 const struct best q3_k_best = {
     .form = {LEN, VALUES_WHOLE, .low = -HALF, .high = HALF - 1, .scale_low = -SCALE_HALF, .scale_high = SCALE_HALF - 1},
-    .groups = GROUPS, .block_bytes = sizeof(struct block), .decode = q3_k_decode, .take = take, .give = give,
+    .groups = GROUPS, .block_bytes = sizeof(struct block), .decode = q3_k_decode_by, .take = take, .give = give,
     .reach = {2, 2, 6}};
 
 SEARCH_KERNELS(q3_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n),
-               best_superblocks(&q3_k_best, search->panels, x, importance, blocks, n))
+               best_superblocks(&q3_k_best, search, x, importance, blocks, n))

@@ -203,14 +203,15 @@ static void give_q5(const struct super *s, const uint8_t *codes, void *block)
     give(s, 5, codes, block);
 }
 
+static best_decode_fn q4_k_decode_by, q5_k_decode_by;
 const struct best q4_k_best = {
     .form = {LEN, VALUES_WHOLE, .low = 0, .high = 15, .scale_high = SCALE_TOP, .min_high = SCALE_TOP},
-    .groups = BLOCKS, .block_bytes = Q4_BYTES, .decode = q4_k_decode, .take = take, .give = give_q4, .reach = {2, 3, 6}};
+    .groups = BLOCKS, .block_bytes = Q4_BYTES, .decode = q4_k_decode_by, .take = take, .give = give_q4, .reach = {2, 3, 6}};
 const struct best q5_k_best = {
     .form = {LEN, VALUES_WHOLE, .low = 0, .high = 31, .scale_high = SCALE_TOP, .min_high = SCALE_TOP},
-    .groups = BLOCKS, .block_bytes = Q5_BYTES, .decode = q5_k_decode, .take = take, .give = give_q5, .reach = {2, 3, 6}};
+    .groups = BLOCKS, .block_bytes = Q5_BYTES, .decode = q5_k_decode_by, .take = take, .give = give_q5, .reach = {2, 3, 6}};
 
 SEARCH_KERNELS(q4_k, encode(search, 4, x, importance, blocks, n), decode(search, 4, blocks, x, n),
-               best_superblocks(&q4_k_best, search->panels, x, importance, blocks, n))
+               best_superblocks(&q4_k_best, search, x, importance, blocks, n))
 SEARCH_KERNELS(q5_k, encode(search, 5, x, importance, blocks, n), decode(search, 5, blocks, x, n),
-               best_superblocks(&q5_k_best, search->panels, x, importance, blocks, n))
+               best_superblocks(&q5_k_best, search, x, importance, blocks, n))

@@ -113,10 +113,11 @@ static void give(const struct super *s, const uint8_t *codes, void *block)
     memcpy(block, &b, sizeof b);
 }
 
+static best_decode_fn q6_k_decode_by;
 const struct best q6_k_best = {
     .form = {LEN, VALUES_WHOLE, .low = -HALF, .high = HALF - 1, .scale_low = -128, .scale_high = 127},
-    .groups = GROUPS, .block_bytes = sizeof(struct block), .decode = q6_k_decode, .take = take, .give = give,
+    .groups = GROUPS, .block_bytes = sizeof(struct block), .decode = q6_k_decode_by, .take = take, .give = give,
     .reach = {2, 2, 8}};
 
 SEARCH_KERNELS(q6_k, encode(search, x, importance, blocks, n), decode(search, blocks, x, n),
-               best_superblocks(&q6_k_best, search->panels, x, importance, blocks, n))
+               best_superblocks(&q6_k_best, search, x, importance, blocks, n))

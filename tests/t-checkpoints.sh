@@ -54,6 +54,8 @@ ok "fp8: is written" convert fp8 --to fp8
 is "$("$PARE" diff "$nano" "$tmp/fp8" | tail -n 1)" "0 of 76 tensors differ" "fp8: the released numbers pass through"
 ok "fp8: from the BF16 cast, with the release's scales" "$PARE" convert "$tmp/bf16" -o "$tmp/again" --to fp8 --scales-from "$nano" -q
 ok "every byte of the release comes back" cmp "$tmp/again/model.safetensors" "$tmp/fp8/model.safetensors"
+ok "UE8M0 scales from the BF16 cast" "$PARE" convert "$tmp/bf16" -o "$tmp/cost" --to fp8 --recipe FP8_UE8M0 -q
+has "$tmp/stdout" "weights are off by 2." "tell what they cost"
 "$PARE" convert "$nano" -o "$tmp/rest" -q --to compressed-tensors --recipe W4A16_FP8
 is "$("$PARE" diff "$nano" "$tmp/rest" | tail -n 1)" "9 of 76 tensors differ" "W4A16_FP8: all but the experts is as released"
 

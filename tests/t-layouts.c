@@ -307,6 +307,21 @@ static void test_turned_bytes(void)
     test_zeros_of("awq", "INT4-G32-ASYM-F16", 12, 0xcccccccc);
 }
 
+static void test_nibble_bytes(void)
+{
+    const struct layout *l = layout_find("w4afp8");
+    struct matrix m = matrix_new("INT4-G32", 1, 32);
+    uint8_t *codes = group_give(m.type->group, 1.5f, 8, m.blocks);
+    for (int i = 0; i < 16; i++)
+        codes[i] = (uint8_t)(i | (15 - i) << 4);
+    struct parts p = parts_new(l, m.type, 1, 32, 0);
+    put_rows(l, &m, &p, 0, 1);
+    ok(p.n[PART_CODES] == 16 && p.bytes[PART_CODES][0] == 0x78 && p.bytes[PART_CODES][15] == 0x87,
+       "w4afp8: -8 and 7 are the byte 78, 7 and -8 the byte 87");
+    parts_free(&p);
+    matrix_free(&m);
+}
+
 static void test_shape_of(const char *layout, const char *type, uint64_t rows, uint64_t cols, enum layout_part p, const char *dtype,
                           uint64_t d0, uint64_t d1)
 {
@@ -338,10 +353,31 @@ static void test_shapes(void)
        "layouts do not take each other's types, nor GGUF's");
 }
 
+/* GPTQ's first version stores zero - 1, and readers make 16 of -1. */
+static void test_lowest_zero(void)
+{
+    const struct quant_type *f16 = quant_type_find("INT4-G32-ASYM-F16"), *bf16 = quant_type_find("INT4-G32-ASYM");
+    float x[32], y[32], off = 0;
+    uint8_t block[32], other[32];
+    for (int i = 0; i < 32; i++)
+        x[i] = 1.0f + (float)(i % 15);
+    f16->ref.encode(x, NULL, block, 1);
+    bf16->ref.encode(x, NULL, other, 1);
+    f16->ref.decode(block, y, 1);
+    for (int i = 0; i < 32; i++)
+        off = y[i] - x[i] > off ? y[i] - x[i] : x[i] - y[i] > off ? x[i] - y[i] : off;
+    ok(group_take(f16->group, block).zero == 1 && off < 0.6f, "weights above zero get the zero 1 in F16 types, and lie within 0.6 of 1 .. 15");
+    f16->ref.improve(x, NULL, block, 1);
+    ok(group_take(f16->group, block).zero >= 1, "and the search takes no lower one");
+    ok(group_take(bf16->group, other).zero == 0, "types with BF16 scales keep 0");
+}
+
 int main(void)
 {
+    test_lowest_zero();
     test_pack_bytes();
     test_turned_bytes();
+    test_nibble_bytes();
     test_shapes();
     test_all();
     return done();

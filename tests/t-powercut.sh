@@ -65,13 +65,13 @@ is $torn 1 "a write may arrive in parts of 512 bytes"
 
 states=60
 [ -z "$long" ] || states=500
-for job in new old split consume; do
+for job in new old split consume shards; do
     holds "$job: %d power cuts" drive $job states -n $states -2
 done
 threads=2
 FAULT_SYNC_DELAY=2
 export FAULT_SYNC_DELAY
-for job in new old split consume; do
+for job in new old split consume shards; do
     holds "$job: %d power cuts of two threads on a disk whose syncs take 2 ms" drive $job states -n $states -x 5000
 done
 FAULT_SYNC_DELAY=1

@@ -10,7 +10,7 @@
 extern const struct searches searches_avx2, searches_avx512;
 
 /* SEARCH_KERNELS defines NAME_encode, NAME_decode and NAME_improve, which do what follows with `search`, x, importance, blocks
- * and n, their variants, and NAME_simd, which chooses. SEARCH_ENCODERS does without decoders. */
+ * and n, their variants, NAME_simd, which chooses, and NAME_decode_by for struct best. SEARCH_ENCODERS does without decoders. */
 #define SEARCH_ENCODER(linkage, name, set, call)                                                                      \
     linkage void name(const float *x, const float *importance, void *blocks, size_t n)                                \
     {                                                                                                                 \
@@ -48,6 +48,10 @@ extern const struct searches searches_avx2, searches_avx512;
         SEARCH_CHOICE(name, improve)                                                                                  \
     }
 #define SEARCH_KERNELS(name, encoding, decoding, improving)                                                           \
+    static void name##_decode_by(const struct searches *search, const void *blocks, float *x, size_t n)               \
+    {                                                                                                                 \
+        decoding;                                                                                                     \
+    }                                                                                                                 \
     SEARCH_THREE(SEARCH_ENCODER, name, encode, encoding)                                                              \
     SEARCH_THREE(SEARCH_DECODER, name, decode, decoding)                                                              \
     SEARCH_THREE(SEARCH_ENCODER, name, improve, improving)                                                            \

@@ -6,6 +6,7 @@
 #   drive JOB MODE [OPTION...]   tests/faults/drive on a job:
 #       new    into an empty folder               old      over $old, with --force
 #       split  into several files                 consume  the source is used up, and lies in the output's folder
+#       shards a checkpoint folder of several shards
 #   holds TITLE COMMAND...       a test whose title tells the number of calls that were struck
 
 slow_tmp=${TMPDIR:-/tmp}
@@ -28,14 +29,15 @@ long=
 cores=$(nproc 2>/dev/null || echo 2)
 [ "$cores" -le 4 ] || cores=4
 
-source=$tmp/source new=$tmp/new old=$tmp/old split=$tmp/split
-mkdir "$new" "$old" "$split" "$tmp/consume"
+source=$tmp/source new=$tmp/new old=$tmp/old split=$tmp/split shards=$tmp/shards/job
+mkdir "$new" "$old" "$split" "$tmp/consume" "$tmp/shards"
 convert() { "$PARE" convert --no-vocab "$@" -q >/dev/null; }
 "$TOOLS/mkcheckpoint" --family v3 --layers 2 --vocab 128 --hidden 128 --inter 128 --moe-inter 128 --heads 1 --q-lora 128 \
     --kv-lora 128 --experts 2 --used 1 --groups 1 --topk-group 1 --mtp 0 --out "$source" >/dev/null &&
     convert "$source" -o "$new/out.gguf" -r Q8_0 &&
     convert "$source" -o "$old/out.gguf" -r F16 &&
     convert "$source" -o "$split/out.gguf" -r Q8_0 --split-max-size 200K &&
+    "$PARE" convert "$source" -o "$shards" --to gptq --split-max-size 100K -q >/dev/null &&
     cp -r "$source" "$tmp/consume/job" &&
     convert "$tmp/consume/job" -o "$tmp/consume/job/out.gguf" -r Q8_0 --consume --yes ||
     { echo "Bail out! no job"; exit 1; }
@@ -45,11 +47,15 @@ drive()
 {
     job=$1 mode=$2
     shift 2
-    from=$source
+    from=$source out=@/out.gguf how="-r Q8_0 --no-vocab"
     case $job in
         new) set -- -r "$new" "$@" -- ;;
         old) set -- -r "$new" -b "$old" "$@" -- --force ;;
         split) set -- -r "$split" "$@" -- --split-max-size 200K ;;
+        shards)
+            set -- -r "$shards" "$@" -- --split-max-size 100K
+            out=@ how="--to gptq"
+            ;;
         consume)
             set -- -r "$tmp/consume/job" -b "$source" -M "$@" -- --consume --yes
             from=@ ;;
@@ -61,7 +67,7 @@ drive()
     done
     shift
     "$bin/drive" "$mode" -w "$tmp/work-$job" -S "$source" -P "$bin/powercut" -j "$cores" ${preload:+-p "$preload"} $options -- \
-        "$PARE" convert --no-vocab "$from" -o @/out.gguf -r Q8_0 -j $threads -q --sync-every 32K "$@"
+        "$PARE" convert "$from" -o "$out" $how -j $threads -q --sync-every 32K "$@"
 }
 
 holds()

@@ -174,6 +174,9 @@ for name, x in {
         ".weight": ("I8", [o, 32], None), ".weight_scale": ("BF16", [o, 1], ONE["BF16"])}),
     "fp8-tiles": ({"quant_method": "fp8", "weight_block_size": [24, 10]}, lambda o: {
         ".weight": ("F8_E4M3", [o, 32], None), ".weight_scale_inv": ("F32", [(o + 23) // 24, 4], ONE["F32"])}),
+    "w4afp8": ({"quant_method": "w4afp8", "group_size": 32, "weight_block_size": [24, 10]}, lambda o: {
+        ".weight": ("I8", [o, 16], None), ".weight_scale_inv": ("BF16", [o, 1], ONE["BF16"])} if o == 32 else {
+        ".weight": ("F8_E4M3", [o, 32], None), ".weight_scale_inv": ("F32", [(o + 23) // 24, 4], ONE["F32"])}),
     "mxfp4": (compressed("mxfp4-pack-quantized", (["Linear"], {**FLOAT, **G32})), lambda o: {
         ".weight_packed": ("U8", [o, 16], None), ".weight_scale": ("U8", [o, 1], None)}),
     "nvfp4": (compressed("nvfp4-pack-quantized", (["Linear"], {**FLOAT, "strategy": "tensor_group", "group_size": 16})), lambda o: {

@@ -217,3 +217,25 @@ def int8_block(source, work):
         tensors[module + ".weight"], tensors[module + ".weight_scale_inv"], decoded[module] = codes.to(torch.int8), scale, codes * full
     config = {"quant_method": "blockwise_int8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
     return pair(source, work, "int8-block", tensors, decoded, config)
+
+
+def w4afp8(source, work):
+    """SGLang's: experts in INT4, two of them a byte, the even column in its low nibble; all else FP8 as it was."""
+    tensors, decoded = {}, {}
+    for module, w in source.linear.items():
+        if ".experts." not in module:
+            low, high = ranges_of(w, QuantizationArgs(**PACKED["FP8-BLOCK"][1]))
+            scale = torch.maximum(-low, high) / 448
+            full = scale.repeat_interleave(128, 0)[:w.shape[0]].repeat_interleave(128, 1)[:, :w.shape[1]]
+            codes = (w / full).to(torch.float8_e4m3fn)
+            decoded[module] = codes.float() * full
+        else:
+            groups = w.reshape(w.shape[0], -1, 128)
+            scale = (groups.abs().amax(-1) / 7).bfloat16().float()
+            q = (groups / scale[..., None]).round().clamp(-8, 7)
+            decoded[module] = (q * scale[..., None]).reshape(w.shape)
+            q = q.reshape(w.shape).to(torch.int8)
+            codes = (q[:, 1::2] << 4) | (q[:, 0::2] & 15)
+        tensors[module + ".weight"], tensors[module + ".weight_scale_inv"] = codes, scale
+    config = {"quant_method": "w4afp8", "activation_scheme": "dynamic", "group_size": 128, "weight_block_size": [128, 128]}
+    return pair(source, work, "w4afp8", tensors, decoded, config)

@@ -61,6 +61,7 @@ def main(source, work):
         check(quantized.compressed(source, work, name), f"compressed-tensors {name}")
     check(quantized.mixed(source, work), "compressed-tensors, INT4 experts and FP8 blocks", tokens)
     check(quantized.int8_block(source, work), "blockwise_int8")
+    check(quantized.w4afp8(source, work), "w4afp8, INT4 experts of SGLang")
     for version in ("gptq", "gptq_v2"):
         for bits, group, symmetric in ((4, 128, True), (4, 32, False), (8, 64, True), (4, 0, True)):
             check(quantized.gptq(source, work, bits, group, symmetric, version), f"{version}, {bits} bits, "
