@@ -95,8 +95,8 @@ static int check_compressed(struct engine_run *r)
         if (check_args(r, name, "weights", json_get(g, "weights")) || check_args(r, name, "input_activations", json_get(g, "input_activations")) ||
             note_inputs(r, g))
             return -1;
-        if (!own && format && !strcmp(format, "mixed-precision") &&
-            engine_finding(r, config_name, "%.40s has no format of its own, and the whole's is mixed-precision", name))
+        if (!own && (!format || !strcmp(format, "mixed-precision")) &&
+            engine_finding(r, config_name, "%.40s has no format of its own, and the whole's is %s", name, format ? format : "not said"))
             return -1;
     }
     return 0;

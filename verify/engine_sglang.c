@@ -47,7 +47,7 @@ static const struct engine_method methods[] = {
     {"fp8", {"activation_scheme"}, {"ignored_layers", "modules_to_not_convert"}, MATCH_PATH, judge_by_list},
     {"blockwise_int8", {"activation_scheme", "weight_block_size"}, {"ignored_layers"}, MATCH_PATH, judge_experts_always},
     {"w4afp8", {NULL}, {"ignored_layers"}, MATCH_PATH, judge_experts_always},
-    {"compressed-tensors", {"config_groups", "format"}, {"ignore"}, MATCH_EXACT, judge_by_targets},
+    {"compressed-tensors", {"config_groups"}, {"ignore"}, MATCH_EXACT, judge_by_targets},
     {"gptq", {"bits", "group_size", "desc_act", "sym"}, {"dynamic"}, MATCH_EXACT, judge_by_dynamic},
     {"awq", {"bits", "group_size", "zero_point"}, {"modules_to_not_convert"}, MATCH_PART, judge_by_list},
     {0},

@@ -51,7 +51,7 @@ static int judge_gptq(struct engine_run *r, const struct engine_module *m, int l
 
 static const struct engine_method methods[] = {
     {"fp8", {"activation_scheme"}, {"modules_to_not_convert"}, MATCH_BOUNDARY, judge_list},
-    {"compressed-tensors", {"config_groups", "format"}, {"ignore"}, MATCH_EXACT, judge_by_package},
+    {"compressed-tensors", {"config_groups"}, {"ignore"}, MATCH_EXACT, judge_by_package},
     {"gptq", {"bits"}, {"dynamic"}, MATCH_EXACT, judge_gptq},
     {"awq", {"bits"}, {"modules_to_not_convert"}, MATCH_BOUNDARY, judge_list},
     {0},
