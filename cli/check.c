@@ -31,7 +31,9 @@ static const struct option_table table = {
 /* What a report says that it has looked at. */
 static const char *looked_at(const struct options *o, int hashed)
 {
-    return options_get(o, "target")      ? "structure, scales and configuration"
+    const struct engine *g = options_get(o, "target") ? engine_find(options_get(o, "target")) : NULL;
+    return g && g->gguf                  ? "structure, keys and types"
+           : g                           ? "structure, scales and configuration"
            : options_get(o, "structure") ? "structure"
            : hashed                      ? "structure, values and hashes"
                                          : "structure and values";

@@ -3,6 +3,7 @@
 # pare check --target: what pare writes passes for the engines that can load it, and what was damaged is named.
 . "$(dirname "$0")/sh-tap.sh"
 PARE=${PARE:-./pare}
+TOOLS=${TOOLS:-build/tests/tools}
 nano=tests/data/nano-v3
 
 # convert NAME WORDS...: nano-v3 as the folder $tmp/NAME
@@ -31,8 +32,6 @@ w4a16-asym vllm,transformers --to compressed-tensors --recipe W4A16_ASYM
 experts vllm,sglang,transformers --to compressed-tensors --recipe W4A16_EXPERTS
 w4a16-fp8 vllm,sglang,transformers --to compressed-tensors --recipe W4A16_FP8
 w8a8 vllm,sglang,transformers --to compressed-tensors --recipe W8A8
-fp8-row vllm,sglang,transformers --to compressed-tensors --recipe FP8_CHANNEL
-mxfp4 vllm,transformers --to compressed-tensors --recipe MXFP4
 nvfp4 vllm,transformers --to compressed-tensors --recipe NVFP4
 gptq vllm --to gptq
 gptq-experts vllm,sglang --to gptq --recipe W4A16_EXPERTS
@@ -43,6 +42,11 @@ fp8 vllm,sglang,transformers --to fp8 --type attn_output=BF16
 bf16 vllm,sglang,transformers --to bf16 --mtp drop
 END
 ok "the release: nothing is wrong" check "vllm sglang transformers" "$nano"
+for family in v3.2 kimi; do
+    "$TOOLS/mkcheckpoint" --family $family --tokenizer "$nano" --out "$tmp/$family" >/dev/null
+    ok "$family as released: nothing is wrong" check "vllm sglang" "$tmp/$family"
+done
+"$TOOLS/mkcheckpoint" --family v3.1 --scale u8 --tokenizer "$nano" --out "$tmp/u8" >/dev/null
 "$PARE" convert "$nano" -o "$tmp/k.gguf" -r Q4_K_M -q >/dev/null
 ok "a GGUF: nothing is wrong for llama.cpp" check llama.cpp "$tmp/k.gguf"
 "$PARE" check --target vllm "$tmp/w4a16" >"$tmp/out"
@@ -56,9 +60,7 @@ from()
 {
     rm -rf "$tmp/f"
     mkdir "$tmp/f"
-    for file in "$tmp/$1"/*; do
-        ln -s "$file" "$tmp/f/"
-    done
+    ln -s "$tmp/$1"/* "$tmp/f/"
 }
 # edit FILE SED...: of the folder
 edit()
@@ -139,6 +141,7 @@ from w8a8 && poke model.layers.1.mlp.experts.5.up_proj.weight_scale '\0\0' 256
 names 1 "an expert whose scales are zero" sglang "experts.5.up_proj.weight: 256 of 256 scales are zero"
 from w8a8 && poke model.layers.1.mlp.experts.5.up_proj.weight_scale '\300\177' 1
 names 1 "a scale that is NaN" transformers "experts.5.up_proj.weight: 1 of 256 scales are NaN"
+names 1 "exponents as whole numbers" vllm "q_a_proj.weight_scale_inv: is U8" "$tmp/u8"
 
 # shards, files
 from w4a16 && rm "$tmp/f/model-00002-of-00003.safetensors"
@@ -179,6 +182,7 @@ from w4a16 && config 's/"architectures":	\["DeepseekV3ForCausalLM"\]/"architectu
 names 3 "another architecture" vllm "another family: LlamaForCausalLM"
 from w4a16 && config 's/"architectures":	\["DeepseekV3ForCausalLM"\],//'
 names 1 "no architecture" vllm "names no architecture"
+names 1 "a model type that transformers does not have" transformers "no model type 'kimi_k2'" "$tmp/kimi"
 from bf16 && config 's/"num_nextn_predict_layers":	0/"num_nextn_predict_layers": 1/'
 names 1 "MTP layers that are not there" vllm "num_nextn_predict_layers is 1, and the files have 0"
 from w4a16 && config 's/"hidden_size":	256/"hidden_size": 512/'

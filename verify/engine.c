@@ -75,6 +75,16 @@ static const struct stored *part_of(const struct engine_run *r, const struct eng
     return model_stored(r->model, role, layer, roles[role].flags & ROLE_EXPERT ? expert : 0);
 }
 
+/* Scales of FP8 are copied into F32: a byte that is no E8M0 by its type would become a number from 0 to 255. */
+static int check_scale_type(struct engine_run *r, const struct stored *s)
+{
+    const int is_fp8 = s->layout && s->type->tiling && s->type->tiling->is_float;
+    if (!is_fp8 || !s->parts[PART_SCALES] || strcmp(s->parts[PART_SCALES]->type->name, "U8"))
+        return 0;
+    return engine_finding(r, s->parts[PART_SCALES]->name, "is U8: %s takes that for whole numbers, and not for powers of two (F8_E8M0)",
+                          r->engine->title);
+}
+
 /* All that it joins must be stored alike. 1 and nothing more is said of it when it is not. */
 static int check_alike(struct engine_run *r, const struct engine_module *m, int layer, const struct stored *first)
 {
@@ -84,6 +94,8 @@ static int check_alike(struct engine_run *r, const struct engine_module *m, int 
     for (int x = 0; x < experts; x++)
         for (int i = 0; i < m->n_parts; i++) {
             const struct stored *s = part_of(r, m, i, layer, x);
+            if (s && check_scale_type(r, s))
+                return -1;
             if (!s || same_form(s, first))
                 continue;
             if (engine_finding(r, s->tensor->name, "is %s, and '%s', with which %s joins it, is %s", stored_text(s, a), first->tensor->name,

@@ -36,6 +36,7 @@ struct engine {
     const char *name, *title;            /* "vllm", "vLLM" */
     int gguf;                            /* loads GGUF files, no folders */
     const char *const *architectures;    /* that it knows; ends with NULL */
+    const char *const *model_types;      /* in their place, of an engine that chooses by these */
     const struct engine_module *modules; /* ends with a row without name; NULL: of GGUF */
     const struct engine_method *methods; /* ends with a row without name */
     const char *mtp;                     /* what its MTP layer's modules are called in place of "model.layers.N."; NULL: the same */

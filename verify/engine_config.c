@@ -22,16 +22,34 @@ static int is_one_of(const char *text, const char *const *list, size_t n)
     return text && i < n;
 }
 
+static size_t count(const char *const *list)
+{
+    size_t n = 0;
+    while (list[n])
+        n++;
+    return n;
+}
+
+/* Code of the checkpoint's own may know what the engine does not. */
+static int check_model_type(struct engine_run *r)
+{
+    const char *type = json_string(json_get(r->config, "model_type"));
+    if (is_one_of(type, r->engine->model_types, count(r->engine->model_types)))
+        return 0;
+    if (json_get(r->config, "auto_map"))
+        return engine_note(r, "%s has no model type '%.40s': it runs the folder's own code (trust_remote_code)", r->engine->title, type ? type : "");
+    return engine_finding(r, config_name, "%s has no model type '%.40s'", r->engine->title, type ? type : "");
+}
+
 static int check_architecture(struct engine_run *r)
 {
     const struct json *list = json_get(r->config, "architectures");
     const char *name = json_string(json_child(list));
-    size_t n = 0;
-    while (r->engine->architectures[n])
-        n++;
+    if (r->engine->model_types)
+        return check_model_type(r);
     if (!name)
         return engine_finding(r, config_name, "names no architecture in 'architectures', by which %s chooses its model", r->engine->title);
-    if (!is_one_of(name, r->engine->architectures, n))
+    if (!is_one_of(name, r->engine->architectures, count(r->engine->architectures)))
         return engine_finding(r, config_name, "%s has no model for the architecture '%.64s'", r->engine->title, name);
     return 0;
 }
@@ -77,8 +95,8 @@ static int check_compressed(struct engine_run *r)
         if (check_args(r, name, "weights", json_get(g, "weights")) || check_args(r, name, "input_activations", json_get(g, "input_activations")) ||
             note_inputs(r, g))
             return -1;
-        if (!own && format && !strcmp(format, "mixed-precision") &&
-            engine_finding(r, config_name, "%.40s has no format of its own, and the whole's is mixed-precision", name))
+        if (!own && (!format || !strcmp(format, "mixed-precision")) &&
+            engine_finding(r, config_name, "%.40s has no format of its own, and the whole's is %s", name, format ? format : "not said"))
             return -1;
     }
     return 0;

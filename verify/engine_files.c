@@ -81,14 +81,25 @@ static int has_template(const struct engine_run *r)
     return found;
 }
 
+/* A vocabulary in any form that this family's releases have, and what says how it is used. */
+static int check_tokenizer(struct engine_run *r)
+{
+    static const char *const vocabularies[] = {"tokenizer.json", "tiktoken.model", "tokenizer.model"};
+    static const char *const config = "tokenizer_config.json";
+    int there = 0;
+    for (size_t i = 0; !there && i < sizeof vocabularies / sizeof *vocabularies; i++)
+        there = is_there(r, vocabularies[i]);
+    if (there < 0 || (!there && engine_finding(r, vocabularies[0], "is missing: %s takes no text without it", r->engine->title)))
+        return -1;
+    there = is_there(r, config);
+    return there < 0 || (!there && engine_finding(r, config, "is missing: %s takes no text without it", r->engine->title)) ? -1 : 0;
+}
+
 int engine_check_files(struct engine_run *r)
 {
-    static const char *const needed[] = {"tokenizer.json", "tokenizer_config.json"};
     int there;
-    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
-        if ((there = is_there(r, needed[i])) < 0 ||
-            (!there && engine_finding(r, needed[i], "is missing: %s takes no text without it", r->engine->title)))
-            return -1;
+    if (check_tokenizer(r))
+        return -1;
     if ((there = is_there(r, "generation_config.json")) < 0 ||
         (!there && engine_note(r, "there is no generation_config.json: sampling has %s's defaults", r->engine->title)))
         return -1;

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/pattern.h"
 #include "verify/engine.h"
@@ -63,7 +62,7 @@ static int add_list(struct engine_run *r, struct rules *to, const struct json *l
 static int add_dynamic(struct engine_run *r, struct rules *to, const struct json *dynamic)
 {
     for (const struct json *v = json_child(dynamic); v; v = json_next(v)) {
-        const char *key = json_key(v);
+        const char *key = json_key(v) ? json_key(v) : ""; /* of a list: nothing that names a module */
         const char *pattern = behind(key, "-:") ? key + 2 : behind(key, "+:") ? key + 2 : key;
         if (add_rule(r, to, key, pattern, 0))
             return -1;
@@ -138,15 +137,6 @@ static void part_name(const struct engine_run *r, const struct engine_module *m,
 
 /* ---- matching */
 
-static int has_part(const char *text, const char *name)
-{
-    size_t n = strlen(text);
-    for (; n && *name; name++)
-        if (!strncasecmp(name, text, n))
-            return 1;
-    return !n;
-}
-
 /* Whole steps of a dotted path, anywhere in it. */
 static int is_in_path(const char *text, const char *name)
 {
@@ -195,7 +185,7 @@ static int find_ignored(struct engine_run *r, const char *name, const struct rul
     if (find_rule(r, r->left_out, name, MATCH_EXACT, found))
         return -1;
     for (size_t i = 0; r->engine->ignores_parts && i < r->left_out->n && !*found; i++)
-        if (!r->left_out->list[i].pattern && has_part(r->left_out->list[i].text, name))
+        if (!r->left_out->list[i].pattern && strcasestr(name, r->left_out->list[i].text))
             *found = &r->left_out->list[i];
     return 0;
 }
@@ -271,7 +261,7 @@ int judge_by_dynamic(struct engine_run *r, const struct engine_module *m, int la
 static const struct rule *find_class(const struct engine_run *r, const char *class)
 {
     for (size_t i = 0; i < r->targets->n; i++)
-        if (!r->targets->list[i].pattern && has_part(r->targets->list[i].text, class))
+        if (!r->targets->list[i].pattern && strcasestr(class, r->targets->list[i].text))
             return &r->targets->list[i];
     return NULL;
 }

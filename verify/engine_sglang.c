@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * SGLang: its modules, the methods that it knows, and what it cannot run.
  * Sources: sgl-project/sglang models/deepseek_v2.py, deepseek_nextn.py, deepseek_common/deepseek_weight_loader.py; layers/quantization/
- * compressed_tensors/, gptq.py, awq.py, fp8.py, blockwise_int8.py, utils.py; its pull requests 19106, 23467. */
+ * compressed_tensors/, gptq.py, awq.py, fp8.py, blockwise_int8.py, w4afp8.py, utils.py; its pull requests 19106, 23467. */
 #include <string.h>
 
 #include "verify/engine.h"
@@ -34,8 +34,8 @@ static const struct engine_module modules[] = {
     {0},
 };
 
-/* INT8 in blocks: experts are always quantized. */
-static int judge_int8(struct engine_run *r, const struct engine_module *m, int layer, struct verdict *v)
+/* INT8 in blocks, and INT4 experts beside FP8: experts are always quantized. */
+static int judge_experts_always(struct engine_run *r, const struct engine_module *m, int layer, struct verdict *v)
 {
     if (!(roles[m->part[0]].flags & ROLE_EXPERT))
         return judge_by_list(r, m, layer, v);
@@ -45,8 +45,9 @@ static int judge_int8(struct engine_run *r, const struct engine_module *m, int l
 
 static const struct engine_method methods[] = {
     {"fp8", {"activation_scheme"}, {"ignored_layers", "modules_to_not_convert"}, MATCH_PATH, judge_by_list},
-    {"blockwise_int8", {"activation_scheme", "weight_block_size"}, {"ignored_layers"}, MATCH_PATH, judge_int8},
-    {"compressed-tensors", {"config_groups", "format"}, {"ignore"}, MATCH_EXACT, judge_by_targets},
+    {"blockwise_int8", {"activation_scheme", "weight_block_size"}, {"ignored_layers"}, MATCH_PATH, judge_experts_always},
+    {"w4afp8", {NULL}, {"ignored_layers"}, MATCH_PATH, judge_experts_always},
+    {"compressed-tensors", {"config_groups"}, {"ignore"}, MATCH_EXACT, judge_by_targets},
     {"gptq", {"bits", "group_size", "desc_act", "sym"}, {"dynamic"}, MATCH_EXACT, judge_by_dynamic},
     {"awq", {"bits", "group_size", "zero_point"}, {"modules_to_not_convert"}, MATCH_PART, judge_by_list},
     {0},

@@ -51,7 +51,7 @@ static int judge_gptq(struct engine_run *r, const struct engine_module *m, int l
 
 static const struct engine_method methods[] = {
     {"fp8", {"activation_scheme"}, {"modules_to_not_convert"}, MATCH_BOUNDARY, judge_list},
-    {"compressed-tensors", {"config_groups", "format"}, {"ignore"}, MATCH_EXACT, judge_by_package},
+    {"compressed-tensors", {"config_groups"}, {"ignore"}, MATCH_EXACT, judge_by_package},
     {"gptq", {"bits"}, {"dynamic"}, MATCH_EXACT, judge_gptq},
     {"awq", {"bits"}, {"modules_to_not_convert"}, MATCH_BOUNDARY, judge_list},
     {0},
@@ -66,7 +66,7 @@ static const char *limit(const struct engine_run *r, const struct engine_module 
                : NULL;
 }
 
-static const char *const architectures[] = {"DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "DeepseekV32ForCausalLM", NULL};
+static const char *const model_types[] = {"deepseek_v2", "deepseek_v3", "deepseek_v32", NULL};
 
-const struct engine engine_transformers = {.name = "transformers", .title = "transformers", .architectures = architectures, .modules = modules,
-                                           .methods = methods, .passes_mtp = 1, .limit = limit};
+const struct engine engine_transformers = {.name = "transformers", .title = "transformers", .modules = modules,
+                                           .methods = methods, .model_types = model_types, .passes_mtp = 1, .limit = limit};

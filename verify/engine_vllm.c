@@ -56,7 +56,7 @@ static int judge_awq(struct engine_run *r, const struct engine_module *m, int la
 
 static const struct engine_method methods[] = {
     {"fp8", {"activation_scheme"}, {"ignored_layers", "modules_to_not_convert"}, MATCH_EXACT, judge_by_list},
-    {"compressed-tensors", {"config_groups", "format"}, {"ignore"}, MATCH_EXACT, judge_by_targets},
+    {"compressed-tensors", {"config_groups"}, {"ignore"}, MATCH_EXACT, judge_by_targets},
     {"gptq", {"bits", "group_size", "desc_act", "sym"}, {"dynamic"}, MATCH_EXACT, judge_gptq},
     {"awq", {"bits", "group_size", "zero_point"}, {"modules_to_not_convert"}, MATCH_PART, judge_awq},
     {0},

@@ -12,6 +12,7 @@ from compressed_tensors.utils.match import is_match, match_targets
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 import common
+import quantized
 import tap
 
 NANO = common.fixture("nano-v3")
@@ -90,6 +91,11 @@ def targeting(*targets):
     return edit
 
 
+def findings(engine, folder):
+    done = subprocess.run([common.PARE, "check", "--target", engine, "--json", folder], capture_output=True, text=True, check=False)
+    return [f["text"] for f in json.loads(done.stdout)["findings"] if "is missing" not in f["text"]] # these folders have no tokenizer
+
+
 with common.workdir() as tmp:
     for recipe in ("W4A16", "W4A16_EXPERTS", "W4A16_FP8", "W8A8", "NVFP4"):
         out = Path(tmp, recipe)
@@ -108,4 +114,7 @@ with common.workdir() as tmp:
                             ("the end of a step", ["proj"]), ("a pattern", [r"model\.layers\.\d+\.self_attn\.q"]), ("a step's begin", ["model.layers.1.self_attn.kv_b"])):
             held(out, lambda q: names and q.update(modules_to_not_convert=names + q.get("modules_to_not_convert", [])), by_awq if target == "awq" else by_transformers,
                  f"{' '.join([target, *words])}, {what}")
+    stored, decoded = quantized.w4afp8(quantized.Source(NANO), Path(tmp))
+    tap.ok(not findings("sglang", stored), "SGLang's own INT4 experts beside FP8 are its own", lambda: findings("sglang", stored)[:5])
+    tap.ok(any("no quantization method 'w4afp8'" in f for f in findings("vllm", stored)), "and nobody else's")
 tap.done()
