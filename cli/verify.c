@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "cli/card.h"
 #include "cli/cli.h"
 #include "cli/gates.h"
 #include "cli/report.h"
@@ -23,6 +24,7 @@ static const struct option_row rows[] = {
     {0, "part", "I/N", "score the I-th of N parts into -o FILE (see merge)"},
     {'o', "out", "FILE", ""},
     {0, "save-logits", "FILE", ""},
+    {0, "card", NULL, "write what was measured into CANDIDATE's README.md", 1},
     GATE_OPTION_ROWS,
     OPTION_THREADS,
     OPTION_JSON,
@@ -55,6 +57,8 @@ static int read_options(const struct options *o, struct compare_options *c, stru
     c->local = options_get(o, "no-local") == NULL;
     c->mtp = options_get(o, "mtp") != NULL;
     c->save_logits = options_get(o, "save-logits");
+    if (options_get(o, "card") && (o->n_operands < 2 || options_get(o, "part")))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--card is for a whole comparison with a candidate");
     return 0;
 }
 
@@ -125,6 +129,8 @@ static int verify(const struct options *o, const struct opened *base, const stru
     r.tensors = tensors;
     if (!rc && metrics_summarize(&c, &r.summary))
         rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (!rc && options_get(o, "card"))
+        rc = card_write(o->operands[1], &r, io_base_name(options_get(o, "text") ? options_get(o, "text") : options_get(o, "tokens")), e);
     if (!rc)
         rc = gates_judge(o, gate_file, &r, e) || gates_print_report(o, &r, e) ? -1 : 0;
     free(tensors);

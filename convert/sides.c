@@ -136,7 +136,7 @@ static int add_card(struct plan *p, struct error *e)
         buffer_printf(b, "| importance | %s |\n", io_base_name(o->imatrix->path));
     buffer_text(b, "\nMade with pare in one pass from the released weights. `pare.manifest.json` has the hash of every tensor, "
                    "here and in the\nsource; `pare check .` proves them.\n\n"
-                   "Quality: not measured yet. `pare verify SOURCE . --text FILE` gives perplexity and KL divergence for this place.\n");
+                   "Quality: not measured yet (`pare verify SOURCE . --text FILE --card` puts it here).\n");
     return b->failed ? no_memory(e) : 0;
 }
 

@@ -85,6 +85,11 @@ for name in w4a16 nvfp4 gptq; do
 done
 has "$tmp/w4a16/README.md" "tensor-parallel sizes | 1, 2 |" "the card tells over how many devices its groups divide"
 
+ok "verify writes what it measured into the card" "$PARE" verify "$nano" "$tmp/w4a16" --tokens "$nano/golden/tokens.bin" --chunks 1 -q --card
+has "$tmp/w4a16/README.md" "Quality: KL divergence 0.0" "as KL divergence"
+is "$(grep -c '^Quality' "$tmp/w4a16/README.md")" 1 "in one line"
+fails 2 "a source has no card to write into" "$PARE" verify "$nano" "$nano" --tokens "$nano/golden/tokens.bin" --chunks 1 -q --card
+
 # shards
 ok "shards of 3 MB" convert shards --to compressed-tensors --split-max-size 3M
 is "$(cd "$tmp/shards" && echo *.safetensors)" "$(for i in 1 2 3 4; do printf '%s ' model-0000$i-of-00004.safetensors; done | sed 's/ $//')" "are named as the hub's"
