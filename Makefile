@@ -66,7 +66,7 @@ $(O)/tests/faults/pare: $(CLIOBJ) $(O)/tests/faults/inject.o $(O)/libpare.a
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $^ $(LDLIBS)
 $(O)/tests/faults/%: $(O)/tests/faults/%.o $(O)/tests/tap.o
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^
--include $(LIBOBJ:.o=.d) $(CLIOBJ:.o=.d) $(UNITS:%=%.d) $(TESTOBJ:.o=.d) $(wildcard $(O)/tests/faults/*.d $(O)/tests/fuzz/*.d)
+-include $(LIBOBJ:.o=.d) $(CLIOBJ:.o=.d) $(UNITS:%=%.d) $(TESTOBJ:.o=.d) $(wildcard $(O)/tests/faults/*.d $(O)/tests/fuzz/*.d $(O)/tests/tools/*.d)
 
 packages:        ## say which packages are missing, and install them
 	@./packages.sh $(PKGS)
