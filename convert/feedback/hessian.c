@@ -247,74 +247,35 @@ int hessian_mean(const struct calibration *cal, const struct weight *w, uint64_t
     return 0;
 }
 
-/* `to` gets s with its rows and columns changed, both halves. */
-static void change_columns(const struct square *s, const struct column_change *change, struct square *to, int threads)
+/* Rows and columns follow the matrix's columns: all of s, both halves. */
+static int follow_columns(struct square *s, const struct column_change *change, int threads, struct error *e)
 {
+    struct square to;
+    if (square_init(&to, s->n, e))
+        return -1;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (size_t j = 0; j < s->n; j++) {
         size_t c = change->from ? change->from[j] : j;
         for (size_t i = 0; i < s->n; i++) {
             size_t r = change->from ? change->from[i] : i;
             double by = change->scale ? (double)change->scale[r] * (double)change->scale[c] : 1;
-            *square_at(to, i, j) = (float)((double)*square_at(s, r, c) / by);
+            *square_at(&to, i, j) = (float)((double)*square_at(s, r, c) / by);
         }
     }
-}
-
-/* Rows and columns follow the matrix's columns: all of s. */
-static int follow_columns(struct square *s, const struct column_change *change, int threads, struct error *e)
-{
-    struct square to;
-    if (square_init(&to, s->n, e))
-        return -1;
-    change_columns(s, change, &to, threads);
     square_clear(s);
     *s = to;
     return 0;
 }
 
-struct ranked {
-    float moment;
-    uint32_t column;
-};
-
-static int by_moment(const void *a, const void *b)
-{
-    const struct ranked *x = a, *y = b;
-    if (x->moment != y->moment)
-        return x->moment > y->moment ? -1 : 1;
-    return x->column < y->column ? -1 : 1;
-}
-
-int curvature_rank(struct curvature *c, struct error *e)
-{
-    const size_t n = c->h.n;
-    struct ranked *ranked = malloc(n * sizeof *ranked);
-    if (!ranked || !(c->order = malloc(n * sizeof *c->order))) {
-        free(ranked);
-        return no_memory(e);
-    }
-    for (size_t j = 0; j < n; j++)
-        ranked[j] = (struct ranked){*square_at(&c->h, j, j), (uint32_t)j};
-    qsort(ranked, n, sizeof *ranked, by_moment);
-    for (size_t j = 0; j < n; j++)
-        c->order[j] = ranked[j].column;
-    free(ranked);
-    return 0;
-}
-
 int curvature_factor(struct curvature *c, unsigned cpu, int threads, struct error *e)
 {
-    if (!c->order) {
-        memcpy(c->u.data, c->h.data, square_floats(c->h.n) * sizeof *c->u.data);
-        return ldl_factor(&c->u, c->d, cpu, threads, e);
-    }
-    float *d = malloc(c->h.n * sizeof *d);
-    if (!d)
-        return no_memory(e);
-    change_columns(&c->h, &(struct column_change){.from = c->order}, &c->u, threads);
-    int rc = ldl_factor(&c->u, d, cpu, threads, e);
-    for (size_t j = 0; !rc && j < c->h.n; j++)
+    const size_t n = c->h.n;
+    memcpy(c->u.data, c->h.data, square_floats(n) * sizeof *c->u.data);
+    if (!c->order)
+        return ldl_factor(&c->u, c->d, NULL, cpu, threads, e);
+    float *d = malloc(n * sizeof *d);
+    int rc = d ? ldl_factor(&c->u, d, c->order, cpu, threads, e) : no_memory(e);
+    for (size_t j = 0; !rc && j < n; j++)
         c->d[c->order[j]] = d[j];
     free(d);
     return rc;
@@ -356,7 +317,7 @@ int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t
         return 1;
     }
     if (square_init(&c->u, n, e) || (!(c->d = malloc(n * sizeof *c->d)) && no_memory(e)) ||
-        (o->order == ORDER_IMPORTANCE && curvature_rank(c, e)) || factor(c, damping_for(o->damping, facts->known), threads, cal->model->cpu, e))
+        (o->order == ORDER_IMPORTANCE && !(c->order = malloc(n * sizeof *c->order)) && no_memory(e)) || factor(c, damping_for(o->damping, facts->known), threads, cal->model->cpu, e))
         goto fail;
     double kept = 0;
     for (size_t i = 0; i < n; i++)

@@ -17,7 +17,7 @@
 #include "convert/calibration.h"
 #include "convert/feedback/sweep.h"
 
-/* How the sweep takes columns: large second moments first, whose errors the many after them make good, or as they lie. */
+/* How the sweep takes columns: those first that others tell least of (ldl.h), whose errors many can make good, or as they lie. */
 enum column_order { ORDER_IMPORTANCE, ORDER_NATURAL, ORDER_COUNT };
 extern const char *const column_order_names[ORDER_COUNT]; /* "importance", "natural" */
 
@@ -48,9 +48,8 @@ int hessian_mean(const struct calibration *cal, const struct weight *w, uint64_t
 int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct column_change *change,
                  const struct hessian_options *o, int threads, struct curvature *c, struct hessian_facts *facts, struct error *e);
 void curvature_clear(struct curvature *c); /* safe on a zeroed one */
-/* The order of a curvature that has h, by its diagonal, the largest first; equal ones as they lie. ERR_MEMORY. */
-int curvature_rank(struct curvature *c, struct error *e);
-/* The factor of h in its order: u, of the right size, and d. 0, -1 with ERR_MEMORY, or 1 when h is not positive definite. */
+/* The factor of h: u, d and, where it is not NULL, order, all of the right size. 0, -1 with ERR_MEMORY, or 1 when h is not positive
+ * definite. */
 int curvature_factor(struct curvature *c, unsigned cpu, int threads, struct error *e);
 /* Bytes at its most while it is made, for plans. */
 uint64_t hessian_bytes(const struct calibration *cal, const struct weight *w, int threads);
