@@ -219,6 +219,11 @@ static struct curvature curvature_of(size_t n, enum kind kind, enum column_order
 
 /* ---- the factor */
 
+static size_t ordered(const struct curvature *c, size_t j)
+{
+    return c->order ? c->order[j] : j;
+}
+
 /* The largest error of U D U' as a part of H's largest diagonal element. */
 static double residual(const struct curvature *c)
 {
@@ -228,40 +233,77 @@ static double residual(const struct curvature *c)
         for (size_t k = 0; k <= i; k++) {
             double sum = 0;
             for (size_t j = i; j < c->h.n; j++)
-                sum += (double)*square_at(&c->u, j, i) * (double)c->d[j] * (double)*square_at(&c->u, j, k);
-            most = fmax(most, fabs(sum - (double)*square_at(&c->h, i, k)));
+                sum += (double)*square_at(&c->u, j, i) * (double)c->d[ordered(c, j)] * (double)*square_at(&c->u, j, k);
+            most = fmax(most, fabs(sum - (double)*square_at(&c->h, ordered(c, i), ordered(c, k))));
         }
     }
     return most / largest;
 }
 
+/* By how much some column had less left than the one that was chosen, as a part of that: by elimination in F64. 1: columns are missing. */
+static double not_least(const struct curvature *c)
+{
+    const size_t n = c->h.n;
+    double *a = need(n * n * sizeof *a), worst = 0;
+    char *seen = need(n);
+    for (size_t i = 0; i < n; i++) {
+        seen[c->order[i]] = 1;
+        for (size_t k = 0; k < n; k++)
+            a[i * n + k] = (double)*square_at(&c->h, c->order[i], c->order[k]);
+    }
+    for (size_t p = n; p-- > 0;)
+        for (size_t i = 0; i < p; i++) {
+            worst = fmax(worst, 1 - a[i * n + i] / a[p * n + p]);
+            for (size_t k = 0; k < p; k++)
+                a[i * n + k] -= a[p * n + i] / a[p * n + p] * a[p * n + k];
+        }
+    worst = memchr(seen, 0, n) ? 1 : worst;
+    free(a);
+    free(seen);
+    return worst;
+}
+
 static int factors_agree(const struct curvature *c)
 {
     const size_t n = c->h.n;
-    float *d = need(n * sizeof *d);
+    struct curvature got = {.h = c->h, .u = square_new(n), .d = need(n * sizeof *got.d), .order = c->order ? need(n * sizeof *got.order) : NULL};
     int same = 1;
     for (int i = 0; i < N_ISAS; i++)
-        for (int threads = 1; threads <= most_threads(&isas[i]); threads++) {
-            struct square u = copy_of(&c->h);
-            same &= !ldl_factor(&u, d, NULL, isas[i].cpu, threads, &why) && !memcmp(d, c->d, n * sizeof *d) && same_square(&u, &c->u);
-            square_clear(&u);
-        }
-    free(d);
+        for (int threads = 1; threads <= most_threads(&isas[i]); threads++)
+            same &= !curvature_factor(&got, isas[i].cpu, threads, &why) && !memcmp(got.d, c->d, n * sizeof *got.d) &&
+                    same_square(&got.u, &c->u) && (!c->order || !memcmp(got.order, c->order, n * sizeof *got.order));
+    got.h = (struct square){0};
+    curvature_clear(&got);
     return same;
 }
 
-static void factors(size_t n)
+static void factors(size_t n, enum kind kind, enum column_order order)
 {
-    struct curvature c = curvature_of(n, CORRELATED, ORDER_NATURAL, 0.001);
+    struct curvature c = curvature_of(n, kind, order, 0.001);
     double error = residual(&c);
     int unit = 1, positive = 1;
     for (size_t i = 0; i < n; i++) {
         unit &= *square_at(&c.u, i, i) == 1;
         positive &= c.d[i] > 0;
     }
-    ok(error < 2e-6, "U D U' of %zu x %zu gives the matrix back to %.1e", n, n, error);
+    ok(error < 2e-6, "U D U' of %zu x %zu, %s, %s order, gives the matrix back to %.1e", n, n, kinds[kind], column_order_names[order], error);
+    if (order == ORDER_IMPORTANCE) {
+        double off = not_least(&c);
+        ok(off < 1e-4, "each column is the one of which the columns behind it leave the least, to %.1e", off);
+    }
     ok(unit && positive, "U's diagonal is 1, D is positive");
     ok(factors_agree(&c), "the same on every instruction set, for 1 to 4 threads");
+    curvature_clear(&c);
+}
+
+/* Whatever there is to choose between: equal columns come as they lie, from the last. */
+static void equal_columns_stay(void)
+{
+    struct curvature c = curvature_of(130, IDENTITY, ORDER_IMPORTANCE, 0);
+    int stay = 1;
+    for (size_t i = 0; i < c.h.n; i++)
+        stay &= c.order[i] == i;
+    ok(stay, "columns that are all alike keep their order");
     curvature_clear(&c);
 }
 
@@ -269,16 +311,20 @@ static void bad_pivots(size_t n)
 {
     static const float bad[] = {0, -1, NAN, INFINITY};
     float *d = need(n * sizeof *d);
+    uint32_t *order = need(n * sizeof *order);
     int refused = 1;
     for (size_t at = 0; at < n; at += n / 3 + 1)
         for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
             struct curvature c = curvature_of(n, CORRELATED, ORDER_NATURAL, 0.001);
             *square_at(&c.h, at, at) = bad[b];
-            refused &= ldl_factor(&c.h, d, NULL, 0, 1, &why) == 1;
+            struct square again = copy_of(&c.h);
+            refused &= ldl_factor(&c.h, d, NULL, 0, 1, &why) == 1 && ldl_factor(&again, d, order, 0, 1, &why) == 1;
+            square_clear(&again);
             curvature_clear(&c);
         }
-    ok(refused, "of %zu columns, a pivot that is 0, negative, infinite or no number is reported", n);
+    ok(refused, "of %zu columns, a pivot that is 0, negative, infinite or no number is reported, in any order", n);
     free(d);
+    free(order);
 }
 
 /* ---- inner loops */
@@ -596,7 +642,7 @@ static struct curvature bench_curvature(size_t n)
 
 static void bench_line(const char *what, size_t n, double flops, double took, double peak)
 {
-    printf("  %-12s %5zu columns: %6.1f GFLOP/s, %3.0f %% of peak\n", what, n, flops / took / 1e9, 100 * flops / took / 1e9 / peak);
+    printf("  %-15s %5zu columns: %6.1f GFLOP/s, %3.0f %% of peak\n", what, n, flops / took / 1e9, 100 * flops / took / 1e9 / peak);
     fflush(stdout);
 }
 
@@ -641,10 +687,15 @@ static int bench(void)
         const size_t n = columns[i];
         bench_moment(n, peak);
         struct curvature c = bench_curvature(n);
-        double t = seconds();
-        if (ldl_factor(&c.u, c.d, NULL, cpu_features(), 1, &why))
-            bail("no factor");
-        bench_line("factor", n, (double)n * (double)n * (double)n / 3, seconds() - t, peak);
+        for (enum column_order order = 0; order < ORDER_COUNT; order++) {
+            c.order = order == ORDER_IMPORTANCE ? need(n * sizeof *c.order) : NULL;
+            double t = seconds();
+            if (curvature_factor(&c, cpu_features(), 1, &why))
+                bail("no factor");
+            bench_line(order == ORDER_IMPORTANCE ? "factor, ordered" : "factor", n, (double)n * (double)n * (double)n / 3, seconds() - t, peak);
+            free(c.order);
+        }
+        c.order = NULL;
         for (size_t k = 0; k < sizeof types / sizeof *types; k++)
             bench_sweep(quant_type_find(types[k]), &c, peak);
         curvature_clear(&c);
@@ -664,9 +715,13 @@ int main(int argc, char **argv)
         return bench();
     for (size_t i = 0; i < N_SIZES; i++) {
         moments(sizes[i]);
-        factors(sizes[i]);
+        factors(sizes[i], CORRELATED, ORDER_NATURAL);
+        factors(sizes[i], CORRELATED, ORDER_IMPORTANCE);
     }
     moments_add_up();
+    factors(130, TWINS, ORDER_IMPORTANCE);
+    factors(130, STILL, ORDER_IMPORTANCE);
+    equal_columns_stay();
     bad_pivots(70);
     bad_pivots(1);
     for (int i = 1; i < N_ISAS; i++)
