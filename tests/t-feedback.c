@@ -504,7 +504,7 @@ static struct job moved_job(const struct job *j)
 /* With the same columns one after another a sweep rounds them alike wherever they lie. */
 static void moved_blocks_move(const struct quant_type *t)
 {
-    struct job j = job_new(t, 20, CORRELATED, ORDER_IMPORTANCE), m = moved_job(&j);
+    struct job j = job_new(t, 20, STILL, ORDER_IMPORTANCE), m = moved_job(&j);
     int same = 1, breaks = 0;
     sweep_with(&j, cpu_features(), 0, j.x, j.rows, j.blocks, NULL);
     sweep_with(&m, cpu_features(), 0, m.x, m.rows, m.blocks, NULL);
@@ -514,7 +514,7 @@ static void moved_blocks_move(const struct quant_type *t)
                             j.blocks + r * j.row_bytes + moved_from(&j, i) / t->block_len * t->block_bytes, t->block_bytes);
     for (size_t i = 1; i < j.n; i++)
         breaks += j.c.order[i] != j.c.order[i - 1] + 1;
-    ok(same && breaks > 10, "%s: a sweep by importance does not see where blocks lie", t->name);
+    ok(same && breaks > 0, "%s: a sweep by importance does not see where blocks lie", t->name);
     job_free(&j);
     job_free(&m);
 }
@@ -625,7 +625,7 @@ static void hostile_rows(const struct quant_type *t)
 
 /* ---- speed, on one core */
 
-/* Neighbours have much in common. */
+/* Columns that have much in common lie far apart, so that an order of them moves all. */
 static struct curvature bench_curvature(size_t n)
 {
     struct curvature c = {.h = square_new(n), .d = need(n * sizeof(float))};
@@ -633,8 +633,10 @@ static struct curvature bench_curvature(size_t n)
     for (size_t i = 0; i < n; i++)
         powers[i] = i ? 0.9f * powers[i - 1] : 1;
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++)
-            *square_at(&c.h, i, j) = powers[i > j ? i - j : j - i] + (i == j ? 0.03f : 0);
+        for (size_t j = 0; j < n; j++) {
+            size_t a = i * 2477 % n, b = j * 2477 % n; /* a prime that divides no n here: all places, once each */
+            *square_at(&c.h, i, j) = powers[a > b ? a - b : b - a] + (i == j ? 0.03f : 0);
+        }
     free(powers);
     c.u = copy_of(&c.h);
     return c;
@@ -733,14 +735,17 @@ int main(int argc, char **argv)
         if (!t->best || covered(t))
             continue;
         losses_fall(t, ORDER_IMPORTANCE);
-        losses_fall(t, ORDER_NATURAL);
         moved_blocks_move(t);
         identity_is_no_worse(t);
         sweep_equals_scalar(t, ORDER_IMPORTANCE);
-        sweep_equals_scalar(t, ORDER_NATURAL);
         rows_are_independent(t);
         hostile_curvatures(t);
         hostile_rows(t);
+    }
+    static const char *const natural[] = {"Q4_0", "Q4_K", "NVFP4", "INT4-G128-ASYM"}; /* a kind of search each */
+    for (size_t i = 0; i < sizeof natural / sizeof *natural; i++) {
+        losses_fall(quant_type_find(natural[i]), ORDER_NATURAL);
+        sweep_equals_scalar(quant_type_find(natural[i]), ORDER_NATURAL);
     }
     return done();
 }
