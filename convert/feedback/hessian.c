@@ -317,7 +317,8 @@ int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t
         return 1;
     }
     if (square_init(&c->u, n, e) || (!(c->d = malloc(n * sizeof *c->d)) && no_memory(e)) ||
-        (o->order == ORDER_IMPORTANCE && !(c->order = malloc(n * sizeof *c->order)) && no_memory(e)) || factor(c, damping_for(o->damping, facts->known), threads, cal->model->cpu, e))
+        (o->order == ORDER_IMPORTANCE && !(c->order = malloc(n * sizeof *c->order)) && no_memory(e)) ||
+        factor(c, damping_for(o->damping, facts->known), threads, cal->model->cpu, e))
         goto fail;
     double kept = 0;
     for (size_t i = 0; i < n; i++)
