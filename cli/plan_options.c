@@ -135,6 +135,17 @@ static int read_sequential(const struct options *o, struct planned *p, struct pl
     return -1;
 }
 
+static int read_order(const struct options *o, enum column_order *order, struct error *e)
+{
+    const char *name = options_get(o, "calib-order");
+    for (int i = 0; name && i < ORDER_COUNT; i++)
+        if (!strcmp(name, column_order_names[i])) {
+            *order = (enum column_order)i;
+            name = NULL;
+        }
+    return name ? bad_word("calib-order", name, "importance, natural", e) : 0;
+}
+
 /* Behind the model: a calibration must fit it. */
 static int read_calib(const struct options *o, struct planned *p, struct plan_options *po, struct error *e)
 {
@@ -142,7 +153,8 @@ static int read_calib(const struct options *o, struct planned *p, struct plan_op
     long passes = 2;
     po->feedback = (struct feedback_options){.hessian = {.damping = 0.03, .blend = 1}};
     if (read_number(o, "calib-damping", 1e3, &po->feedback.hessian.damping, e) ||
-        read_number(o, "calib-blend", 1e6, &po->feedback.hessian.blend, e) || options_int(o, "calib-passes", 0, 100, &passes, e))
+        read_number(o, "calib-blend", 1e6, &po->feedback.hessian.blend, e) || options_int(o, "calib-passes", 0, 100, &passes, e) ||
+        read_order(o, &po->feedback.hessian.order, e))
         return -1;
     po->feedback.sweep.passes = (int)passes;
     po->feedback.sweep.pull = 0.5;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Error feedback: second moments and their factor against plain F64 sums; sweeps of every type that has one: the same bytes on every
  * instruction set and for any neighbours, losses that only fall, that are those of the blocks, and are below those of
- * `--search best`; hostile rows and curvatures. With --bench: speed against the machine's peak. */
+ * `--search best`, with columns in either order, which is the same wherever they lie; hostile rows and curvatures. With --bench: speed against the machine's peak. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +9,8 @@
 
 #include "base/cpu.h"
 #include "convert/feedback/columns.h"
+#include "convert/feedback/hessian.h"
 #include "convert/feedback/ldl.h"
-#include "convert/feedback/sweep.h"
 #include "quant/best.h"
 #include "tests/patterns.h"
 #include "tests/peak.h"
@@ -201,9 +201,9 @@ static void fill_moment(struct square *h, enum kind kind)
     free(x);
 }
 
-static struct curvature curvature_of(size_t n, enum kind kind, double damping)
+static struct curvature curvature_of(size_t n, enum kind kind, enum column_order order, double damping)
 {
-    struct curvature c = {.h = square_new(n), .d = need(n * sizeof(float))};
+    struct curvature c = {.h = square_new(n), .u = square_new(n), .d = need(n * sizeof(float))};
     double trace = 0;
     if (kind != IDENTITY)
         fill_moment(&c.h, kind);
@@ -211,20 +211,18 @@ static struct curvature curvature_of(size_t n, enum kind kind, double damping)
         trace += (double)*square_at(&c.h, i, i);
     for (size_t i = 0; i < n; i++)
         *square_at(&c.h, i, i) += kind == IDENTITY ? 1 : (float)(damping * trace / (double)n);
-    c.u = copy_of(&c.h);
-    if (ldl_factor(&c.u, c.d, cpu_features(), 1, &why))
+    c.order = order == ORDER_IMPORTANCE ? need(n * sizeof *c.order) : NULL;
+    if (curvature_factor(&c, cpu_features(), 1, &why))
         bail("a curvature of %zu columns, %s, has no factor", n, kinds[kind]);
     return c;
 }
 
-static void curvature_free(struct curvature *c)
-{
-    square_clear(&c->h);
-    square_clear(&c->u);
-    free(c->d);
-}
-
 /* ---- the factor */
+
+static size_t ordered(const struct curvature *c, size_t j)
+{
+    return c->order ? c->order[j] : j;
+}
 
 /* The largest error of U D U' as a part of H's largest diagonal element. */
 static double residual(const struct curvature *c)
@@ -235,57 +233,100 @@ static double residual(const struct curvature *c)
         for (size_t k = 0; k <= i; k++) {
             double sum = 0;
             for (size_t j = i; j < c->h.n; j++)
-                sum += (double)*square_at(&c->u, j, i) * (double)c->d[j] * (double)*square_at(&c->u, j, k);
-            most = fmax(most, fabs(sum - (double)*square_at(&c->h, i, k)));
+                sum += (double)*square_at(&c->u, j, i) * (double)c->d[ordered(c, j)] * (double)*square_at(&c->u, j, k);
+            most = fmax(most, fabs(sum - (double)*square_at(&c->h, ordered(c, i), ordered(c, k))));
         }
     }
     return most / largest;
 }
 
+/* By how much some column had less left than the one that was chosen, as a part of that: by elimination in F64. 1: columns are missing. */
+static double not_least(const struct curvature *c)
+{
+    const size_t n = c->h.n;
+    double *a = need(n * n * sizeof *a), worst = 0;
+    char *seen = need(n);
+    for (size_t i = 0; i < n; i++) {
+        seen[c->order[i]] = 1;
+        for (size_t k = 0; k < n; k++)
+            a[i * n + k] = (double)*square_at(&c->h, c->order[i], c->order[k]);
+    }
+    for (size_t p = n; p-- > 0;)
+        for (size_t i = 0; i < p; i++) {
+            worst = fmax(worst, 1 - a[i * n + i] / a[p * n + p]);
+            for (size_t k = 0; k < p; k++)
+                a[i * n + k] -= a[p * n + i] / a[p * n + p] * a[p * n + k];
+        }
+    worst = memchr(seen, 0, n) ? 1 : worst;
+    free(a);
+    free(seen);
+    return worst;
+}
+
 static int factors_agree(const struct curvature *c)
 {
     const size_t n = c->h.n;
-    float *d = need(n * sizeof *d);
+    struct curvature got = {.h = c->h, .u = square_new(n), .d = need(n * sizeof *got.d)};
+    got.order = c->order ? need(n * sizeof *got.order) : NULL;
     int same = 1;
     for (int i = 0; i < N_ISAS; i++)
-        for (int threads = 1; threads <= most_threads(&isas[i]); threads++) {
-            struct square u = copy_of(&c->h);
-            same &= !ldl_factor(&u, d, isas[i].cpu, threads, &why) && !memcmp(d, c->d, n * sizeof *d) && same_square(&u, &c->u);
-            square_clear(&u);
-        }
-    free(d);
+        for (int threads = 1; threads <= most_threads(&isas[i]); threads++)
+            same &= !curvature_factor(&got, isas[i].cpu, threads, &why) && !memcmp(got.d, c->d, n * sizeof *got.d) &&
+                    same_square(&got.u, &c->u) && (!c->order || !memcmp(got.order, c->order, n * sizeof *got.order));
+    got.h = (struct square){0};
+    curvature_clear(&got);
     return same;
 }
 
-static void factors(size_t n)
+static void factors(size_t n, enum kind kind, enum column_order order)
 {
-    struct curvature c = curvature_of(n, CORRELATED, 0.001);
+    struct curvature c = curvature_of(n, kind, order, 0.001);
     double error = residual(&c);
     int unit = 1, positive = 1;
     for (size_t i = 0; i < n; i++) {
         unit &= *square_at(&c.u, i, i) == 1;
         positive &= c.d[i] > 0;
     }
-    ok(error < 2e-6, "U D U' of %zu x %zu gives the matrix back to %.1e", n, n, error);
+    ok(error < 2e-6, "U D U' of %zu x %zu, %s, %s order, gives the matrix back to %.1e", n, n, kinds[kind], column_order_names[order],
+       error);
+    if (order == ORDER_IMPORTANCE) {
+        double off = not_least(&c);
+        ok(off < 1e-4, "each column is the one of which the columns behind it leave the least, to %.1e", off);
+    }
     ok(unit && positive, "U's diagonal is 1, D is positive");
     ok(factors_agree(&c), "the same on every instruction set, for 1 to 4 threads");
-    curvature_free(&c);
+    curvature_clear(&c);
+}
+
+/* Whatever there is to choose between: equal columns come as they lie, from the last. */
+static void equal_columns_stay(void)
+{
+    struct curvature c = curvature_of(130, IDENTITY, ORDER_IMPORTANCE, 0);
+    int stay = 1;
+    for (size_t i = 0; i < c.h.n; i++)
+        stay &= c.order[i] == i;
+    ok(stay, "columns that are all alike keep their order");
+    curvature_clear(&c);
 }
 
 static void bad_pivots(size_t n)
 {
     static const float bad[] = {0, -1, NAN, INFINITY};
     float *d = need(n * sizeof *d);
+    uint32_t *order = need(n * sizeof *order);
     int refused = 1;
     for (size_t at = 0; at < n; at += n / 3 + 1)
         for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
-            struct curvature c = curvature_of(n, CORRELATED, 0.001);
+            struct curvature c = curvature_of(n, CORRELATED, ORDER_NATURAL, 0.001);
             *square_at(&c.h, at, at) = bad[b];
-            refused &= ldl_factor(&c.h, d, 0, 1, &why) == 1;
-            curvature_free(&c);
+            struct square again = copy_of(&c.h);
+            refused &= ldl_factor(&c.h, d, NULL, 0, 1, &why) == 1 && ldl_factor(&again, d, order, 0, 1, &why) == 1;
+            square_clear(&again);
+            curvature_clear(&c);
         }
-    ok(refused, "of %zu columns, a pivot that is 0, negative, infinite or no number is reported", n);
+    ok(refused, "of %zu columns, a pivot that is 0, negative, infinite or no number is reported, in any order", n);
     free(d);
+    free(order);
 }
 
 /* ---- inner loops */
@@ -343,10 +384,10 @@ struct job {
     double *loss; /* [rows][1 + PASSES] */
 };
 
-static struct job job_new(const struct quant_type *t, size_t rows, enum kind kind)
+static struct job job_new(const struct quant_type *t, size_t rows, enum kind kind, enum column_order order)
 {
     struct job j = {.type = t, .n = t->block_len == 256 ? 512 : t->block_len == 128 ? 384 : t->block_len == 64 ? 320 : 352, .rows = rows};
-    j.c = curvature_of(j.n, kind, 0.03);
+    j.c = curvature_of(j.n, kind, order, 0.03);
     j.row_bytes = j.n / t->block_len * t->block_bytes;
     j.x = need(rows * j.n * sizeof *j.x);
     j.blocks = need(rows * j.row_bytes);
@@ -358,19 +399,24 @@ static struct job job_new(const struct quant_type *t, size_t rows, enum kind kin
 
 static void job_free(struct job *j)
 {
-    curvature_free(&j->c);
+    curvature_clear(&j->c);
     free(j->x);
     free(j->blocks);
     free(j->loss);
 }
 
-static void sweep(const struct job *j, unsigned cpu, const float *x, size_t rows, uint8_t *blocks, double *loss)
+static void sweep_with(const struct job *j, unsigned cpu, int passes, const float *x, size_t rows, uint8_t *blocks, double *loss)
 {
-    struct sweeper *s = sweep_new(j->type, j->n, cpu, &(struct sweep_options){.passes = PASSES}, &why);
+    struct sweeper *s = sweep_new(j->type, j->n, cpu, &(struct sweep_options){.passes = passes}, &why);
     if (!s)
         bail("%s", why.text);
     sweep_rows(s, &j->c, x, rows, blocks, loss);
     sweep_free(s);
+}
+
+static void sweep(const struct job *j, unsigned cpu, const float *x, size_t rows, uint8_t *blocks, double *loss)
+{
+    sweep_with(j, cpu, PASSES, x, rows, blocks, loss);
 }
 
 /* e H e' of what a row's blocks decode to, in F64. */
@@ -410,9 +456,9 @@ static double best_loss(const struct job *j, size_t row)
     return loss;
 }
 
-static void losses_fall(const struct quant_type *t)
+static void losses_fall(const struct quant_type *t, enum column_order order)
 {
-    struct job j = job_new(t, 70, CORRELATED);
+    struct job j = job_new(t, 70, CORRELATED, order);
     double first = 0, last = 0, best = 0, off = 0;
     int falls = 1;
     sweep(&j, cpu_features(), j.x, j.rows, j.blocks, j.loss);
@@ -425,15 +471,60 @@ static void losses_fall(const struct quant_type *t)
         best += best_loss(&j, r);
         off = fmax(off, fabs(loss_of(&j, r, j.blocks + r * j.row_bytes) / l[PASSES] - 1));
     }
-    ok(first <= best, "%s: a sweep's loss is %.3f of --search best's", t->name, first / best);
+    ok(first <= best, "%s: a sweep's loss in %s order is %.3f of --search best's", t->name, column_order_names[order], first / best);
     ok(falls && last < first, "%s: each pass lowers the loss of every row, to %.3f", t->name, last / best);
     ok(off < 1e-4, "%s: what the blocks decode to has the loss that was told, to %.1e", t->name, off);
     job_free(&j);
 }
 
+/* Where a column that lies at `to` of the second matrix lies in the first: whole blocks from the last to the first. */
+static size_t moved_from(const struct job *j, size_t to)
+{
+    const size_t len = j->type->block_len;
+    return (j->n / len - 1 - to / len) * len + to % len;
+}
+
+/* A matrix with its blocks the other way around, and its inputs with it. */
+static struct job moved_job(const struct job *j)
+{
+    struct job m = *j;
+    m.c = (struct curvature){.h = square_new(j->n), .u = copy_of(&j->c.u), .d = need(j->n * sizeof(float))};
+    m.c.order = need(j->n * sizeof *m.c.order);
+    m.x = need(j->rows * j->n * sizeof *m.x);
+    m.blocks = need(j->rows * j->row_bytes);
+    m.loss = need(1);
+    for (size_t i = 0; i < j->n; i++) {
+        for (size_t k = 0; k < j->n; k++)
+            *square_at(&m.c.h, i, k) = *square_at(&j->c.h, moved_from(j, i), moved_from(j, k));
+        for (size_t r = 0; r < j->rows; r++)
+            m.x[r * j->n + i] = j->x[r * j->n + moved_from(j, i)];
+        m.c.d[i] = j->c.d[moved_from(j, i)];
+        m.c.order[i] = (uint32_t)moved_from(j, j->c.order[i]); /* which is its own inverse */
+    }
+    return m;
+}
+
+/* With the same columns one after another a sweep rounds them alike wherever they lie. */
+static void moved_blocks_move(const struct quant_type *t)
+{
+    struct job j = job_new(t, 5, STILL, ORDER_IMPORTANCE), m = moved_job(&j);
+    int same = 1, breaks = 0;
+    sweep_with(&j, cpu_features(), 0, j.x, j.rows, j.blocks, NULL);
+    sweep_with(&m, cpu_features(), 0, m.x, m.rows, m.blocks, NULL);
+    for (size_t r = 0; r < j.rows; r++)
+        for (size_t i = 0; i < j.n; i += t->block_len)
+            same &= !memcmp(m.blocks + r * j.row_bytes + i / t->block_len * t->block_bytes,
+                            j.blocks + r * j.row_bytes + moved_from(&j, i) / t->block_len * t->block_bytes, t->block_bytes);
+    for (size_t i = 1; i < j.n; i++)
+        breaks += j.c.order[i] != j.c.order[i - 1] + 1;
+    ok(same && breaks > 0, "%s: a sweep by importance does not see where blocks lie", t->name);
+    job_free(&j);
+    job_free(&m);
+}
+
 static void identity_is_no_worse(const struct quant_type *t)
 {
-    struct job j = job_new(t, 20, IDENTITY);
+    struct job j = job_new(t, 20, IDENTITY, ORDER_IMPORTANCE);
     int good = 1;
     sweep(&j, cpu_features(), j.x, j.rows, j.blocks, j.loss);
     for (size_t r = 0; r < j.rows; r++)
@@ -442,9 +533,9 @@ static void identity_is_no_worse(const struct quant_type *t)
     job_free(&j);
 }
 
-static void sweep_equals_scalar(const struct quant_type *t)
+static void sweep_equals_scalar(const struct quant_type *t, enum column_order order)
 {
-    struct job j = job_new(t, 66, CORRELATED);
+    struct job j = job_new(t, 66, CORRELATED, order);
     uint8_t *got = need(j.rows * j.row_bytes);
     sweep(&j, 0, j.x, j.rows, j.blocks, NULL);
     for (int i = 1; i < N_ISAS; i++) {
@@ -453,7 +544,8 @@ static void sweep_equals_scalar(const struct quant_type *t)
             continue;
         }
         sweep(&j, isas[i].cpu, j.x, j.rows, got, NULL);
-        ok(!memcmp(got, j.blocks, j.rows * j.row_bytes), "%s %s: the scalar bytes", t->name, isas[i].name);
+        ok(!memcmp(got, j.blocks, j.rows * j.row_bytes), "%s %s, %s order: the scalar bytes", t->name, isas[i].name,
+           column_order_names[order]);
     }
     free(got);
     job_free(&j);
@@ -463,7 +555,7 @@ static void sweep_equals_scalar(const struct quant_type *t)
 static void rows_are_independent(const struct quant_type *t)
 {
     static const size_t counts[] = {1, 3, 64, 65};
-    struct job j = job_new(t, 131, CORRELATED);
+    struct job j = job_new(t, 131, CORRELATED, ORDER_IMPORTANCE);
     uint8_t *got = need(j.rows * j.row_bytes);
     int same = 1;
     for (size_t r = 0; r < j.rows; r += 3)
@@ -505,7 +597,7 @@ static int no_worse(const struct job *j)
 static void hostile_curvatures(const struct quant_type *t)
 {
     for (enum kind kind = TWINS; kind < KINDS; kind++) {
-        struct job j = job_new(t, 20, kind);
+        struct job j = job_new(t, 20, kind, ORDER_IMPORTANCE);
         memset(j.x + 3 * j.n, 0, j.n * sizeof *j.x);
         sweep(&j, cpu_features(), j.x, j.rows, j.blocks, j.loss);
         ok(all_finite(&j) && no_worse(&j), "%s: %s: finite, no row's loss above --search best's", t->name, kinds[kind]);
@@ -516,7 +608,7 @@ static void hostile_curvatures(const struct quant_type *t)
 
 static void hostile_rows(const struct quant_type *t)
 {
-    struct job j = job_new(t, PATTERNS, CORRELATED);
+    struct job j = job_new(t, PATTERNS, CORRELATED, ORDER_IMPORTANCE);
     static const float sizes_of[] = {1, 1e-3f, 1e-12f, 1e-30f};
     memset(j.x, 0, j.rows * j.n * sizeof *j.x);
     sweep(&j, cpu_features(), j.x, j.rows, j.blocks, j.loss);
@@ -536,7 +628,7 @@ static void hostile_rows(const struct quant_type *t)
 
 /* ---- speed, on one core */
 
-/* Neighbours have much in common. */
+/* Columns that have much in common lie far apart, so that an order of them moves all. */
 static struct curvature bench_curvature(size_t n)
 {
     struct curvature c = {.h = square_new(n), .d = need(n * sizeof(float))};
@@ -544,8 +636,10 @@ static struct curvature bench_curvature(size_t n)
     for (size_t i = 0; i < n; i++)
         powers[i] = i ? 0.9f * powers[i - 1] : 1;
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++)
-            *square_at(&c.h, i, j) = powers[i > j ? i - j : j - i] + (i == j ? 0.03f : 0);
+        for (size_t j = 0; j < n; j++) {
+            size_t a = i * 2477 % n, b = j * 2477 % n; /* a prime that divides no n here: all places, once each */
+            *square_at(&c.h, i, j) = powers[a > b ? a - b : b - a] + (i == j ? 0.03f : 0);
+        }
     free(powers);
     c.u = copy_of(&c.h);
     return c;
@@ -553,7 +647,7 @@ static struct curvature bench_curvature(size_t n)
 
 static void bench_line(const char *what, size_t n, double flops, double took, double peak)
 {
-    printf("  %-12s %5zu columns: %6.1f GFLOP/s, %3.0f %% of peak\n", what, n, flops / took / 1e9, 100 * flops / took / 1e9 / peak);
+    printf("  %-15s %5zu columns: %6.1f GFLOP/s, %3.0f %% of peak\n", what, n, flops / took / 1e9, 100 * flops / took / 1e9 / peak);
     fflush(stdout);
 }
 
@@ -598,13 +692,19 @@ static int bench(void)
         const size_t n = columns[i];
         bench_moment(n, peak);
         struct curvature c = bench_curvature(n);
-        double t = seconds();
-        if (ldl_factor(&c.u, c.d, cpu_features(), 1, &why))
-            bail("no factor");
-        bench_line("factor", n, (double)n * (double)n * (double)n / 3, seconds() - t, peak);
+        for (enum column_order order = 0; order < ORDER_COUNT; order++) {
+            c.order = order == ORDER_IMPORTANCE ? need(n * sizeof *c.order) : NULL;
+            double t = seconds();
+            if (curvature_factor(&c, cpu_features(), 1, &why))
+                bail("no factor");
+            t = seconds() - t;
+            bench_line(c.order ? "factor, ordered" : "factor", n, (double)n * (double)n * (double)n / 3, t, peak);
+            free(c.order);
+        }
+        c.order = NULL;
         for (size_t k = 0; k < sizeof types / sizeof *types; k++)
             bench_sweep(quant_type_find(types[k]), &c, peak);
-        curvature_free(&c);
+        curvature_clear(&c);
     }
     return 0;
 }
@@ -621,9 +721,13 @@ int main(int argc, char **argv)
         return bench();
     for (size_t i = 0; i < N_SIZES; i++) {
         moments(sizes[i]);
-        factors(sizes[i]);
+        factors(sizes[i], CORRELATED, ORDER_NATURAL);
+        factors(sizes[i], CORRELATED, ORDER_IMPORTANCE);
     }
     moments_add_up();
+    factors(130, TWINS, ORDER_IMPORTANCE);
+    factors(130, STILL, ORDER_IMPORTANCE);
+    equal_columns_stay();
     bad_pivots(70);
     bad_pivots(1);
     for (int i = 1; i < N_ISAS; i++)
@@ -634,12 +738,18 @@ int main(int argc, char **argv)
     for (const struct quant_type *t = quant_types; t->name; t++) {
         if (!t->best || covered(t))
             continue;
-        losses_fall(t);
+        losses_fall(t, ORDER_IMPORTANCE);
+        moved_blocks_move(t);
         identity_is_no_worse(t);
-        sweep_equals_scalar(t);
+        sweep_equals_scalar(t, ORDER_IMPORTANCE);
         rows_are_independent(t);
         hostile_curvatures(t);
         hostile_rows(t);
+    }
+    static const char *const natural[] = {"Q4_0", "NVFP4"}; /* blocks of 32, and four groups of 16 */
+    for (size_t i = 0; i < sizeof natural / sizeof *natural; i++) {
+        losses_fall(quant_type_find(natural[i]), ORDER_NATURAL);
+        sweep_equals_scalar(quant_type_find(natural[i]), ORDER_NATURAL);
     }
     return done();
 }

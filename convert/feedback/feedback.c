@@ -8,8 +8,8 @@
 
 const char *feedback_text(const struct calibration *cal, const struct feedback_options *o, char out[FEEDBACK_TEXT])
 {
-    snprintf(out, FEEDBACK_TEXT, "XXH3-128 %s, %" PRIu64 " chunks of %" PRIu64 " tokens, damping %.9g, blend %.9g, %d passes", cal->hash,
-             cal->chunks, cal->ctx, o->hessian.damping, o->hessian.blend, o->sweep.passes);
+    snprintf(out, FEEDBACK_TEXT, "XXH3-128 %s, %" PRIu64 " chunks of %" PRIu64 " tokens, damping %.9g, blend %.9g, %d passes, order %s",
+             cal->hash, cal->chunks, cal->ctx, o->hessian.damping, o->hessian.blend, o->sweep.passes, column_order_names[o->hessian.order]);
     size_t n = strlen(out);
     if (cal->following)
         snprintf(out + n, FEEDBACK_TEXT - n, ", sequential, pull %.9g", o->sweep.pull);

@@ -13,9 +13,9 @@ struct feedback_options {
     struct sweep_options sweep;
 };
 
-/* "XXH3-128 .., 4 chunks of 512 tokens, damping 0.03, blend 0.25, 2 passes": all that decides bytes, for identity and manifest. Returns
- * out. */
-enum { FEEDBACK_TEXT = 240 };
+/* "XXH3-128 .., 4 chunks of 512 tokens, damping 0.03, blend 0.25, 2 passes, order importance": all that decides bytes, for identity and
+ * manifest. Returns out. */
+enum { FEEDBACK_TEXT = 260 };
 const char *feedback_text(const struct calibration *cal, const struct feedback_options *o, char out[FEEDBACK_TEXT]);
 
 struct feedback {

@@ -8,6 +8,8 @@
 #include "convert/feedback/ldl.h"
 #include "model/forward/forward.h"
 
+const char *const column_order_names[ORDER_COUNT] = {[ORDER_IMPORTANCE] = "importance", [ORDER_NATURAL] = "natural"};
+
 /* An expert's tokens are taken so many at a time. */
 enum { PIECE = 1024 };
 
@@ -27,7 +29,9 @@ void curvature_clear(struct curvature *c)
     square_clear(&c->u);
     square_clear(&c->cross);
     free(c->d);
+    free(c->order);
     c->d = NULL;
+    c->order = NULL;
 }
 
 static void scale_lower(struct square *s, double by, int threads)
@@ -263,6 +267,20 @@ static int follow_columns(struct square *s, const struct column_change *change, 
     return 0;
 }
 
+int curvature_factor(struct curvature *c, unsigned cpu, int threads, struct error *e)
+{
+    const size_t n = c->h.n;
+    memcpy(c->u.data, c->h.data, square_floats(n) * sizeof *c->u.data);
+    if (!c->order)
+        return ldl_factor(&c->u, c->d, NULL, cpu, threads, e);
+    float *d = malloc(n * sizeof *d);
+    int rc = d ? ldl_factor(&c->u, d, c->order, cpu, threads, e) : no_memory(e);
+    for (size_t j = 0; !rc && j < n; j++)
+        c->d[c->order[j]] = d[j];
+    free(d);
+    return rc;
+}
+
 /* Damps and factors; more damping where that is not enough. */
 static int factor(struct curvature *c, double damping, int threads, unsigned cpu, struct error *e)
 {
@@ -271,8 +289,7 @@ static int factor(struct curvature *c, double damping, int threads, unsigned cpu
         for (size_t i = 0; i < c->h.n; i++)
             *square_at(&c->h, i, i) += (float)((damping - added) * unit);
         added = damping;
-        memcpy(c->u.data, c->h.data, square_floats(c->h.n) * sizeof *c->u.data);
-        int rc = ldl_factor(&c->u, c->d, cpu, threads, e);
+        int rc = curvature_factor(c, cpu, threads, e);
         if (rc <= 0)
             return rc;
     }
@@ -300,6 +317,7 @@ int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t
         return 1;
     }
     if (square_init(&c->u, n, e) || (!(c->d = malloc(n * sizeof *c->d)) && no_memory(e)) ||
+        (o->order == ORDER_IMPORTANCE && !(c->order = malloc(n * sizeof *c->order)) && no_memory(e)) ||
         factor(c, damping_for(o->damping, facts->known), threads, cal->model->cpu, e))
         goto fail;
     double kept = 0;

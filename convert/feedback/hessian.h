@@ -17,8 +17,13 @@
 #include "convert/calibration.h"
 #include "convert/feedback/sweep.h"
 
+/* How the sweep takes columns: those first that others tell least of (ldl.h), whose errors many can make good, or as they lie. */
+enum column_order { ORDER_IMPORTANCE, ORDER_NATURAL, ORDER_COUNT };
+extern const char *const column_order_names[ORDER_COUNT]; /* "importance", "natural" */
+
 struct hessian_options {
     double damping, blend;
+    enum column_order order;
 };
 
 /* What was done to a matrix's columns (convert/fold.h): column j is what was column from[j], times scale[from[j]]. NULL: nothing. Inputs
@@ -43,6 +48,9 @@ int hessian_mean(const struct calibration *cal, const struct weight *w, uint64_t
 int hessian_make(const struct calibration *cal, const struct weight *w, uint64_t slab, const struct column_change *change,
                  const struct hessian_options *o, int threads, struct curvature *c, struct hessian_facts *facts, struct error *e);
 void curvature_clear(struct curvature *c); /* safe on a zeroed one */
+/* The factor of h: u, d and, where it is not NULL, order, all of the right size. 0, -1 with ERR_MEMORY, or 1 when h is not positive
+ * definite. */
+int curvature_factor(struct curvature *c, unsigned cpu, int threads, struct error *e);
 /* Bytes at its most while it is made, for plans. */
 uint64_t hessian_bytes(const struct calibration *cal, const struct weight *w, int threads);
 

@@ -19,7 +19,7 @@ static size_t groups_per_row(const struct quant_type *t, size_t n)
 
 size_t sweep_bytes(const struct quant_type *t, size_t n)
 {
-    size_t floats = n * LANES * 3 + (size_t)CHUNK_MOST * LANES * 5 + groups_per_row(t, n) * LANES * 2 + (size_t)LANES * t->block_len * 2;
+    size_t floats = n * LANES * 4 + (size_t)CHUNK_MOST * LANES * 5 + groups_per_row(t, n) * LANES * 2 + (size_t)LANES * t->block_len * 2;
     return sizeof(struct sweeper) + floats * sizeof(float) + n / t->block_len * LANES * sizeof(struct super) + (size_t)LANES * t->block_bytes;
 }
 
@@ -41,6 +41,7 @@ struct sweeper *sweep_new(const struct quant_type *type, size_t n, unsigned cpu,
         s->w = get(n * lanes, &failed);
         s->e = get(n * lanes, &failed);
         s->code = get(n * lanes, &failed);
+        s->sorted = get(n * lanes, &failed);
         s->t = get(CHUNK_MOST * lanes, &failed);
         s->super = get(s->blocks * LANES * sizeof *s->super, &failed);
         s->step = get(groups * lanes, &failed);
@@ -64,7 +65,7 @@ void sweep_free(struct sweeper *s)
 {
     if (!s)
         return;
-    void *all[] = {s->w, s->e, s->code, s->t, s->super, s->step, s->offset, s->x, s->importance, s->found, s->v[0], s->v[1], s->hv[0], s->hv[1]};
+    void *all[] = {s->w, s->e, s->code, s->sorted, s->t, s->super, s->step, s->offset, s->x, s->importance, s->found, s->v[0], s->v[1], s->hv[0], s->hv[1]};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
     free(s);
@@ -124,34 +125,63 @@ static void choose_scales(struct sweeper *s, const struct curvature *c, size_t b
     sweep_take_steps(s, block);
 }
 
+/* The column that the sweep takes as number j. */
+static size_t column_at(const struct curvature *c, size_t j)
+{
+    return c->order ? c->order[j] : j;
+}
+
 /* Rounds columns [first, first + n) of a chunk, whose targets in s->t lack only what these columns do to each other. */
 static void round_near(struct sweeper *s, const struct curvature *c, const struct chunk *at, size_t first, size_t n)
 {
     for (size_t j = first; j < first + n; j++) {
-        float y[LANES], *t = s->t + (j - at->first) * LANES;
-        const size_t g = group_of(s, j);
-        s->panels->nearest(&s->best->form, LANES, t, s->step + g * LANES, s->offset + g * LANES, y, s->code + j * LANES);
+        const size_t col = column_at(c, j), g = group_of(s, col);
+        float y[LANES], *t = s->t + (j - at->first) * LANES, *e = s->sorted + j * LANES;
+        s->panels->nearest(&s->best->form, LANES, t, s->step + g * LANES, s->offset + g * LANES, y, s->code + col * LANES);
         for (size_t l = 0; l < LANES; l++)
-            s->e[j * LANES + l] = s->w[j * LANES + l] - y[l];
-        s->columns->spread(square_at(&c->u, j + 1, j), LANES, first + n - j - 1, s->e + j * LANES, t + LANES);
+            e[l] = s->w[col * LANES + l] - y[l];
+        s->columns->spread(square_at(&c->u, j + 1, j), LANES, first + n - j - 1, e, t + LANES);
+    }
+}
+
+/* Targets of a chunk's columns but for what they do to each other. */
+static void aim(struct sweeper *s, const struct curvature *c, const struct chunk *at)
+{
+    for (size_t p = 0; p * LANES < at->first; p++)
+        s->gemm(square_row(&c->u, p, at->first), LANES, at->n, s->sorted + p * LANES * LANES, LANES, LANES, s->t, p == 0);
+    for (size_t j = 0; j < at->n; j++) {
+        const float *w = s->w + column_at(c, at->first + j) * LANES;
+        float *t = s->t + j * LANES;
+        for (size_t l = 0; l < LANES; l++)
+            t[l] = within(s, w[l] + (at->first ? t[l] : 0), w[l]);
     }
 }
 
 static void sweep_chunk(struct sweeper *s, const struct curvature *c, const struct chunk *at)
 {
-    for (size_t p = 0; p * LANES < at->first; p++)
-        s->gemm(square_row(&c->u, p, at->first), LANES, at->n, s->e + p * LANES * LANES, LANES, LANES, s->t, p == 0);
-    for (size_t i = 0; i < at->n * LANES; i++)
-        s->t[i] = within(s, s->w[at->first * LANES + i] + (at->first ? s->t[i] : 0), s->w[at->first * LANES + i]);
-    const size_t near = s->len < NEAR ? s->len : NEAR;
+    const size_t near = s->len < NEAR && !c->order ? s->len : NEAR;
+    aim(s, c, at);
     for (size_t j = at->first, n, end = at->first + at->n; j < end; j += n) {
         n = end - j < near ? end - j : near;
-        if (j % s->len == 0)
+        if (!c->order && j % s->len == 0)
             choose_scales(s, c, j / s->len, s->t + (j - at->first) * LANES);
         round_near(s, c, at, j, n);
         if (j + n < end)
-            s->gemm(square_at(&c->u, j + n, j), LANES, end - j - n, s->e + j * LANES, n, LANES, s->t + (j + n - at->first) * LANES, 0);
+            s->gemm(square_at(&c->u, j + n, j), LANES, end - j - n, s->sorted + j * LANES, n, LANES, s->t + (j + n - at->first) * LANES, 0);
     }
+}
+
+static void sweep_all(struct sweeper *s, const struct curvature *c)
+{
+    for (size_t b = 0; c->order && b < s->blocks; b++)
+        choose_scales(s, c, b, s->w + b * s->len * LANES);
+    for (size_t first = 0; first < s->n;) {
+        const struct chunk chunk = chunk_at(s, first);
+        sweep_chunk(s, c, &chunk);
+        first += chunk.n;
+    }
+    for (size_t j = 0; j < s->n; j++)
+        memcpy(s->e + column_at(c, j) * LANES, s->sorted + j * LANES, LANES * sizeof *s->e);
 }
 
 /* ---- 2: passes */
@@ -211,7 +241,7 @@ static void pass(struct sweeper *s, const struct curvature *c)
 
 /* ---- the target */
 
-/* z = r H^-1 in place, r and z [n][LANES]: with H = U D U' two triangular solves. */
+/* z = r H^-1 in place, r and z [n][LANES] in the factor's order: with H = U D U' two triangular solves. */
 static void solve(struct sweeper *s, const struct curvature *c, float *z)
 {
     for (size_t k = s->n; k-- > 0;) /* from the last column: what is left of r once later columns are known */
@@ -221,7 +251,7 @@ static void solve(struct sweeper *s, const struct curvature *c, float *z)
         }
     for (size_t j = 0; j < s->n; j++)
         for (size_t l = 0; l < LANES; l++)
-            z[j * LANES + l] /= c->d[j];
+            z[j * LANES + l] /= c->d[column_at(c, j)];
     for (size_t j = 0; j + 1 < s->n; j++)
         s->columns->spread_less(square_at(&c->u, j + 1, j), LANES, s->n - j - 1, z + j * LANES, z + (j + 1) * LANES);
 }
@@ -229,15 +259,18 @@ static void solve(struct sweeper *s, const struct curvature *c, float *z)
 /* Moves the weights to where, on the inputs behind what is quantized, they give the original outputs. */
 static void pull_target(struct sweeper *s, const struct curvature *c)
 {
-    float *z = s->e;
+    float *sum = s->e, *z = s->sorted;
     for (size_t p = 0; p < square_panels(s->n); p++) {
         size_t n = s->n - p * LANES < LANES ? s->n - p * LANES : LANES;
-        s->gemm(square_row(&c->cross, p, 0), LANES, s->n, s->w + p * LANES * LANES, n, LANES, z, p == 0);
+        s->gemm(square_row(&c->cross, p, 0), LANES, s->n, s->w + p * LANES * LANES, n, LANES, sum, p == 0);
     }
+    for (size_t j = 0; j < s->n; j++)
+        memcpy(z + j * LANES, sum + column_at(c, j) * LANES, LANES * sizeof *z);
     solve(s, c, z);
     const float by = (float)s->o.pull;
-    for (size_t i = 0; i < s->n * LANES; i++)
-        s->w[i] += by * z[i];
+    for (size_t j = 0; j < s->n; j++)
+        for (size_t l = 0; l < LANES; l++)
+            s->w[column_at(c, j) * LANES + l] += by * z[j * LANES + l];
 }
 
 /* ---- rows */
@@ -284,11 +317,7 @@ void sweep_rows(struct sweeper *s, const struct curvature *c, const float *x, si
         load(s, x + at * s->n, n);
         if (c->cross.n)
             pull_target(s, c);
-        for (size_t first = 0; first < s->n;) {
-            const struct chunk chunk = chunk_at(s, first);
-            sweep_chunk(s, c, &chunk);
-            first += chunk.n;
-        }
+        sweep_all(s, c);
         if (loss)
             losses(s, c, loss + at * stride, n, stride);
         for (int i = 0; i < s->o.passes; i++) {

@@ -3,8 +3,8 @@
  * With H the second moments of the inputs, a row w that is stored as y loses (w - y) H (w - y)'.
  *
  *   1. One sweep over the columns: each is rounded to its own target, w plus what the errors of the columns before it leave for it
- *      to make good (ldl.h). The scales of a block are chosen when the sweep gets to it, by the search of `--search best` on the
- *      targets, with D for weights.
+ *      to make good (ldl.h). Scales come from the search of `--search best` with D for weights: with columns in an order of their own
+ *      all of them before the sweep, on the weights; else those of a block when the sweep gets to it, on the targets.
  *   2. Passes that lower the loss: block by block, units and scales are refitted with all codes fixed, then every code moves to
  *      its best place given all the others. A step that does not lower the loss is not taken.
  *
@@ -20,8 +20,9 @@
 
 struct curvature { /* of one matrix */
     struct square h; /* second moments, damped, both halves */
-    struct square u; /* its factor (ldl.h), lower half */
-    float *d;        /* [n] the factor's D */
+    struct square u; /* factor (ldl.h) of H with its columns in order, lower half */
+    float *d;        /* [n] the factor's D, each at its column's place in h */
+    uint32_t *order; /* [n] columns of h in the order that u has them and the sweep takes them; NULL: from the first to the last */
     struct square cross; /* when following: mean of x (original - x)', whole panels; else empty */
 };
 

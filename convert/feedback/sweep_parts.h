@@ -20,6 +20,7 @@ struct sweeper {
     size_t n, len, blocks; /* columns; of a block; blocks of a row */
     /* of LANES rows, all [columns][LANES] */
     float *w, *e, *code;   /* weights; w less what is stored; codes from 0 upwards */
+    float *sorted;         /* e in the order of the sweep */
     float *t;              /* [chunk]: targets, or gradients e H */
     struct super *super;   /* [blocks][LANES] */
     float *step, *offset;  /* [groups of a row][LANES] */
