@@ -151,7 +151,7 @@ static int read_calib(const struct options *o, struct planned *p, struct plan_op
 {
     const char *folder = options_get(o, "calib");
     long passes = 2;
-    po->feedback = (struct feedback_options){.hessian = {.damping = 0.03, .blend = 1}};
+    po->feedback = (struct feedback_options){.hessian = {.damping = 0.03, .blend = 1, .order = ORDER_BY_TYPE}};
     if (read_number(o, "calib-damping", 1e3, &po->feedback.hessian.damping, e) ||
         read_number(o, "calib-blend", 1e6, &po->feedback.hessian.blend, e) || options_int(o, "calib-passes", 0, 100, &passes, e) ||
         read_order(o, &po->feedback.hessian.order, e))

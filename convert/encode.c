@@ -81,7 +81,7 @@ static int encode_with_feedback(struct encoder *c, struct encode_buffers *b, con
     struct fold_slab folded = {.cols = NULL};
     if (c->fold && fold_get(c->fold, t, slab, &folded, e))
         return -1;
-    int rc = feedback_get(&c->feedback, &t->weight, slab, &(struct column_change){folded.cols, folded.col_from}, &h, e);
+    int rc = feedback_get(&c->feedback, &t->weight, t->type, slab, &(struct column_change){folded.cols, folded.col_from}, &h, e);
     if (c->fold)
         fold_put(c->fold, &folded);
     if (rc)

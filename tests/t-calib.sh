@@ -38,7 +38,7 @@ for how in "-j 1" "-j 3"; do
     ok "gives the same bytes" cmp "$out" "$tmp/want.gguf"
 done
 ok "the manifest is the same too" cmp "$out.manifest.json" "$tmp/want.json"
-has "$tmp/want.json" ", 2 chunks of 512 tokens, damping 0.03, blend 1, 2 passes, order importance" "and says what was calibrated with"
+has "$tmp/want.json" ", 2 chunks of 512 tokens, damping 0.03, blend 1, 2 passes, order by type" "and says what was calibrated with"
 for cpu in scalar avx2; do
     ok "with PARE_CPU=$cpu" env PARE_CPU=$cpu "$PARE" convert "$small" -o "$out" -r Q4_0 -q -f --calib "$tmp/two"
     ok "it gives the same bytes" cmp "$out" "$tmp/want.gguf"
@@ -90,7 +90,7 @@ nano_fed() { dir=$1; shift; "$PARE" convert "$nano" -o "$tmp/nano.gguf" -r Q2_K 
 plain=$(kl "$tmp/plain.gguf")
 ok "nano on four chunks" "$PARE" calibrate "$nano" -o "$tmp/wide" -q --text "$tmp/text" --chunks 4 -j 1
 ok "--calib" nano_fed wide
-below "$(kl "$tmp/nano.gguf")" "$plain" 0.8 "KL with --calib to that without"
+below "$(kl "$tmp/nano.gguf")" "$plain" 0.7 "KL with --calib to that without"
 ids 0 300 900 1700
 ok "nano on four tokens" "$PARE" calibrate "$nano" -o "$tmp/four" --tokens "$tmp/ids" --ctx 4 -q
 "$PARE" inspect "$tmp/four/imatrix.gguf" --tensors >"$tmp/stdout"

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "quant/best.h"
+
 const char *feedback_text(const struct calibration *cal, const struct feedback_options *o, char out[FEEDBACK_TEXT])
 {
     snprintf(out, FEEDBACK_TEXT, "XXH3-128 %s, %" PRIu64 " chunks of %" PRIu64 " tokens, damping %.9g, blend %.9g, %d passes, order %s",
@@ -38,15 +40,18 @@ int feedback_applies(const struct calibration *cal, const struct weight *w, cons
     return cal && type->best && w->layer < (int)cal->n_layers && input_of(w->role) != INPUT_NONE && !(roles[w->role].flags & ROLE_VECTOR);
 }
 
-static struct feedback_key key_of(const struct weight *w, uint64_t slab)
+static struct feedback_key key_of(const struct feedback *f, const struct weight *w, const struct quant_type *type, uint64_t slab)
 {
     int own = roles[w->role].flags & (ROLE_PER_HEAD | ROLE_EXPERT);
-    return (struct feedback_key){input_of(w->role), w->layer, own ? slab : 0};
+    enum column_order order = f->o.hessian.order;
+    if (order == ORDER_BY_TYPE)
+        order = type->best->groups == 1 ? ORDER_IMPORTANCE : ORDER_NATURAL;
+    return (struct feedback_key){input_of(w->role), w->layer, own ? slab : 0, order};
 }
 
 static int same(const struct feedback_key *a, const struct feedback_key *b)
 {
-    return a->input == b->input && a->layer == b->layer && a->slab == b->slab;
+    return a->input == b->input && a->layer == b->layer && a->slab == b->slab && a->order == b->order;
 }
 
 /* With the lock held, which is released while it works. */
@@ -55,10 +60,11 @@ static int make(struct feedback *f, const struct feedback_key *key, const struct
 {
     struct hessian_facts facts;
     f->making = 1;
-    f->key = (struct feedback_key){INPUT_NONE, 0, 0};
+    f->key = (struct feedback_key){INPUT_NONE, 0, 0, ORDER_NATURAL};
+    const struct hessian_options o = {f->o.hessian.damping, f->o.hessian.blend, key->order};
     pthread_mutex_unlock(&f->lock);
     curvature_clear(&f->curvature);
-    int rc = hessian_make(f->cal, w, slab, change, &f->o.hessian, f->threads, &f->curvature, &facts, e);
+    int rc = hessian_make(f->cal, w, slab, change, &o, f->threads, &f->curvature, &facts, e);
     pthread_mutex_lock(&f->lock);
     f->making = 0;
     f->without = rc == 1;
@@ -68,10 +74,10 @@ static int make(struct feedback *f, const struct feedback_key *key, const struct
     return rc;
 }
 
-int feedback_get(struct feedback *f, const struct weight *w, uint64_t slab, const struct column_change *change, const struct curvature **c,
-                 struct error *e)
+int feedback_get(struct feedback *f, const struct weight *w, const struct quant_type *type, uint64_t slab, const struct column_change *change,
+                 const struct curvature **c, struct error *e)
 {
-    const struct feedback_key key = key_of(w, slab);
+    const struct feedback_key key = key_of(f, w, type, slab);
     int rc = 0;
     pthread_mutex_lock(&f->lock);
     while (!same(&f->key, &key) && (f->users || f->making))

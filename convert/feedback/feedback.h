@@ -28,6 +28,7 @@ struct feedback {
         enum input input;
         int layer;
         uint64_t slab;
+        enum column_order order;
     } key;                         /* of what is held; INPUT_NONE: nothing */
     int users, making, without;    /* without: there are no data */
     struct curvature curvature;
@@ -39,10 +40,11 @@ void feedback_clear(struct feedback *f);
 /* Whether rows of this weight in this type go through error feedback: there is no calibration of MTP layers. */
 int feedback_applies(const struct calibration *cal, const struct weight *w, const struct quant_type *type);
 
-/* The curvature of a matrix, whose columns were changed so, made when nobody has it yet; to be given back with feedback_put. 0, 1 without data (nothing is to be
- * given back), or -1. */
-int feedback_get(struct feedback *f, const struct weight *w, uint64_t slab, const struct column_change *change, const struct curvature **c,
-                 struct error *e);
+/* The curvature of a matrix that gets this type and whose columns were changed so, made when nobody has it yet; to be given back with
+ * feedback_put. 0, 1 without data (nothing is to be given back), or -1. ORDER_BY_TYPE: blocks with one scale take columns by importance;
+ * superblocks, whose scales are worth more when they are chosen late, as they lie. */
+int feedback_get(struct feedback *f, const struct weight *w, const struct quant_type *type, uint64_t slab, const struct column_change *change,
+                 const struct curvature **c, struct error *e);
 void feedback_put(struct feedback *f);
 
 #endif

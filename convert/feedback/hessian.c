@@ -8,7 +8,7 @@
 #include "convert/feedback/ldl.h"
 #include "model/forward/forward.h"
 
-const char *const column_order_names[ORDER_COUNT] = {[ORDER_IMPORTANCE] = "importance", [ORDER_NATURAL] = "natural"};
+const char *const column_order_names[ORDER_COUNT + 1] = {[ORDER_IMPORTANCE] = "importance", [ORDER_NATURAL] = "natural", [ORDER_BY_TYPE] = "by type"};
 
 /* An expert's tokens are taken so many at a time. */
 enum { PIECE = 1024 };

@@ -18,8 +18,8 @@
 #include "convert/feedback/sweep.h"
 
 /* How the sweep takes columns: those first that others tell least of (ldl.h), whose errors many can make good, or as they lie. */
-enum column_order { ORDER_IMPORTANCE, ORDER_NATURAL, ORDER_COUNT };
-extern const char *const column_order_names[ORDER_COUNT]; /* "importance", "natural" */
+enum column_order { ORDER_IMPORTANCE, ORDER_NATURAL, ORDER_COUNT, ORDER_BY_TYPE = ORDER_COUNT /* feedback.h chooses one of them */ };
+extern const char *const column_order_names[ORDER_COUNT + 1]; /* "importance", "natural", "by type" */
 
 struct hessian_options {
     double damping, blend;
