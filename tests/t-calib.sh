@@ -75,7 +75,7 @@ has "$tmp/stderr" "calibration was 'XXH3-128" "it says what differs"
 fails 2 "nor with other options" resumed --calib-damping 0.1
 has "$tmp/stderr" "damping 0.03" "it says which"
 fails 2 "nor with columns in another order" resumed --calib-order natural
-has "$tmp/stderr" "order importance" "it says that, too"
+has "$tmp/stderr" "order by type" "it says that, too"
 fails 2 "an order that there is not" resumed --calib-order random
 has "$tmp/stderr" "importance, natural" "is answered with those that there are"
 fails 2 "nor without" "$PARE" convert "$small" -o "$out" -r Q4_0 -q
