@@ -63,7 +63,7 @@ holds "%d allocations fail" drive new faults -c alloc -d ENOMEM -s "$(sample 13)
 holds "all allocations fail from %d of them on" drive old faults -c alloc -d ENOMEM -t 0 -s "$(sample 17)"
 holds "split: %d allocations fail" drive split faults -c alloc -d ENOMEM -s "$(sample 41)"
 holds "consume: %d allocations fail" drive consume faults -c alloc -d ENOMEM -s "$(sample 41)"
-holds "shards: %d allocations fail" drive shards faults -c alloc -d ENOMEM -s "$(sample 41)"
+holds "shards: %d allocations fail" drive shards faults -c alloc -d ENOMEM -s "$([ "$long" ] && echo 7 || sample 41)"
 threads=2
 holds "%d threads cannot be started" drive new faults -c thread -d EAGAIN
 holds "%d writes and syncs of two threads fail" drive new faults -c write,sync -d EIO -s "$s" -e fail

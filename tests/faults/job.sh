@@ -37,7 +37,7 @@ convert() { "$PARE" convert --no-vocab "$@" -q >/dev/null; }
     convert "$source" -o "$new/out.gguf" -r Q8_0 &&
     convert "$source" -o "$old/out.gguf" -r F16 &&
     convert "$source" -o "$split/out.gguf" -r Q8_0 --split-max-size 200K &&
-    "$PARE" convert "$source" -o "$shards" --to gptq --split-max-size 100K -q >/dev/null &&
+    "$PARE" convert "$source" -o "$shards" --to gptq --search compat --split-max-size 100K -q >/dev/null &&
     cp -r "$source" "$tmp/consume/job" &&
     convert "$tmp/consume/job" -o "$tmp/consume/job/out.gguf" -r Q8_0 --consume --yes ||
     { echo "Bail out! no job"; exit 1; }
@@ -54,7 +54,7 @@ drive()
         split) set -- -r "$split" "$@" -- --split-max-size 200K ;;
         shards)
             set -- -r "$shards" "$@" -- --split-max-size 100K
-            out=@ how="--to gptq"
+            out=@ how="--to gptq --search compat"
             ;;
         consume)
             set -- -r "$tmp/consume/job" -b "$source" -M "$@" -- --consume --yes
