@@ -235,6 +235,21 @@ static int check_pair(const struct choice *a, const struct choice *b, struct err
     return error_at_tensor(e, name);
 }
 
+/* A layer's experts have one type: where rows of one matrix force a smaller group, or none, the others follow. */
+static void unify_experts(struct choice *of)
+{
+    const struct choice *least = NULL;
+    for (int role = ROLE_FFN_GATE_EXPS; role <= ROLE_FFN_DOWN_EXPS; role++)
+        if (of[role].note && (!least || !of[role].layout || (least->layout && of[role].type->block_len < least->type->block_len)))
+            least = &of[role];
+    for (int role = ROLE_FFN_GATE_EXPS; least && role <= ROLE_FFN_DOWN_EXPS; role++)
+        if (of[role].layout && of[role].type != least->type) {
+            of[role].type = least->type;
+            of[role].layout = least->layout;
+            of[role].note = "as the other matrices of these experts";
+        }
+}
+
 /* What engines join has one type; a layer's experts are one to them. */
 static int check_pairs(const struct choice *of, struct error *e)
 {
@@ -262,6 +277,7 @@ static int add_layer(struct plan *p, int layer, struct error *e)
     for (int role = 0; role < ROLE_COUNT; role++)
         if (choose(p, (enum tensor_role)role, layer, &of[role], e) < 0)
             return -1;
+    unify_experts(of);
     if (check_pairs(of, e))
         return -1;
     for (int role = 0; role < ROLE_COUNT; role++) {

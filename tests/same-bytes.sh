@@ -38,6 +38,19 @@ same()
         tap_output cmp
     fi
 }
+# The same of checkpoint folders: their shard, whole.
+checkpoints()
+{
+    for how in compressed-tensors:W4A16 compressed-tensors:W8A8 compressed-tensors:NVFP4 awq:W4A16_ASYM gptq:W8A16 fp8:FP8_UE8M0; do
+        want=$tmp/want/$name-$how
+        [ ! $first ] || PARE_CPU=scalar "$pare" convert "$ck" -o "$want" --to "${how%:*}" -r "${how#*:}" -q -j 1 >/dev/null
+        for level in $levels; do
+            rm -rf "$tmp/folder"
+            PARE_CPU=$level "$pare" convert "$ck" -o "$tmp/folder" --to "${how%:*}" -r "${how#*:}" -q -j 2 --memory 100M >/dev/null
+            ok "$build: $name $how, $level" cmp "$tmp/folder/model.safetensors" "$want/model.safetensors"
+        done
+    done
+}
 # digits WORDS...: what verify reports of the reference's Q4_0
 digits() { "$pare" verify "$ck" "$tmp/want/$name-Q4_0/out.gguf" --text README.md --chunks 1 --ctx 48 --tensors --mtp -q --json "$@"; }
 
@@ -70,6 +83,7 @@ for cc in gcc clang; do
                 skip "there is no $name in tests/data or $fixtures" "$build: $name"
                 continue
             fi
+            [ $name = tiny-v3 ] || checkpoints
             recipes="F32 BF16 Q8_0 Q4_0"
             [ $name = tiny-v3 ] || recipes="$recipes Q4_K_M Q2_K"
             for recipe in $recipes; do

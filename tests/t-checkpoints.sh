@@ -112,6 +112,14 @@ ok "recipe files know schemes" sh -c "echo '{\"base\": \"W4A16\", \"rules\": [{\
 ok "and types of checkpoints" convert ruled --to compressed-tensors --recipe "$tmp/recipe.json"
 has "$tmp/ruled/config.json" '"re:.*\\.self_attn\\.o_proj$"' "a second group of the configuration names the modules"
 
+# widths that groups do not divide
+"$TOOLS/mkcheckpoint" --family v2-lite --layers 2 --dense 1 --tokenizer "$nano" --out "$tmp/odd" >/dev/null
+ok "a model with odd widths" "$PARE" convert "$tmp/odd" -o "$tmp/odd-ct" --to compressed-tensors -q
+ok "is written in smaller groups, experts alike" "$PARE" check "$tmp/odd-ct" --target vllm
+"$PARE" plan "$tmp/odd" --to compressed-tensors >"$tmp/plan"
+has "$tmp/plan" "cannot be stored as INT4-G128" "which the plan tells"
+fails 3 "--no-fallback refuses" "$PARE" convert "$tmp/odd" -o "$tmp/no" --to compressed-tensors -q --no-fallback
+
 # refused
 mkdir "$tmp/full" && : >"$tmp/full/model-00009-of-00009.safetensors"
 refused()
