@@ -135,7 +135,7 @@ static int encode_or_carry(struct encoder *c, struct encode_buffers *b, const st
         c->not_carried += left;
         pthread_mutex_unlock(&c->lock);
     }
-    if (left && encode_rows(c, b, t, slice->source_slab, x, to, bytes, e))
+    if (left && encode_rows(c, b, t, t->slab0 + slice->slab, x, to, bytes, e))
         return -1;
     if (from && left)
         lossless_carry(from, t->type, seen->blocks, to, n);
@@ -221,7 +221,7 @@ static int encode_tiles(struct encoder *c, struct encode_buffers *b, const struc
             return -1;
         given = tiles->scale;
     }
-    if (t->importance && importance_read(c->plan, t, slice->source_slab, b->importance, e))
+    if (t->importance && importance_read(c->plan, t, t->slab0 + slice->slab, b->importance, e))
         return -1;
     tiled_encode(tiles, b->floats, t->importance ? b->importance : NULL, given, c->plan->options.recipe.compat, c->cpu);
     if (unit_compares(t))

@@ -41,6 +41,7 @@ same()
 # The same of checkpoint folders: their shard, whole.
 checkpoints()
 {
+    mkdir -p "$tmp/want"
     for how in compressed-tensors:W4A16 compressed-tensors:W8A8 compressed-tensors:NVFP4 awq:W4A16_ASYM gptq:W8A16 fp8:FP8_UE8M0; do
         want=$tmp/want/$name-$how
         [ ! $first ] || PARE_CPU=scalar "$pare" convert "$ck" -o "$want" --to "${how%:*}" -r "${how#*:}" -q -j 1 >/dev/null

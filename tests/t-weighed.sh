@@ -22,6 +22,11 @@ make "$tmp/less.gguf" --without blk.1.attn_q_a.weight --extra blk.99.ffn_up.weig
 make "$tmp/kv_b.gguf" --kv-b
 make "$tmp/other.gguf" --seed 2
 
+# each head by its own columns: llama-quantize's bytes (tests/interop/t_imatrix.py)
+ok "Q4_0 by an importance" converts heads.gguf -r Q4_0 --search compat --imatrix "$tmp/w.gguf"
+is "$(grep -o '"name":"blk.1.attn_k_b.weight"[^}]*' "$tmp/heads.gguf.manifest.json" | sed -n '1s/.*xxh3_128":"\([0-9a-f]*\).*/\1/p')" \
+    f68f9a94e4565cc25a16a138467aaec4 "heads of attn_k_b are weighed each by its own part"
+
 # what a file holds
 ok "inspect shows an imatrix" "$PARE" inspect "$tmp/idle.gguf"
 has "$tmp/stdout" "33 entries, 75 matrices" "its entries"
