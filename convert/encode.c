@@ -14,7 +14,6 @@
 int encoder_init(struct encoder *c, const struct plan *p, struct error *e)
 {
     *c = (struct encoder){.plan = p, .cpu = cpu_features()};
-    pthread_mutex_init(&c->lock, NULL);
     if (p->options.calib)
         feedback_init(&c->feedback, p->options.calib, &p->options.feedback, p->threads);
     return p->options.fold && !(c->fold = fold_new(p, e)) ? -1 : 0;
@@ -24,7 +23,6 @@ void encoder_clear(struct encoder *c)
 {
     fold_free(c->fold);
     feedback_clear(&c->feedback);
-    pthread_mutex_destroy(&c->lock);
 }
 
 int encode_buffers_init(struct encode_buffers *b, const struct unit_room *room)
@@ -130,10 +128,8 @@ static int encode_or_carry(struct encoder *c, struct encode_buffers *b, const st
     const struct quant_type *from = carried_from(c, t, slice, seen);
     size_t n = (size_t)(bytes / t->type->block_bytes), left = from ? lossless_carry(from, t->type, seen->blocks, to, n) : n;
     if (from) {
-        pthread_mutex_lock(&c->lock);
-        c->carried += n - left;
-        c->not_carried += left;
-        pthread_mutex_unlock(&c->lock);
+        b->carried += n - left;
+        b->not_carried += left;
     }
     if (left && encode_rows(c, b, t, t->slab0 + slice->slab, x, to, bytes, e))
         return -1;

@@ -3,8 +3,6 @@
 #ifndef PARE_CONVERT_ENCODE_H
 #define PARE_CONVERT_ENCODE_H
 
-#include <pthread.h>
-
 #include "convert/feedback/feedback.h"
 #include "convert/feedback/sweep.h"
 #include "convert/fold.h"
@@ -21,8 +19,6 @@ struct encoder {
     unsigned cpu;
     struct fold *fold;        /* or NULL */
     struct feedback feedback; /* when the plan has a calibration */
-    pthread_mutex_t lock;
-    uint64_t carried, not_carried; /* blocks that the output's type could hold without loss (convert/lossless.h): did, or did not */
 };
 
 struct encode_buffers {
@@ -36,6 +32,7 @@ struct encode_buffers {
     const struct quant_type *swept;
     uint64_t swept_cols;
     struct scale_cost cost;  /* of the units encoded with these buffers */
+    uint64_t carried, not_carried; /* their blocks that the output's type could hold without loss (convert/lossless.h): did, or did not */
     float *compared;         /* with such scales: a slice as it decodes, and one with other scales before that */
     uint8_t *other;
 };

@@ -37,26 +37,33 @@ static void halve_nibbles(const uint8_t *in, uint8_t *out)
     }
 }
 
-static int group_to_q4_0(const struct quant_type *from, const struct quant_type *to, const uint8_t *block, uint8_t *out)
+/* The block's group, and its scale as F16 into out; 0, and out as it was, when the scale is no such number. */
+static int take_f16(const struct quant_type *from, const uint8_t *block, struct group *g, uint8_t *out)
 {
-    struct group g = group_take(from->group, block);
     uint8_t d[2];
-    (void)to;
-    if (!put_f16(g.scale, d))
+    *g = group_take(from->group, block);
+    if (!put_f16(g->scale, d))
         return 0;
     memcpy(out, d, sizeof d);
+    return 1;
+}
+
+static int group_to_q4_0(const struct quant_type *from, const struct quant_type *to, const uint8_t *block, uint8_t *out)
+{
+    struct group g;
+    (void)to;
+    if (!take_f16(from, block, &g, out))
+        return 0;
     halve_nibbles(g.codes, out + 2);
     return 1;
 }
 
 static int group_to_q8_0(const struct quant_type *from, const struct quant_type *to, const uint8_t *block, uint8_t *out)
 {
-    struct group g = group_take(from->group, block);
-    uint8_t d[2];
+    struct group g;
     (void)to;
-    if (!put_f16(g.scale, d))
+    if (!take_f16(from, block, &g, out))
         return 0;
-    memcpy(out, d, sizeof d);
     for (int i = 0; i < 32; i++)
         out[2 + i] = (uint8_t)(g.codes[i] ^ 0x80);
     return 1;

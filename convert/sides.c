@@ -2,8 +2,6 @@
  * Side files of a checkpoint folder: index and configuration of what is written, a model card, and what the source's folder has beside
  * its weights. They are complete when the plan is made, so that its identity covers them. */
 #include <dirent.h>
-#include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -321,6 +321,8 @@ static int run_workers(struct stream *s, struct error *e)
         s->state->cost.size += cost->size;
         s->state->cost.error += cost->error;
         s->state->cost.error_f32 += cost->error_f32;
+        s->state->blocks_carried += workers[i].b.carried;
+        s->state->blocks_not_carried += workers[i].b.not_carried;
         encode_buffers_clear(&workers[i].b);
     }
     free(workers);
@@ -336,8 +338,6 @@ int stream_run(const struct plan *p, uint64_t from, uint64_t to, struct outputs 
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the order of units");
     pthread_mutex_init(&s.lock, NULL);
     int rc = encoder_init(&s.encoder, p, e) ? -1 : run_workers(&s, e);
-    state->blocks_carried += s.encoder.carried;
-    state->blocks_not_carried += s.encoder.not_carried;
     encoder_clear(&s.encoder);
     free(s.order);
     pthread_mutex_destroy(&s.lock);
