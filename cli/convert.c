@@ -130,24 +130,31 @@ static int convert(const struct options *o, const struct plan *p, const struct c
     return rc ? -1 : report(o, p, co->path, &r, progress_elapsed(&d.progress), e);
 }
 
-/* A folder's name may end with a slash; what lies beside it is named after it. malloc'd; NULL for NULL. */
-static char *path_without_slash(const char *path)
+/* The path that -o names, into *path, malloc'd. A folder's name may end with a slash; what lies beside it is named after it. */
+static int output_path(const struct options *o, char **path, struct error *e)
 {
-    char *copy = path ? strdup(path) : NULL;
-    for (size_t n = copy ? strlen(copy) : 0; n > 1 && copy[n - 1] == '/'; n--)
-        copy[n - 1] = '\0';
-    return copy;
+    const char *given = options_get(o, "out");
+    if (!given || !*given)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "-o PATH is needed (see 'pare convert --help')");
+    *path = strdup(given);
+    if (!*path)
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    for (size_t n = strlen(*path); n > 1 && (*path)[n - 1] == '/'; n--)
+        (*path)[n - 1] = '\0';
+    return 0;
 }
 
 static int run(const struct options *o, struct error *e)
 {
     struct planned p = {.plan = NULL};
-    char *out = path_without_slash(options_get(o, "out"));
-    struct convert_options co = {.path = out, .tool = "pare " PARE_VERSION,
-                                 .force = options_get(o, "force") != NULL, .restart = options_get(o, "restart") != NULL,
-                                 .rehash = options_get(o, "rehash") != NULL,
+    struct convert_options co = {.tool = "pare " PARE_VERSION, .force = options_get(o, "force") != NULL,
+                                 .restart = options_get(o, "restart") != NULL, .rehash = options_get(o, "rehash") != NULL,
                                  .with_paths = options_get(o, "record-paths") != NULL};
-    int rc = out && *out ? make_plan(o, &p, e) : error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "-o PATH is needed (see 'pare convert --help')");
+    char *out = NULL;
+    int rc = output_path(o, &out, e);
+    co.path = out;
+    if (!rc)
+        rc = make_plan(o, &p, e);
     if (!rc)
         print_notes("convert", p.plan->notes, p.plan->n_notes);
     if (!rc)

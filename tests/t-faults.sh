@@ -60,6 +60,7 @@ for class in read write open sync truncate lock rename unlink; do
 done
 
 holds "%d allocations fail" drive new faults -c alloc -d ENOMEM -s "$(sample 13)"
+[ "$long" ] || holds "each of the first %d allocations fails" drive new faults -c alloc -d ENOMEM -n 100
 holds "all allocations fail from %d of them on" drive old faults -c alloc -d ENOMEM -t 0 -s "$(sample 17)"
 holds "split: %d allocations fail" drive split faults -c alloc -d ENOMEM -s "$(sample 41)"
 holds "consume: %d allocations fail" drive consume faults -c alloc -d ENOMEM -s "$(sample 41)"
