@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Scored positions: what is kept of the logits of one position while the vocabulary streams by in blocks, for one model or
  * a pair. Nothing of the size of the vocabulary is stored. Sums are in double, in the order of the vocabulary. */
-#ifndef PARE_VERIFY_POSITIONS_H
-#define PARE_VERIFY_POSITIONS_H
+#ifndef PARE_MODEL_FORWARD_POSITIONS_H
+#define PARE_MODEL_FORWARD_POSITIONS_H
 
 #include <stddef.h>
 #include <stdint.h>

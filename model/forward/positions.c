@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Scored positions: online softmax, Kullback-Leibler sum and best tokens. */
-#include "verify/positions.h"
+#include "model/forward/positions.h"
 
 #include "model/forward/det_math.h"
 
