@@ -275,9 +275,7 @@ static void score_one(const struct walk *w, const struct position *p, struct sco
     s->p_cand = (float)det_exp(-(log_c - (double)p->cand_target));
     s->top_cand = p->cand_top.id[0];
     s->same_top5 = common_top5(p);
-    /* sum p_b (b - c) - log_b + log_c; rounding may leave a hair below zero */
-    double kld = p->cross / p->base.sum - log_b + log_c;
-    s->kld = (float)(kld > 0 ? kld : 0);
+    s->kld = (float)position_kld(p);
 }
 
 static void fill_scores(struct walk *w)

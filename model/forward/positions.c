@@ -68,3 +68,10 @@ double softmax_log(const struct softmax_sum *s)
 {
     return s->max + det_log(s->sum);
 }
+
+double position_kld(const struct position *p)
+{
+    /* sum p_b (b - c) - log_b + log_c; rounding may leave a hair below zero */
+    double kld = p->cross / p->base.sum - softmax_log(&p->base) + softmax_log(&p->cand);
+    return kld > 0 ? kld : 0;
+}

@@ -33,4 +33,7 @@ void position_add(struct position *p, int32_t row0, size_t n, const float *b, co
 /* log of the softmax's denominator: max + ln sum. */
 double softmax_log(const struct softmax_sum *s);
 
+/* The divergence of the candidate from the base, not below 0. */
+double position_kld(const struct position *p);
+
 #endif
