@@ -56,7 +56,7 @@ with common.workdir() as tmp:
         valid("manifest", Path(tmp, f"{name}.manifest.json").read_text(), f"the manifest of {what} is valid by schemas/manifest.json")
     valid("calibration", (calibration / "calibration.json").read_text(), "calibration.json is valid by schemas/calibration.json")
     recipe = Path(tmp, "recipe.json")
-    done = subprocess.run([common.PARE, "plan", NANO, "--calib", calibration, "--fit", "6M", "--ctx", "256", "--pool", "Q4_0,Q8_0", "--gain-tokens", "64",
+    done = subprocess.run([common.PARE, "plan", NANO, "--calib", calibration, "--fit", "10M", "--ctx", "256", "--pool", "Q4_0,Q8_0", "--gain-tokens", "64",
                            "--gain-layers", "1", "-q", "-o", recipe, "--json"], capture_output=True, text=True)
     valid("planned", done.stdout, "pare plan with a budget is valid by schemas/planned.json")
     valid("recipe", recipe.read_text(), "the recipe by schemas/recipe.json")
