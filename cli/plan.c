@@ -12,7 +12,7 @@
 
 static const struct option_row rows[] = {
     PLAN_OPTION_ROWS,
-    {'o', "out", "PATH", "output, for the free space there; of a budget the recipe"},
+    {'o', "out", "PATH", "where it would go; with a budget: the recipe to write"},
     BUDGET_OPTION_ROWS,
     OPTION_JSON,
     OPTION_QUIET,
