@@ -3,8 +3,10 @@
  * streams: behind layer i a stream is born for each matrix of that layer (all its experts or heads), whose weights alone were off
  * by their coarse error, and goes on through the rest of the original model beside the others, so that weights are read once for
  * all. At the head each is held against the unperturbed stream, over all positions. The embedding's stream begins before
- * layer 0; of the output only the head differs. Beside them walk three models in which every matrix is off, by halves, once and
- * twice its coarse error: they tell how KL grows with the sum (gains_predict).
+ * layer 0; of the output only the head differs. Beside them walk three models in which every matrix is off, by an eighth, a third
+ * and once its coarse error. They tell the power p by which KL grows with the error: 1 for small errors of a smooth model, less where
+ * they flip the decisions of routers, whose number goes with the error's size and not its square. So KL = (sum of gain * error)^p, and of one
+ * matrix alone gain = KL^(1/p) / error.
  *
  * Where only some layers are measured, matrices of one kind share a stream (attention; gate and up; down; shared experts), and other layers
  * get what lies between, on a log scale. */

@@ -146,8 +146,8 @@ static int read_weight(struct measured *m, const struct json *j, int gains, stru
     if (!w || read_numbers(output, w->output, w->slabs, e) || read_numbers(json_get(j, "coarse"), w->coarse, w->slabs, e) ||
         read_types(m, w, json_get(j, "types"), e))
         return -1;
-    if (kl && gains && (json_f64(kl, &w->kl) || !(w->kl >= 0)))
-        return bad(e, "a divergence that is no number from 0 on");
+    if (kl && gains && (json_f64(kl, &w->kl) || !(w->kl >= 0) || json_f64(json_get(j, "off"), &w->off) || !(w->off > 0)))
+        return bad(e, "a divergence that is no number from 0 on, or of no error");
     return 0;
 }
 
@@ -214,8 +214,10 @@ static void add_weight(struct json *list, const struct measured_weight *w)
     struct json *j = json_add_object(list, NULL), *types;
     json_add_string(j, "role", roles[w->role].name);
     json_add_f64(j, "layer", w->layer);
-    if (w->kl >= 0)
+    if (w->kl >= 0) {
         json_add_f64(j, "kl", w->kl);
+        json_add_f64(j, "off", w->off);
+    }
     add_numbers(j, "output", w->output, w->slabs);
     add_numbers(j, "coarse", w->coarse, w->slabs);
     types = json_add_object(j, "types");

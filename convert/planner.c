@@ -450,7 +450,8 @@ static int measure(struct choosing *s, struct planned_recipe *out, const struct 
         (out->measured && measured_write(&s->m, po->calib->folder, e)))
         return -1;
     const uint64_t before = s->m.gain_streams;
-    if (measure_gains(s, hooks, e) || (s->m.gain_streams != before && measured_write(&s->m, po->calib->folder, e)))
+    const int whole = s->m.n_whole;
+    if (measure_gains(s, hooks, e) || ((s->m.gain_streams != before || s->m.n_whole != whole) && measured_write(&s->m, po->calib->folder, e)))
         return -1;
     out->gain_tokens = s->m.gain_tokens;
     out->gain_streams = s->m.gain_streams;
