@@ -77,10 +77,9 @@ static void fault_init(struct fault *f, const struct model *m, uint64_t role_bit
 
 /* ---- which streams there are */
 
-static int is_chosen(const struct gaining *g, int layer)
+static int is_chosen(const struct arch_params *p, int some, int layer)
 {
-    const struct arch_params *p = &g->model->params;
-    const int n = (int)p->num_hidden_layers, dense = (int)p->first_k_dense_replace, some = g->o->layers;
+    const int n = (int)p->num_hidden_layers, dense = (int)p->first_k_dense_replace;
     if (layer < 0 || !some)
         return 1;
     if (layer < dense)
@@ -123,18 +122,28 @@ static int add_stream(struct gaining *g, size_t i, struct error *e)
     return 0;
 }
 
+static int is_wanted(const struct arch_params *p, int layers, const struct measured_weight *w)
+{
+    return w->kl < 0 && measured_coarse(w) > 0 && is_chosen(p, layers, w->layer);
+}
+
 /* Weights are sorted by layer: globals come first, of which the output must be last. */
 static int list_streams(struct gaining *g, struct error *e)
 {
     const struct measured *m = g->m;
-    for (size_t i = 0; i < m->n; i++)
-        if (m->weights[i].role != ROLE_OUTPUT && m->weights[i].kl < 0 && measured_coarse(&m->weights[i]) > 0 && is_chosen(g, m->weights[i].layer) &&
-            add_stream(g, i, e))
-            return -1;
-    for (size_t i = 0; i < m->n; i++)
-        if (m->weights[i].role == ROLE_OUTPUT && m->weights[i].kl < 0 && measured_coarse(&m->weights[i]) > 0 && add_stream(g, i, e))
-            return -1;
+    for (int output = 0; output < 2; output++)
+        for (size_t i = 0; i < m->n; i++)
+            if ((m->weights[i].role == ROLE_OUTPUT) == output && is_wanted(&g->model->params, g->o->layers, &m->weights[i]) && add_stream(g, i, e))
+                return -1;
     return 0;
+}
+
+int gains_complete(const struct model *model, const struct measured *m, int layers)
+{
+    for (size_t i = 0; i < m->n; i++)
+        if (is_wanted(&model->params, layers, &m->weights[i]))
+            return 0;
+    return m->n_whole != 0;
 }
 
 static int is_output(const struct stream *s)
@@ -314,7 +323,7 @@ int gains_measure(const struct model *model, struct measured *m, const struct ga
 {
     struct gaining g = {.model = model, .m = m, .o = o, .store = {.room = o->memory, .scratch = o->scratch}};
     int rc = list_streams(&g, e);
-    if (!rc && (g.n || !m->n_whole))
+    if (!rc)
         rc = start(&g, e) || walk(&g, hooks, e) || run_head(&g, e);
     for (int i = 0; i < MEASURED_WHOLES; i++)
         forward_free(g.walks[i]);

@@ -31,6 +31,9 @@ enum { GAIN_LAYERS_ALL = 8, GAIN_LAYERS = 5 }; /* models with so many layers are
  * layers. */
 int gains_measure(const struct model *model, struct measured *m, const struct gains_options *o, const struct stream_hooks *hooks, struct error *e);
 
+/* Whether so many layers' gains are all there. */
+int gains_complete(const struct model *model, const struct measured *m, int layers);
+
 /* What a matrix's error, as a part of its output, is multiplied with before all are added up; 0 for what was never measured. */
 double gains_of(const struct measured *m, enum tensor_role role, int layer);
 

@@ -427,15 +427,17 @@ static int measure_gains(struct choosing *s, const struct stream_hooks *hooks, s
 {
     const struct calibration *cal = s->c.base->options.calib;
     const struct plan_options *po = &s->c.base->options;
+    const int layers = s->o->gain_layers >= 0 ? s->o->gain_layers : params(s)->num_hidden_layers <= GAIN_LAYERS_ALL ? 0 : GAIN_LAYERS;
     uint64_t chunks = (s->o->gain_tokens + cal->ctx - 1) / cal->ctx;
     chunks = chunks > cal->chunks ? cal->chunks : chunks;
+    if (gains_complete(s->c.base->model, &s->m, layers))
+        return 0;
     int32_t *ids = calibration_read_tokens(cal->folder, cal->chunks, cal->ctx, 0, chunks, params(s)->vocab_size, e);
     if (!ids)
         return -1;
-    const int layers = s->o->gain_layers >= 0 ? s->o->gain_layers : params(s)->num_hidden_layers <= GAIN_LAYERS_ALL ? 0 : GAIN_LAYERS;
     const struct gains_options go = {.tokens = {ids, (size_t)chunks, (size_t)cal->ctx}, .threads = po->threads, .group_routing = 1,
                                      .memory = po->memory / 2, .scratch = cal->folder, .layers = layers};
-    int rc = gains_measure(s->c.base->model, &s->m, &go, hooks, e);
+    int rc = gains_measure(s->c.base->model, &s->m, &go, hooks, e) || measured_write(&s->m, cal->folder, e) ? -1 : 0;
     free(ids);
     return rc;
 }
@@ -449,9 +451,7 @@ static int measure(struct choosing *s, struct planned_recipe *out, const struct 
     if (measured_read(&s->m, po->calib->folder, settings, gains, e) || sensitivity_measure(&s->c, &s->m, &out->measured, hooks, e) ||
         (out->measured && measured_write(&s->m, po->calib->folder, e)))
         return -1;
-    const uint64_t before = s->m.gain_streams;
-    const int whole = s->m.n_whole;
-    if (measure_gains(s, hooks, e) || ((s->m.gain_streams != before || s->m.n_whole != whole) && measured_write(&s->m, po->calib->folder, e)))
+    if (measure_gains(s, hooks, e))
         return -1;
     out->gain_tokens = s->m.gain_tokens;
     out->gain_streams = s->m.gain_streams;
