@@ -448,7 +448,8 @@ static int finish(struct run *r, struct error *e)
     }
     free(manifest);
     /* a folder without its configuration and index is no checkpoint yet: they come last */
-    if (rc || outputs_finish(&r->outputs, e) || sides_write(r->plan, r->options->path, e) ||
+    const struct target *target = r->plan->target;
+    if (rc || (target->finish && target->finish(r->plan, &r->state, &r->outputs, e)) || outputs_finish(&r->outputs, e) || sides_write(r->plan, r->options->path, e) ||
         provenance_save(r->plan, r->options, &r->outputs, &r->state, e))
         return -1;
     /* before the journal goes, which alone knows of the folder */

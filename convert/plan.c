@@ -58,6 +58,20 @@ struct plan_tensor *plan_add(struct plan *p, const struct weight *w, const struc
     return t;
 }
 
+/* A byte: of tensors that are copied, and of nothing else. */
+static const struct quant_type bytes_type = {.name = "bytes", .gguf_id = -1, .block_len = 1, .block_bytes = 1};
+
+struct plan_tensor *plan_add_verbatim(struct plan *p, const struct tensor *source, const struct weight *w, const char *name, struct error *e)
+{
+    const struct weight bytes = {.role = w->role, .layer = w->layer, .slabs = 1, .rows = source->bytes, .cols = 1};
+    struct tensor out = *source;
+    out.name = name;
+    struct plan_tensor *t = plan_add(p, &bytes, &bytes_type, &out, e);
+    if (t)
+        t->verbatim = source;
+    return t;
+}
+
 struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct error *e)
 {
     struct plan_file *files = realloc(p->files, (p->n_files + 1) * sizeof *files);
@@ -117,6 +131,8 @@ char *plan_run_name(const struct plan *p, const char *path)
 static uint64_t decoded_rows(const struct plan *p, const struct plan_tensor *t)
 {
     const struct weight *w = &t->weight;
+    if (t->verbatim)
+        return UNIT_FLOATS;
     uint64_t rows = UNIT_FLOATS / w->cols, tile = p->model->quantization.row_step;
     if ((t->units != UNITS_OWN && !t->layout) || (w->from_kv_b && w->role == ROLE_ATTN_K_B))
         return w->rows;

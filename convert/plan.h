@@ -69,6 +69,7 @@ struct plan_tensor {
     enum layout_part part;                /* with a layout: which part this tensor is */
     int n_parts;                   /* of UNITS_WITH_PARTS: with this one */
     int copied;                    /* codes and scales are the source's own */
+    const struct tensor *verbatim; /* a tensor of the source whose bytes are copied, whatever they are: the weight has a row per byte; NULL */
     const struct stored *scales_from; /* a matrix whose scales are taken; NULL: own ones */
     uint64_t slab0;                /* first slab of the source: weight.slabs may be fewer than the role has */
     const struct importance *importance; /* weights of columns, or NULL: encoded without */
@@ -131,6 +132,8 @@ struct plan {
 };
 
 struct checkpoint_form;
+struct outputs;      /* convert/outputs.h */
+struct stream_state; /* convert/stream.h */
 
 /* A target layout: one const row in targets.c. */
 struct target {
@@ -140,6 +143,9 @@ struct target {
     int (*build)(struct plan *p, struct error *e);
     /* malloc'd name of file i of n (n > 1) when the output is `path` */
     char *(*file_name)(const char *path, size_t i, size_t n);
+    /* NULL, or writes what of the files is neither header nor tensor, when all units of this part are durable and before the files get their
+     * names; a run that was stopped in it does it again. */
+    int (*finish)(const struct plan *p, const struct stream_state *state, struct outputs *o, struct error *e);
 };
 extern const struct target targets[]; /* ends with a row whose name is NULL */
 const struct target *target_find(const char *name);
@@ -151,6 +157,9 @@ void plan_free(struct plan *p); /* NULL is allowed */
 /* For targets: appends a tensor for this weight with this type; `out` has name (which is copied), storage and dims. Returns it for further
  * changes until the next is added, or NULL. */
 struct plan_tensor *plan_add(struct plan *p, const struct weight *w, const struct quant_type *type, const struct tensor *out, struct error *e);
+/* For targets: the same for a tensor of the source that is copied byte for byte, as `name`. Of the weight role and layer count, for rules
+ * and lists. */
+struct plan_tensor *plan_add_verbatim(struct plan *p, const struct tensor *source, const struct weight *w, const char *name, struct error *e);
 /* For targets: appends a file that holds tensors [first, first + n), with an empty header. Returns it, or NULL. */
 struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct error *e);
 

@@ -46,11 +46,6 @@ static uint64_t source_bytes(const struct weight_range *r, int n)
     return bytes;
 }
 
-static int ranges_of(const struct stream *s, const struct unit *u, struct weight_range r[WEIGHT_RANGES])
-{
-    return weight_ranges(s->plan->model, &u->source, u->source_slab, u->source_row0, u->source_rows, r);
-}
-
 /* Places in the order of units, to excluded. */
 struct span {
     uint64_t from, to;
@@ -71,13 +66,13 @@ static int take_unit(struct stream *s, struct unit *u, struct span *ahead)
     int more = !s->failed && s->next < s->to;
     if (more) {
         *u = unit_in_order(s, s->next++);
-        uint64_t bytes = source_bytes(r, ranges_of(s, u, r));
+        uint64_t bytes = source_bytes(r, unit_ranges(s->plan, u, r));
         s->ahead_bytes -= s->ahead_bytes < bytes ? s->ahead_bytes : bytes;
         s->ahead = s->ahead < s->next ? s->next : s->ahead;
         ahead->from = s->ahead;
         while (s->ahead < s->to && s->ahead_bytes < READ_AHEAD && s->ahead - ahead->from < 4) {
             struct unit v = unit_in_order(s, s->ahead++);
-            s->ahead_bytes += source_bytes(r, ranges_of(s, &v, r));
+            s->ahead_bytes += source_bytes(r, unit_ranges(s->plan, &v, r));
         }
         ahead->to = s->ahead;
     }
@@ -90,7 +85,7 @@ static void read_ahead(const struct stream *s, const struct span *span)
     struct weight_range r[WEIGHT_RANGES];
     for (uint64_t place = span->from; place < span->to; place++) {
         struct unit u = unit_in_order(s, place);
-        for (int i = 0, n = ranges_of(s, &u, r); i < n && !s->state->done[u.number]; i++)
+        for (int i = 0, n = unit_ranges(s->plan, &u, r); i < n && !s->state->done[u.number]; i++)
             io_will_need(&s->plan->model->source->files[r[i].tensor->file], r[i].tensor->offset + r[i].at, r[i].n);
     }
 }
@@ -190,7 +185,7 @@ static int hashes_want(const struct stream *s, const struct unit *u, int *want_s
     *want_source = 0;
     for (int i = 0, n = unit_outputs(s->plan, u, out); i < n; i++)
         want |= out[i].bytes && !s->state->output.list[out[i].tensor].done;
-    for (int i = 0, n = ranges_of(s, u, r); i < n; i++)
+    for (int i = 0, n = unit_ranges(s->plan, u, r); i < n; i++)
         *want_source |= !s->state->source.list[source_index(s, r[i].tensor)].done;
     return want | *want_source;
 }
@@ -210,9 +205,20 @@ static uint64_t output_bytes(const struct stream *s, const struct unit *u)
     return unit_bytes(out, unit_outputs(s->plan, u, out));
 }
 
+/* Reads a unit of a tensor that is copied. */
+static int copy_unit(const struct stream *s, const struct worker *w, const struct unit *u, struct records *r, struct error *e)
+{
+    struct weight_seen seen = {.n = unit_ranges(s->plan, u, seen.ranges)};
+    struct weight_range *g = &seen.ranges[0];
+    g->bytes = w->b.encoded;
+    return source_read(s->plan->model->source, g->tensor, g->at, w->b.encoded, (size_t)g->n, e) || feed_source(s, &seen, r, e) ? -1 : 0;
+}
+
 /* Reads a unit slice by slice, for its hashes and, with `encode`, into its outputs' bytes. */
 static int run_slices(struct stream *s, struct worker *w, const struct unit *u, int encode, struct records *r, struct error *e)
 {
+    if (s->plan->tensors[u->tensor].verbatim)
+        return copy_unit(s, w, u, r, e);
     if (encode && encode_begin(&s->encoder, &w->b, u, e))
         return -1;
     for (uint64_t at = 0; at < u->rows;) {
