@@ -2,6 +2,7 @@
 PREFIX  ?= /usr/local
 ARCH    := $(if $(filter x86_64 amd64,$(shell uname -m)),x86,none)
 PKGS     = zlib libarchive libcjson libxxhash libpcre2-8
+HEADERS  = htscodecs/rANS_static4x16.h
 ROOMS    = base formats quant model convert verify
 comma   := ,
 O       := build$(if $(DEBUG),-debug)$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(COVERAGE),-cov)
@@ -24,7 +25,7 @@ FLAGS    = -std=c11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Wall -Wextra -Wno-
            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(COVERAGE),--coverage)
 CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 SECONDS  = 60
-LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhtscodecs -lm
 
 .PHONY: all test fuzz soak same-bytes demo interop bench deps packages install uninstall clean help
 .DELETE_ON_ERROR:
@@ -69,7 +70,7 @@ $(O)/tests/faults/%: $(O)/tests/faults/%.o $(O)/tests/tap.o
 -include $(LIBOBJ:.o=.d) $(CLIOBJ:.o=.d) $(UNITS:%=%.d) $(TESTOBJ:.o=.d) $(wildcard $(O)/tests/faults/*.d $(O)/tests/fuzz/*.d $(O)/tests/tools/*.d)
 
 packages:        ## say which packages are missing, and install them
-	@./packages.sh $(PKGS)
+	@./packages.sh $(PKGS) $(HEADERS)
 
 test: $(PARE) $(UNITS) $(FUZZ) $(TOOLS) $(FAULTS) deps  ## TAP tests; closes with 'N passed, N failed'
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/run.sh $(UNITS) $(FUZZ) $(SCRIPTS)
