@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/coding.h"
 #include "base/hash.h"
 #include "convert/calibrate.h"
 #include "convert/consume.h"
@@ -22,6 +23,7 @@
 #include "convert/provenance.h"
 #include "convert/sequential.h"
 #include "convert/target_checkpoint.h"
+#include "convert/unit.h"
 
 struct run {
     const struct plan *plan;
@@ -215,6 +217,8 @@ static int state_init(struct run *r, struct error *e)
         st->output.list[i].bytes = p->tensors[i].out.bytes;
     for (size_t i = 0; i < s->n_tensors; i++)
         st->source.list[i].bytes = s->tensors[i].bytes;
+    if (places_init(&st->places, p, e))
+        return -1;
     if (r->options->rehash && !(st->expected = calloc(s->n_tensors + 1, HASH_TEXT)))
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     return 0;
@@ -225,6 +229,7 @@ static void state_clear(struct run *r)
     struct stream_state *st = &r->state;
     chains_clear(&st->output, r->plan->n_tensors);
     chains_clear(&st->source, r->plan->model->source->n_tensors);
+    places_clear(&st->places);
     free(st->done);
     free(st->unit_hash);
     free(st->output.list);
@@ -244,7 +249,13 @@ static void take_record(void *context, const struct journal_record *j)
     struct run *r = context;
     const struct plan *p = r->plan;
     if (j->kind == JOURNAL_UNIT && j->a < p->n_units) {
-        r->bytes_done += r->state.done[j->a] ? 0 : j->b;
+        struct unit_output out[UNIT_OUTPUTS];
+        struct unit u = unit_at(p, j->a);
+        if (p->options.compress && j->b > coding_bound((size_t)unit_bytes(out, unit_outputs(p, &u, out))))
+            return;
+        r->bytes_done += r->state.done[j->a] ? 0 : unit_bytes(out, unit_outputs(p, &u, out));
+        if (p->options.compress)
+            r->state.places.size[j->a] = j->b;
         r->units_done += !r->state.done[j->a];
         r->state.done[j->a] = 1;
         r->state.unit_hash[j->a] = j->c;

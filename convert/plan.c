@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/coding.h"
 #include "base/io.h"
 #include "base/memory.h"
 #include "convert/consume.h"
@@ -237,6 +238,7 @@ static int fit_memory(struct plan *p, struct error *e)
     struct unit_room room = unit_room(p);
     process_memory(&peak, &now);
     p->worker_bytes = sizeof(float) * (room.floats + room.turned + room.folded + room.importance) + room.encoded + room.blocks + room.scratch + THREAD_BYTES;
+    p->worker_bytes += p->options.compress ? 2 * coding_bound(room.encoded) : 0; /* the library takes as much again */
     p->worker_bytes += room.compared ? sizeof(float) * room.floats + room.blocks : 0;
     now += fold_memory(p, &choosing);
     p->worker_bytes += choosing;

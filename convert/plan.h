@@ -50,6 +50,8 @@ struct plan_options {
     int part, parts;        /* which part of the output files this run writes, 1 .. parts; 1 of 1: all */
     uint64_t sync_every;    /* bytes of output that are made durable together */
     int consume;            /* source shards are removed as they are used up */
+    int compress;           /* tensors are entropy coded: their places are known when they are written (convert/places.h), until then out.offset
+                               is 0 and sizes of files are the most that they can be */
 };
 
 /* What makes the units of a tensor. The halves of kv_b are cut from the same source rows, which are read once; the parts of a matrix
@@ -68,6 +70,7 @@ struct plan_tensor {
     const struct layout *layout;   /* how the blocks become parts; NULL: they are written as they are */
     enum layout_part part;                /* with a layout: which part this tensor is */
     int n_parts;                   /* of UNITS_WITH_PARTS: with this one */
+    int coded;                     /* its units are entropy coded, each by itself (formats/coded.h); out.bytes is what they stand for */
     int copied;                    /* codes and scales are the source's own */
     const struct tensor *verbatim; /* a tensor of the source whose bytes are copied, whatever they are: the weight has a row per byte; NULL */
     const struct stored *scales_from; /* a matrix whose scales are taken; NULL: own ones */
@@ -143,6 +146,8 @@ struct target {
     int (*build)(struct plan *p, struct error *e);
     /* malloc'd name of file i of n (n > 1) when the output is `path` */
     char *(*file_name)(const char *path, size_t i, size_t n);
+    /* of targets that can compress: where the data of a tensor begin when what is before it in the file ends at `end` */
+    uint64_t (*place)(const struct plan *p, size_t tensor, uint64_t end);
     /* NULL, or writes what of the files is neither header nor tensor, when all units of this part are durable and before the files get their
      * names; a run that was stopped in it does it again. */
     int (*finish)(const struct plan *p, const struct stream_state *state, struct outputs *o, struct error *e);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/coding.h"
 #include "base/thread.h"
 #include "convert/encode.h"
 #include "convert/order.h"
@@ -36,6 +37,7 @@ struct worker { /* one thread and its buffers */
     struct stream *stream;
     pthread_t thread;
     struct encode_buffers b;
+    uint8_t *coded; /* of plans that compress: a unit's coded bytes */
 };
 
 static uint64_t source_bytes(const struct weight_range *r, int n)
@@ -86,23 +88,15 @@ static void read_ahead(const struct stream *s, const struct span *span)
     for (uint64_t place = span->from; place < span->to; place++) {
         struct unit u = unit_in_order(s, place);
         for (int i = 0, n = unit_ranges(s->plan, &u, r); i < n && !s->state->done[u.number]; i++)
-            io_will_need(&s->plan->model->source->files[r[i].tensor->file], r[i].tensor->offset + r[i].at, r[i].n);
+            source_will_need(s->plan->model->source, r[i].tensor, r[i].at, r[i].n);
     }
 }
 
-/* Moves a unit's encoded bytes to or from the output files. */
-static int transfer(const struct stream *s, const struct worker *w, const struct unit *u,
-                    int (*move)(struct outputs *, size_t, uint64_t, uint8_t *, size_t, struct error *), struct error *e)
-{
-    struct unit_output out[UNIT_OUTPUTS];
-    uint8_t *bytes = w->b.encoded;
-    int n = unit_outputs(s->plan, u, out), rc = 0;
-    for (int i = 0; !rc && i < n; i++) {
-        rc = out[i].bytes ? move(s->out, out[i].tensor, out[i].at, bytes, (size_t)out[i].bytes, e) : 0;
-        bytes += out[i].bytes;
-    }
-    return rc;
-}
+/* What of a unit is stored, and of plans that fix no places where. */
+struct stored_unit {
+    uint8_t *bytes;
+    uint64_t size, at;
+};
 
 static int write_bytes(struct outputs *o, size_t tensor, uint64_t at, uint8_t *bytes, size_t n, struct error *e)
 {
@@ -112,6 +106,22 @@ static int write_bytes(struct outputs *o, size_t tensor, uint64_t at, uint8_t *b
 static int read_bytes(struct outputs *o, size_t tensor, uint64_t at, uint8_t *bytes, size_t n, struct error *e)
 {
     return outputs_read(o, tensor, at, bytes, n, e);
+}
+
+/* Moves a unit's stored bytes to or from the output files. */
+static int transfer(const struct stream *s, const struct unit *u, const struct stored_unit *d,
+                    int (*move)(struct outputs *, size_t, uint64_t, uint8_t *, size_t, struct error *), struct error *e)
+{
+    struct unit_output out[UNIT_OUTPUTS];
+    uint8_t *bytes = d->bytes;
+    if (s->plan->options.compress)
+        return move(s->out, u->tensor, d->at, d->bytes, (size_t)d->size, e);
+    int n = unit_outputs(s->plan, u, out), rc = 0;
+    for (int i = 0; !rc && i < n; i++) {
+        rc = out[i].bytes ? move(s->out, out[i].tensor, out[i].at, bytes, (size_t)out[i].bytes, e) : 0;
+        bytes += out[i].bytes;
+    }
+    return rc;
 }
 
 static size_t source_index(const struct stream *s, const struct tensor *t)
@@ -190,19 +200,60 @@ static int hashes_want(const struct stream *s, const struct unit *u, int *want_s
     return want | *want_source;
 }
 
-/* A unit that is on the disk already: 1 when its bytes are there (now in w->b.encoded) and 0 when they are not what the
- * journal says. */
-static int read_back(const struct stream *s, const struct worker *w, const struct unit *u, uint64_t bytes, struct error *e)
-{
-    if (transfer(s, w, u, read_bytes, e))
-        return -1;
-    return hash_64(w->b.encoded, (size_t)bytes, 0) == s->state->unit_hash[u->number];
-}
-
 static uint64_t output_bytes(const struct stream *s, const struct unit *u)
 {
     struct unit_output out[UNIT_OUTPUTS];
     return unit_bytes(out, unit_outputs(s->plan, u, out));
+}
+
+static int is_coded(const struct stream *s, const struct unit *u)
+{
+    return s->plan->tensors[u->tensor].coded;
+}
+
+/* Bytes of the numbers that a tensor of the output consists of. */
+static unsigned element_bytes(const struct tensor *t)
+{
+    return t->type->block_len == 1 && t->type->block_bytes <= 4 ? t->type->block_bytes : 1;
+}
+
+/* What is to be stored of a unit whose encoded bytes are there. */
+static int store(const struct stream *s, const struct worker *w, const struct unit *u, uint64_t bytes, struct stored_unit *d, struct error *e)
+{
+    *d = (struct stored_unit){w->b.encoded, bytes, 0};
+    if (is_coded(s, u)) {
+        size_t size;
+        if (coding_encode(w->b.encoded, (size_t)bytes, element_bytes(&s->plan->tensors[u->tensor].out), w->coded, &size, e))
+            return -1;
+        d->bytes = w->coded;
+        d->size = size;
+    }
+    return s->plan->options.compress ? places_take(&s->state->places, u->number, d->size, &d->at) : 0;
+}
+
+/* A unit that is on the disk already: 1 when its bytes are there (now in w->b.encoded) and 0 when they are not what the
+ * journal says. */
+static int read_back(const struct stream *s, const struct worker *w, const struct unit *u, uint64_t bytes, struct stored_unit *d, struct error *e)
+{
+    *d = (struct stored_unit){is_coded(s, u) ? w->coded : w->b.encoded, s->plan->options.compress ? s->state->places.size[u->number] : bytes, 0};
+    if ((s->plan->options.compress && places_take(&s->state->places, u->number, d->size, &d->at)) || transfer(s, u, d, read_bytes, e))
+        return -1;
+    if (hash_64(d->bytes, (size_t)d->size, 0) != s->state->unit_hash[u->number])
+        return 0;
+    return !is_coded(s, u) || !coding_decode(d->bytes, (size_t)d->size, w->b.encoded, (size_t)bytes, NULL);
+}
+
+/* Stores again what was damaged, in its old place. */
+static int store_again(const struct stream *s, const struct worker *w, const struct unit *u, uint64_t bytes, struct stored_unit *d, struct error *e)
+{
+    size_t size = (size_t)bytes;
+    d->bytes = w->b.encoded;
+    if (is_coded(s, u)) {
+        d->bytes = w->coded;
+        if (coding_encode(w->b.encoded, (size_t)bytes, element_bytes(&s->plan->tensors[u->tensor].out), w->coded, &size, e))
+            return -1;
+    }
+    return !s->plan->options.compress || size == d->size ? 0 : error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "entropy coding gave another size than in the interrupted run: --restart");
 }
 
 /* Reads a unit of a tensor that is copied. */
@@ -237,19 +288,21 @@ static int run_slices(struct stream *s, struct worker *w, const struct unit *u, 
 static int run_unit(struct stream *s, struct worker *w, const struct unit *u, int *kept, struct error *e)
 {
     struct records r = {.n = 0};
-    uint64_t bytes = output_bytes(s, u);
-    int want_source, want = hashes_want(s, u, &want_source);
+    struct stored_unit d;
+    uint64_t bytes = output_bytes(s, u), at;
+    int want_source, want = hashes_want(s, u, &want_source), redo;
     *kept = s->state->done[u->number];
     if (*kept && !want)
-        return 0;
-    if (*kept && (*kept = read_back(s, w, u, bytes, e)) < 0)
+        return s->plan->options.compress ? places_take(&s->state->places, u->number, s->state->places.size[u->number], &at) : 0;
+    redo = *kept;
+    if (*kept && (*kept = read_back(s, w, u, bytes, &d, e)) < 0)
         return -1;
     if ((!*kept || want_source) && run_slices(s, w, u, !*kept, &r, e))
         return -1;
     if (!*kept) {
-        if (transfer(s, w, u, write_bytes, e))
+        if ((redo ? store_again(s, w, u, bytes, &d, e) : store(s, w, u, bytes, &d, e)) || transfer(s, u, &d, write_bytes, e))
             return -1;
-        add_record(&r, &(struct journal_record){JOURNAL_UNIT, u->number, bytes, hash_64(w->b.encoded, (size_t)bytes, 0), 0});
+        add_record(&r, &(struct journal_record){JOURNAL_UNIT, u->number, d.size, hash_64(d.bytes, (size_t)d.size, 0), 0});
     }
     if (feed_output(s, w, u, &r, e))
         return -1;
@@ -266,6 +319,7 @@ static void fail(struct stream *s, const struct error *e)
     pthread_mutex_unlock(&s->lock);
     chains_stop(&s->state->output);
     chains_stop(&s->state->source);
+    places_stop(&s->state->places);
 }
 
 static int stopped(const struct stream *s, struct error *e)
@@ -305,13 +359,21 @@ static void *work(void *worker)
     return NULL;
 }
 
+/* 0, or -1 without memory. */
+static int worker_init(struct worker *w, struct stream *s)
+{
+    w->stream = s;
+    if (s->plan->options.compress && !(w->coded = malloc(coding_bound(s->room.encoded))))
+        return -1;
+    return encode_buffers_init(&w->b, &s->room);
+}
+
 /* This thread is the first worker. When the system gives less than was wished for, those that it gives work. */
 static int run_workers(struct stream *s, struct error *e)
 {
     struct worker *workers = calloc((size_t)s->plan->threads, sizeof *workers);
     int n = 0;
-    while (workers && n < s->plan->threads && !encode_buffers_init(&workers[n].b, &s->room)) {
-        workers[n].stream = s;
+    while (workers && n < s->plan->threads && !worker_init(&workers[n], s)) {
         if (n && thread_start(&workers[n].thread, work, &workers[n]))
             break;
         n++;
@@ -330,6 +392,7 @@ static int run_workers(struct stream *s, struct error *e)
         s->state->blocks_carried += workers[i].b.carried;
         s->state->blocks_not_carried += workers[i].b.not_carried;
         encode_buffers_clear(&workers[i].b);
+        free(workers[i].coded);
     }
     free(workers);
     return n ? 0 : -1;
@@ -340,7 +403,7 @@ int stream_run(const struct plan *p, uint64_t from, uint64_t to, struct outputs 
 {
     struct stream s = {.plan = p, .out = out, .keeper = keeper, .state = state, .hooks = hooks, .room = unit_room(p),
                        .from = from, .next = from, .to = to, .ahead = from, .done = state->bytes};
-    if (p->options.calib && !(s.order = order_by_expert(p, from, to)))
+    if (p->options.calib && !p->options.compress && !(s.order = order_by_expert(p, from, to)))
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the order of units");
     pthread_mutex_init(&s.lock, NULL);
     int rc = encoder_init(&s.encoder, p, e) ? -1 : run_workers(&s, e);

@@ -10,6 +10,7 @@
 #include "convert/encode.h"
 #include "convert/keeper.h"
 #include "convert/outputs.h"
+#include "convert/places.h"
 #include "convert/plan.h"
 
 /* Called by the workers, one at a time; all may be NULL. */
@@ -26,6 +27,7 @@ struct stream_state {
     struct chains output;    /* one per output tensor */
     struct chains source;    /* one per source tensor */
     char (*expected)[HASH_TEXT]; /* per source tensor, from its manifest or an earlier run; "" where unknown; or NULL */
+    struct places places;    /* of units whose place comes late */
     uint64_t bytes;          /* of output that are done, headers included; stream_run adds to it */
     uint64_t blocks_carried, blocks_not_carried; /* without loss, of those that could have been (convert/lossless.h) */
     struct scale_cost cost;  /* of the units that were encoded */

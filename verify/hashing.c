@@ -56,7 +56,7 @@ static int add_tensors(struct manifest *m, const struct source *s, int threads, 
         mt->offset = t->offset;
         memcpy(mt->dims, t->dims, sizeof mt->dims);
         if (!skip)
-            rc = hash_range(&s->files[t->file], t->offset, t->bytes, mt->hash, &why);
+            rc = source_hash(s, t, mt->hash, &why);
 #pragma omp critical(hashing)
         {
             done += t->bytes;
