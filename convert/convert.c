@@ -432,11 +432,12 @@ static int work(struct run *r, struct error *e)
     if (keeper_start(&r->keeper, e))
         return -1;
     const struct plan *p = r->plan;
+    const struct rung rung = {p, &r->outputs, &r->keeper, &r->state};
     for (size_t i = p->file_from; i < p->file_to; i++)
         r->state.bytes += p->files[i].header.size;
     int rc = is_sequential(p) && !everything_done(r)
                  ? run_sequential(r, &why)
-                 : stream_run(p, p->unit_from, p->unit_to, &r->outputs, &r->keeper, &r->state, r->hooks, &why);
+                 : stream_run(&rung, 1, p->unit_from, p->unit_to, r->hooks, &why);
     /* of bad input nothing more is kept; any other end keeps what is done */
     int keep = !rc || (why.code != ERR_FORMAT && why.code != ERR_UNSUPPORTED);
     if (keeper_stop(&r->keeper, keep, &later) && !rc) {
