@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "cli/imatrix_text.h"
+#include "cli/ladder.h"
 #include "cli/plan_options.h"
 #include "convert/consume.h"
 #include "convert/convert.h"
@@ -16,6 +17,7 @@
 static const struct option_row rows[] = {
     {'o', "out", "PATH", "write to PATH (PATH.partial until it is complete)"},
     PLAN_OPTION_ROWS,
+    {0, "ladder", "R,R,..", "an output for each of these recipes, in one pass:\nof -o m.gguf m-Q4_K_M.gguf and so on", 1},
     {'f', "force", NULL, "replace an existing output"},
     {'y', "yes", NULL, "do not ask before --consume removes anything", 1},
     {0, "restart", NULL, "throw an interrupted run's work away", 1},
@@ -123,7 +125,7 @@ static int convert(const struct options *o, const struct plan *p, const struct c
     struct convert_result r;
     catch_interrupts();
     display_start(&d, "converting", p->part_bytes, options_get(o, "quiet") != NULL);
-    int rc = convert_run(p, co, &hooks, &r, e);
+    int rc = convert_run(&(struct conversion){p, co, &r}, 1, &hooks, e);
     display_end(&d);
     if (rc)
         tell_kept(p, &r, e);
@@ -144,22 +146,28 @@ static int output_path(const struct options *o, char **path, struct error *e)
     return 0;
 }
 
-static int run(const struct options *o, struct error *e)
+static int run_one(const struct options *o, char *out, struct error *e)
 {
     struct planned p = {.plan = NULL};
     struct convert_options co = {.tool = "pare " PARE_VERSION, .force = options_get(o, "force") != NULL,
                                  .restart = options_get(o, "restart") != NULL, .rehash = options_get(o, "rehash") != NULL,
                                  .with_paths = options_get(o, "record-paths") != NULL};
-    char *out = NULL;
-    int rc = output_path(o, &out, e);
+    int rc = make_plan(o, &p, e);
     co.path = out;
-    if (!rc)
-        rc = make_plan(o, &p, e);
     if (!rc)
         print_notes("convert", p.plan->notes, p.plan->n_notes);
     if (!rc)
         rc = convert_check_output(p.plan, &co, e) || confirm_consume(o, p.plan, e) || convert(o, p.plan, &co, e) ? -1 : 0;
     clear_plan(&p);
+    return rc;
+}
+
+static int run(const struct options *o, struct error *e)
+{
+    char *out = NULL;
+    int rc = output_path(o, &out, e);
+    if (!rc)
+        rc = options_get(o, "ladder") ? ladder_run(o, out, e) : run_one(o, out, e);
     free(out);
     return rc;
 }

@@ -46,6 +46,8 @@
 struct planned {
     struct opened in;
     struct opened scales; /* of --scales-from */
+    const struct target *target;
+    struct plan_options options; /* with `recipe` */
     struct recipe recipe;
     struct plan *plan;
     char *chat_template;
@@ -55,7 +57,12 @@ struct planned {
     char *folder;
 };
 
-/* Opens operand 0 and plans its conversion by the options. */
+/* Opens operand 0 and what else the options name. Clear it in either case, as after make_plan. */
+int open_planned(const struct options *o, struct planned *p, struct error *e);
+/* The recipe of this name (NULL: the target's default) with all the options that change one; clear it in either case. */
+int read_recipe(const struct options *o, const struct target *t, const char *name, struct recipe *r, struct error *e);
+
+/* The same, and plans its conversion. */
 int make_plan(const struct options *o, struct planned *p, struct error *e);
 void clear_plan(struct planned *p); /* safe on a zeroed one */
 

@@ -1,0 +1,54 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# convert --ladder: several outputs of one reading are those that runs of their own make, also with a calibration, folded, killed and gone
+# on with; what is finished stays; what is refused.
+. "$(dirname "$0")/sh-tap.sh"
+PARE=${PARE:-$PWD/pare}
+nano=tests/data/nano-v3
+rungs=Q4_K_M,Q2_K,Q8_0
+
+# same FOLDER TITLE OPTIONS...: its rungs against runs of their own
+same()
+{
+    folder=$1 title=$2
+    shift 2
+    for rung in Q4_K_M Q2_K Q8_0; do
+        "$PARE" convert "$nano" -o "$tmp/alone.gguf" -r $rung -q -f "$@" >/dev/null
+        ok "$title: $rung is what a run of its own makes" cmp "$tmp/alone.gguf" "$tmp/$folder/m-$rung.gguf"
+    done
+}
+
+mkdir "$tmp/a" "$tmp/b" "$tmp/c" "$tmp/d"
+ok "three recipes in one pass" "$PARE" convert "$nano" -o "$tmp/a/m.gguf" --ladder $rungs -q
+has "$tmp/stdout" "| m-Q4_K_M.gguf |" "a table names the files"
+same a plain
+ok "each has a manifest of its own" "$PARE" check "$tmp/a/m-Q2_K.gguf" -q
+ok "finished ones stay" "$PARE" convert "$nano" -o "$tmp/a/m.gguf" --ladder $rungs -q
+is "$(grep -c "was there already" "$tmp/stdout")" 3 "all three"
+rm "$tmp/a/m-Q2_K.gguf"
+ok "one that is gone is made again" "$PARE" convert "$nano" -o "$tmp/a/m.gguf" --ladder $rungs --json -q
+is "$(tr -d ' \n\t' <"$tmp/stdout" | grep -o '"units_reused":0' | grep -c .)" 1 "and only that one"
+printf x | dd of="$tmp/a/m-Q8_0.gguf" bs=1 seek=9999999 conv=notrunc 2>/dev/null
+fails 2 "a file of that name that is another's is refused" "$PARE" convert "$nano" -o "$tmp/a/m.gguf" --ladder $rungs -q
+has "$tmp/stderr" "--force replaces it" "unless told otherwise"
+
+ok "a calibration" "$PARE" calibrate "$nano" --text docs/quality.md --chunks 2 -o "$tmp/cal" -q
+ok "the same with error feedback, folded, by rules" "$PARE" convert "$nano" -o "$tmp/b/m.gguf" --ladder $rungs --calib "$tmp/cal" --fold up-down \
+    --type attn_output=Q6_K -q
+same b calibrated --calib "$tmp/cal" --fold up-down --type attn_output=Q6_K
+
+for after in 0.02 0.05 0.1 0.15 0.2 0.3; do
+    timeout -s KILL $after "$PARE" convert "$nano" -o "$tmp/c/m.gguf" --ladder $rungs -q --sync-every 32K -j 1 >/dev/null 2>&1
+done
+ok "six kills later" "$PARE" convert "$nano" -o "$tmp/c/m.gguf" --ladder $rungs -q --sync-every 32K
+same c killed
+is "$(ls "$tmp/c" | grep -c -e journal -e partial)" 0 "nothing else is left"
+
+ok "recipes from files give their names" sh -c 'echo "{\"base\": \"Q3_K_M\"}" >"$1/small.json" && "$2" convert "$3" -o "$1/d/m.gguf" --ladder "$1/small.json,Q4_0" -q' \
+    sh "$tmp" "$PARE" "$nano"
+ok "as of the others" test -s "$tmp/d/m-small.gguf" -a -s "$tmp/d/m-Q4_0.gguf"
+fails 2 "a name that stands twice" "$PARE" convert "$nano" -o "$tmp/e.gguf" --ladder Q4_0,Q4_0 -q
+fails 2 "an unknown one" "$PARE" convert "$nano" -o "$tmp/e.gguf" --ladder Q4_0,Q9 -q
+fails 2 "an empty one" "$PARE" convert "$nano" -o "$tmp/e.gguf" --ladder Q4_0, -q
+fails 2 "and a recipe beside them" "$PARE" convert "$nano" -o "$tmp/e.gguf" --ladder Q4_0 -r Q8_0 -q
+done_testing
