@@ -110,13 +110,13 @@ static int close_one(struct outputs *o, struct error *e)
 }
 
 /* Opens the file if it is closed and keeps it open until release. */
-static struct output_file *acquire(struct outputs *o, size_t tensor, struct error *e)
+static struct output_file *acquire(struct outputs *o, size_t file, struct error *e)
 {
-    struct output_file *f = &o->files[o->plan->tensors[tensor].out.file];
+    struct output_file *f = &o->files[file];
     int there = 1;
     pthread_mutex_lock(&o->lock);
     if (f->out.fd < 0)
-        there = close_one(o, e) ? -1 : io_out_reopen(&f->out, f->path, o->plan->files[o->plan->tensors[tensor].out.file].bytes, e);
+        there = close_one(o, e) ? -1 : io_out_reopen(&f->out, f->path, o->plan->files[file].bytes, e);
     if (there == 1)
         f->pins++;
     pthread_mutex_unlock(&o->lock);
@@ -136,12 +136,11 @@ static void release(struct outputs *o, struct output_file *f, int written)
     pthread_mutex_unlock(&o->lock);
 }
 
-int outputs_write(struct outputs *o, size_t tensor, uint64_t at, const void *bytes, size_t n, struct error *e)
+int outputs_write_file(struct outputs *o, size_t file, uint64_t at, const void *bytes, size_t n, struct error *e)
 {
-    struct output_file *f = acquire(o, tensor, e);
+    struct output_file *f = acquire(o, file, e);
     if (!f)
         return -1;
-    at += o->plan->tensors[tensor].out.offset;
     int rc = io_out_write(&f->out, at, bytes, n, e);
     if (!rc)
         io_out_flush(&f->out, at, n);
@@ -149,9 +148,24 @@ int outputs_write(struct outputs *o, size_t tensor, uint64_t at, const void *byt
     return rc;
 }
 
+int outputs_write(struct outputs *o, size_t tensor, uint64_t at, const void *bytes, size_t n, struct error *e)
+{
+    const struct tensor *t = &o->plan->tensors[tensor].out;
+    return outputs_write_file(o, t->file, t->offset + at, bytes, n, e);
+}
+
+int outputs_is_partial(struct outputs *o, size_t file, struct error *e)
+{
+    struct io_out out;
+    int there = o->files[file].out.fd >= 0 ? 1 : io_out_reopen(&out, o->files[file].path, o->plan->files[file].bytes, e);
+    if (o->files[file].out.fd < 0)
+        io_out_keep(&out);
+    return there;
+}
+
 int outputs_read(struct outputs *o, size_t tensor, uint64_t at, void *bytes, size_t n, struct error *e)
 {
-    struct output_file *f = acquire(o, tensor, e);
+    struct output_file *f = acquire(o, o->plan->tensors[tensor].out.file, e);
     if (!f)
         return -1;
     int rc = io_out_read(&f->out, o->plan->tensors[tensor].out.offset + at, bytes, n, e);

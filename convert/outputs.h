@@ -41,6 +41,11 @@ void outputs_abandon(struct outputs *o);
 int outputs_write(struct outputs *o, size_t tensor, uint64_t at, const void *bytes, size_t n, struct error *e);
 int outputs_read(struct outputs *o, size_t tensor, uint64_t at, void *bytes, size_t n, struct error *e);
 
+/* The same at a place of file `file`, whatever lies there. */
+int outputs_write_file(struct outputs *o, size_t file, uint64_t at, const void *bytes, size_t n, struct error *e);
+/* Whether a file still has its partial name: 1, 0 or -1. */
+int outputs_is_partial(struct outputs *o, size_t file, struct error *e);
+
 /* Returns when everything written before the call is on the disk. One thread at a time; others may go on writing. */
 int outputs_sync(struct outputs *o, struct error *e);
 

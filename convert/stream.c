@@ -171,7 +171,7 @@ static int feed_output(const struct stream *s, const struct worker *w, const str
         if (rc < 0)
             return -1;
         if (rc)
-            add_record(r, &(struct journal_record){JOURNAL_OUTPUT, out[i].tensor, c->high, c->low, 0});
+            add_record(r, &(struct journal_record){JOURNAL_OUTPUT, out[i].tensor, c->high, c->low, c->crc});
     }
     return 0;
 }
