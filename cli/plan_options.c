@@ -36,7 +36,7 @@ int read_recipe(const struct options *o, const struct target *t, const char *nam
         int (*add)(struct recipe *, const char *, struct error *);
     } givers[] = {{"type", recipe_override}, {"tensor-type", tensor_type_add}, {"tensor-type-file", tensor_type_file_add}};
     const char *via = options_get(o, "via");
-    if (recipe_open(r, name ? name : t->default_recipe, t->form != NULL, e))
+    if (recipe_open(r, name ? name : t->default_recipe, t->recipes, e))
         return -1;
     const char *search = options_get(o, "search");
     if (search && strcmp(search, "best") && strcmp(search, "compat"))
@@ -65,6 +65,25 @@ static int read_checkpoint_options(const struct options *o, const struct target 
         return -1;
     p->recipe.group = group;
     po->scales_from = p->scales.model;
+    return 0;
+}
+
+/* Packs only. */
+static int read_pack_options(const struct options *o, const struct target *t, struct plan_options *po, struct error *e)
+{
+    static const char *const names[] = {"align", "layout", "experts", "experts-only"};
+    const char *layout = options_get(o, "layout");
+    long align = 0;
+    for (size_t i = 0; t->recipes != RECIPE_PACK && i < sizeof names / sizeof *names; i++)
+        if (options_get(o, names[i]))
+            return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s is for packs (--to pack)", names[i]);
+    if (layout && strcmp(layout, "bundle") && strcmp(layout, "plain"))
+        return bad_word("layout", layout, "bundle, plain", e);
+    if (options_int(o, "align", 1, PACK_ALIGN_MOST, &align, e))
+        return -1;
+    po->pack = (struct pack_options){.align = (uint64_t)align, .plain = layout && !strcmp(layout, "plain"), .experts = options_get(o, "experts"),
+                                     .experts_only = options_get(o, "experts-only") != NULL};
+    po->requantize = options_get(o, "requantize") != NULL;
     return 0;
 }
 
@@ -202,7 +221,7 @@ int open_planned(const struct options *o, struct planned *p, struct error *e)
         return unknown_target(to, e);
     if (options_get(o, "calib") || options_get(o, "sequential")) /* two matrices of 18432 x 18432 in V3 */
         po->memory = 8000000000u;
-    if (read_words(o, po, e) || read_recipe(o, t, options_get(o, "recipe"), &p->recipe, e) || read_checkpoint_options(o, t, p, po, e) ||
+    if (read_words(o, po, e) || read_recipe(o, t, options_get(o, "recipe"), &p->recipe, e) || read_checkpoint_options(o, t, p, po, e) || read_pack_options(o, t, po, e) ||
         options_size(o, "memory", &po->memory, e) || options_size(o, "split-max-size", &po->split_max, e) ||
         options_size(o, "sync-every", &po->sync_every, e) || read_part(o, t, po, e) || threads_option(o, &po->threads, e) ||
         read_template(o, p, e) || read_imatrix(o, p, po, e) || open_model(o->operands[0], &p->in, e) || read_calib(o, p, po, e))

@@ -51,6 +51,8 @@ int chain_feed(struct chains *c, size_t which, uint64_t at, const void *bytes, u
     k->busy = 1;
     pthread_mutex_unlock(&c->lock);
     hash_add(k->running, (const char *)bytes + known, (size_t)(n - known));
+    if (c->with_crc)
+        k->crc = hash_crc32(k->crc, (const char *)bytes + known, (size_t)(n - known));
     pthread_mutex_lock(&c->lock);
     k->busy = 0;
     k->fed = at + n;

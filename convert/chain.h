@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Chains: running XXH3-128 hashes of tensors whose bytes come from many threads. A hash must see its bytes in order, so a
+ * Chains: running XXH3-128 hashes, where wanted with CRC-32, of tensors whose bytes come from many threads. A hash must see its bytes in order, so a
  * thread that comes too early waits. Units are handed out in order, hence the thread with the earliest never waits. */
 #ifndef PARE_CONVERT_CHAIN_H
 #define PARE_CONVERT_CHAIN_H
@@ -16,6 +16,7 @@ struct chain {
     int busy;             /* a thread is hashing */
     int done;
     uint64_t high, low;   /* the hash, when done */
+    uint32_t crc;         /* CRC-32, in chains that have one */
 };
 
 struct chains {
@@ -23,6 +24,7 @@ struct chains {
     pthread_mutex_t lock;
     pthread_cond_t turn;
     int stopped; /* the run failed: nobody waits any more */
+    int with_crc;
 };
 
 void chains_init(struct chains *c);

@@ -224,6 +224,7 @@ static int state_init(struct run *r, struct error *e)
     struct stream_state *st = &r->state;
     chains_init(&st->output);
     chains_init(&st->source);
+    st->output.with_crc = p->target->with_crc;
     st->done = calloc(p->n_units + 1, 1);
     st->unit_hash = calloc(p->n_units + 1, sizeof *st->unit_hash);
     st->output.list = calloc(p->n_tensors + 1, sizeof *st->output.list);
@@ -257,7 +258,7 @@ static void state_clear(struct run *r)
 static void take_hash(struct chain *list, size_t n, const struct journal_record *j)
 {
     if (j->a < n)
-        list[j->a] = (struct chain){.done = 1, .bytes = list[j->a].bytes, .fed = list[j->a].bytes, .high = j->b, .low = j->c};
+        list[j->a] = (struct chain){.done = 1, .bytes = list[j->a].bytes, .fed = list[j->a].bytes, .high = j->b, .low = j->c, .crc = (uint32_t)j->d};
 }
 
 /* One record of an earlier run. */
@@ -485,7 +486,8 @@ static int finish(struct run *r, struct error *e)
     free(manifest);
     /* a folder without its configuration and index is no checkpoint yet: they come last */
     const struct target *target = r->plan->target;
-    if (rc || (target->finish && target->finish(r->plan, &r->state, &r->outputs, e)) || outputs_finish(&r->outputs, e) || sides_write(r->plan, r->options->path, e) ||
+    if (rc || (target->finish && target->finish(r->plan, r->options->tool, &r->state, &r->outputs, e)) || outputs_finish(&r->outputs, e) ||
+        (target->form && sides_write(r->plan, r->options->path, e)) ||
         provenance_save(r->plan, r->options, &r->outputs, &r->state, e))
         return -1;
     /* before the journal goes, which alone knows of the folder */

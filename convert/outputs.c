@@ -143,7 +143,7 @@ static void release(struct outputs *o, struct output_file *f, int written)
     pthread_mutex_unlock(&o->lock);
 }
 
-int outputs_write_at(struct outputs *o, size_t file, uint64_t at, const void *bytes, size_t n, struct error *e)
+int outputs_write_file(struct outputs *o, size_t file, uint64_t at, const void *bytes, size_t n, struct error *e)
 {
     struct output_file *f = acquire(o, file, e);
     if (!f)
@@ -158,7 +158,7 @@ int outputs_write_at(struct outputs *o, size_t file, uint64_t at, const void *by
 int outputs_write(struct outputs *o, size_t tensor, uint64_t at, const void *bytes, size_t n, struct error *e)
 {
     const struct tensor *t = &o->plan->tensors[tensor].out;
-    return outputs_write_at(o, t->file, t->offset + at, bytes, n, e);
+    return outputs_write_file(o, t->file, t->offset + at, bytes, n, e);
 }
 
 int outputs_read(struct outputs *o, size_t tensor, uint64_t at, void *bytes, size_t n, struct error *e)

@@ -46,7 +46,7 @@ int outputs_read(struct outputs *o, size_t tensor, uint64_t at, void *bytes, siz
  * finish has given it its final one, or -1. */
 int outputs_is_partial(struct outputs *o, size_t file, struct error *e);
 /* Writes n bytes at `at` of a file that has its temporary name. */
-int outputs_write_at(struct outputs *o, size_t file, uint64_t at, const void *bytes, size_t n, struct error *e);
+int outputs_write_file(struct outputs *o, size_t file, uint64_t at, const void *bytes, size_t n, struct error *e);
 /* Makes a file `bytes` long; one with its final name must be. */
 int outputs_cut(struct outputs *o, size_t file, uint64_t bytes, struct error *e);
 

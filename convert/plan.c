@@ -85,6 +85,28 @@ struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct e
     return &p->files[p->n_files++];
 }
 
+const struct quant_type *plan_fitting_type(struct plan *p, const struct weight *w, const struct quant_type *wanted, const char **note,
+                                           struct error *e)
+{
+    const struct quant_type *t;
+    char text[160];
+    if (w->cols % wanted->block_len == 0)
+        return wanted;
+    if (!(t = type_fallback(wanted)) || w->cols % t->block_len)
+        t = quant_type_find("F16");
+    int n = snprintf(text, sizeof text, "rows of %" PRIu64 " are no multiple of %s's block of %" PRIu32, w->cols, wanted->name,
+                     wanted->block_len);
+    if (p->options.recipe.no_fallback) {
+        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "%s, and --no-fallback allows no other type", text);
+        return NULL;
+    }
+    snprintf(text + n, sizeof text - (size_t)n, ": %s instead", t->name);
+    *note = arena_copy(&p->arena, text, strlen(text));
+    if (!*note)
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    return *note ? t : NULL;
+}
+
 /* Bytes of a tensor and of those that are made with it, names and places included. */
 static uint64_t bytes_together(const struct plan *p, size_t i)
 {

@@ -13,6 +13,7 @@
 #include "convert/feedback/feedback.h"
 #include "convert/recipe.h"
 #include "formats/imatrix.h"
+#include "formats/pack.h"
 #include "formats/source.h"
 #include "model/forward/forward.h"
 #include "model/model.h"
@@ -29,6 +30,14 @@ struct sequential_options {
 /* What matrices without data in an imatrix get (convert/importance.h). */
 enum imatrix_missing { IMATRIX_MISSING_UNIFORM, IMATRIX_MISSING_LAYER, IMATRIX_MISSING_FAIL, IMATRIX_MISSING_COUNT };
 enum dialect { DIALECT_LLAMA_CPP, DIALECT_IK };
+
+/* Of packs (convert/target_pack.h). */
+struct pack_options {
+    uint64_t align;      /* of members; 0: PACK_ALIGN */
+    int plain;           /* no bundles */
+    const char *experts; /* which: "3-5:0-15,17;7" or "@FILE"; NULL: all */
+    int experts_only;    /* nothing else of the model */
+};
 
 struct plan_options {
     struct recipe recipe;   /* borrowed */
@@ -52,6 +61,8 @@ struct plan_options {
     int consume;            /* source shards are removed as they are used up */
     int compress;           /* tensors are entropy coded: their places are known when they are written (convert/places.h), until then out.offset
                                is 0 and sizes of files are the most that they can be */
+    int requantize;         /* experts of one stack may come from several types */
+    struct pack_options pack;
 };
 
 /* What makes the units of a tensor. The halves of kv_b are cut from the same source rows, which are read once; the parts of a matrix
@@ -74,6 +85,7 @@ struct plan_tensor {
     int copied;                    /* codes and scales are the source's own */
     const struct tensor *verbatim; /* a tensor of the source whose bytes are copied, whatever they are: the weight has a row per byte; NULL */
     const struct stored *scales_from; /* a matrix whose scales are taken; NULL: own ones */
+    int bundled;                   /* of packs: in one member with the others of its expert */
     uint64_t slab0;                /* first slab of the source: weight.slabs may be fewer than the role has */
     const struct importance *importance; /* weights of columns, or NULL: encoded without */
     const char *note;              /* why the type is not the recipe's, or NULL */
@@ -88,6 +100,7 @@ struct plan_file { /* one file of the output */
     size_t first, n;      /* its tensors */
     struct buffer header; /* bytes before the tensor data */
     uint64_t bytes;       /* all of them */
+    uint64_t reserved;    /* of packs: for the manifest within */
 };
 
 /* A small file that belongs to the output's folder: complete in memory when the plan is made, written last. */
@@ -116,6 +129,7 @@ struct plan {
     size_t n_tensors, tensor_room;
     struct side_file *sides; /* owned; of outputs that are folders */
     size_t n_sides;
+    enum pack_subset pack_subset; /* of packs: what they leave out */
     struct rule_hits *hits;  /* of each rule of the recipe */
     struct plan_file *files; /* owned */
     size_t n_files;
@@ -141,6 +155,7 @@ struct stream_state; /* convert/stream.h */
 /* A target layout: one const row in targets.c. */
 struct target {
     const char *name, *summary, *default_recipe;
+    enum recipe_kind recipes;
     const struct checkpoint_form *form; /* of targets that are checkpoint folders (convert/target_checkpoint.h); NULL: the output is a file */
     /* fills tensors (weight, type, out but for file and offset, note, units) and files with headers, and places the tensors */
     int (*build)(struct plan *p, struct error *e);
@@ -150,7 +165,8 @@ struct target {
     uint64_t (*place)(const struct plan *p, size_t tensor, uint64_t end);
     /* NULL, or writes what of the files is neither header nor tensor, when all units of this part are durable and before the files get their
      * names; a run that was stopped in it does it again. */
-    int (*finish)(const struct plan *p, const struct stream_state *state, struct outputs *o, struct error *e);
+    int (*finish)(const struct plan *p, const char *tool, const struct stream_state *state, struct outputs *o, struct error *e);
+    int with_crc; /* CRC-32 of tensors are made as well (convert/chain.h) */
 };
 extern const struct target targets[]; /* ends with a row whose name is NULL */
 const struct target *target_find(const char *name);
@@ -168,6 +184,10 @@ struct plan_tensor *plan_add_verbatim(struct plan *p, const struct tensor *sourc
 /* For targets: appends a file that holds tensors [first, first + n), with an empty header. Returns it, or NULL. */
 struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct error *e);
 
+/* For targets: `wanted` or, where a row is no multiple of its block, another type, and why in *note. NULL: out of memory, or no other is
+ * allowed. */
+const struct quant_type *plan_fitting_type(struct plan *p, const struct weight *w, const struct quant_type *wanted, const char **note,
+                                           struct error *e);
 /* For targets: cuts the list of tensors into files of at most split_max bytes, the first with `head` bytes before its tensors' infos. What
  * is made together stays together. */
 int plan_cut_files(struct plan *p, uint64_t head, struct error *e);

@@ -100,7 +100,7 @@ static int feed_output(const struct rung *g, const struct rung_buffers *b, const
         if (rc < 0)
             return -1;
         if (rc)
-            add_record(w, &(struct journal_record){JOURNAL_OUTPUT, out[i].tensor, c->high, c->low, 0});
+            add_record(w, &(struct journal_record){JOURNAL_OUTPUT, out[i].tensor, c->high, c->low, c->crc});
     }
     return 0;
 }

@@ -356,7 +356,7 @@ static int find_parallel(struct plan *p, struct error *e)
 }
 
 /* What only a GGUF can have. */
-static int check_options(const struct plan *p, struct error *e)
+int target_check_options(const struct plan *p, struct error *e)
 {
     const struct plan_options *o = &p->options;
     const char *wrong = p->model->source->meta         ? "a GGUF has its attention cut and no tokenizer.json: only a checkpoint folder becomes one"
@@ -375,7 +375,7 @@ int target_checkpoint_build(struct plan *p, struct error *e)
     int layers = (int)(p->options.mtp == MTP_DROP ? a->num_hidden_layers : arch_all_layers(a));
     if (p->options.mtp == MTP_KEEP && !a->num_nextn_predict_layers)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--mtp keep, but the model has no MTP layer");
-    if (check_options(p, e))
+    if (target_check_options(p, e))
         return -1;
     p->options.split_max = p->options.split_max ? p->options.split_max : default_shard;
     for (int layer = -1; layer < layers; layer++)

@@ -23,11 +23,16 @@ struct checkpoint_form {
 extern const struct checkpoint_form form_compressed_tensors, form_gptq, form_gptq_v2, form_awq, form_fp8, form_int8_block, form_bf16;
 
 int target_checkpoint_build(struct plan *p, struct error *e);
+/* Refuses options that only a GGUF can have, for targets that are no GGUF. ERR_USAGE. */
+int target_check_options(const struct plan *p, struct error *e);
 /* "model-00001-of-00003.safetensors" in the folder `path`; "model.safetensors" when it is the only one. */
 char *target_checkpoint_file_name(const char *path, size_t i, size_t n);
 
 /* Builds all side files of a plan whose tensors are placed: index, config.json, model card, copies of the source's (sides.c). */
 int sides_make(struct plan *p, struct error *e);
+/* Those of a pack. `as_released`: config.json and all the rest are the source's own; `keeps_quantization`: what it says of quantized weights
+ * stays, since some are as they were. */
+int sides_make_packed(struct plan *p, int as_released, int keeps_quantization, struct error *e);
 /* Writes them into the folder, each complete or not at all. */
 int sides_write(const struct plan *p, const char *folder, struct error *e);
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "formats/gguf.h"
-#include "formats/gguf_split.h"
+#include "formats/split_name.h"
 
 static int choose(struct plan *p, struct gguf_choices *c, struct error *e)
 {
@@ -45,29 +45,6 @@ static const struct quant_type *wanted_type(const struct plan *p, const struct g
     return recipe_type(&p->options.recipe, &t, p->hits, &type, rule, e) ? NULL : type;
 }
 
-/* That type or, where a row is no multiple of its block, another, and why. NULL: out of memory, or no other is allowed. */
-static const struct quant_type *fitting_type(struct plan *p, const struct weight *w, const struct quant_type *wanted,
-                                             const char **note, struct error *e)
-{
-    const struct quant_type *t;
-    char text[160];
-    if (w->cols % wanted->block_len == 0)
-        return wanted;
-    if (!(t = type_fallback(wanted)) || w->cols % t->block_len)
-        t = quant_type_find("F16");
-    int n = snprintf(text, sizeof text, "rows of %" PRIu64 " are no multiple of %s's block of %" PRIu32, w->cols, wanted->name,
-                     wanted->block_len);
-    if (p->options.recipe.no_fallback) {
-        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "%s, and --no-fallback allows no other type", text);
-        return NULL;
-    }
-    snprintf(text + n, sizeof text - (size_t)n, ": %s instead", t->name);
-    *note = arena_copy(&p->arena, text, strlen(text));
-    if (!*note)
-        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    return *note ? t : NULL;
-}
-
 static struct plan_tensor *add_tensor(struct plan *p, const struct weight *w, const struct quant_type *type, const char *name, struct error *e)
 {
     struct tensor out = {.name = name, .type = gguf_storage_by_name(type->name)};
@@ -95,7 +72,7 @@ static int add_layer(struct plan *p, const struct gguf_choices *c, int layer, st
             continue; /* an optional part of an MTP layer; the binding has seen to all others */
         role_gguf_name((enum tensor_role)role, layer, name);
         const struct quant_type *type = wanted_type(p, c, &w, name, &rule, e);
-        if (!type || !(type = fitting_type(p, &w, type, &note, e)))
+        if (!type || !(type = plan_fitting_type(p, &w, type, &note, e)))
             return error_at_tensor(e, name);
         struct plan_tensor *t = add_tensor(p, &w, type, name, e);
         if (!t)
@@ -167,7 +144,7 @@ static int lay_out_all(struct plan *p, struct gguf_meta *meta, struct error *e)
 
 char *target_gguf_file_name(const char *path, size_t i, size_t n)
 {
-    return gguf_split_part(path, i + 1, n);
+    return split_part(path, i + 1, n, ".gguf");
 }
 
 int target_gguf_build(struct plan *p, struct error *e)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "formats/source.h"
@@ -67,6 +68,12 @@ struct manifest *manifest_load(const char *path, struct error *e);
 
 /* Whether a file says of itself that it is a manifest; whether it is a good one is manifest_load's business. */
 int manifest_probe(const char *path);
+
+/* The last line of a manifest, and of what else tells its own damage (formats/pack.h): appends the hash of all that the text has, and a
+ * closing brace. 0, or -1 without memory. */
+int manifest_seal(struct buffer *text);
+/* 1 when the text ends with the hash of what comes before, 0 when not, -1 with ERR_MEMORY. */
+int manifest_is_sealed(const char *text, size_t n, struct error *e);
 
 /* malloc'd path of the manifest of `path`: PATH.manifest.json beside a file, PATH/pare.manifest.json in a folder. */
 char *manifest_path(const char *path, int is_folder);

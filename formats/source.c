@@ -9,7 +9,7 @@
 
 #include "formats/coded.h"
 #include "formats/gguf_meta.h"
-#include "formats/gguf_split.h"
+#include "formats/split_name.h"
 
 static int out_of_memory(struct error *e)
 {
@@ -156,7 +156,7 @@ static const struct format *probe(const char *path, int kind, struct error *e)
     if (!found) {
         error_set(e, ERR_FORMAT, ERROR_NO_OFFSET,
                   kind == 2 ? "no checkpoint: neither model.safetensors nor its index is in this folder"
-                            : "neither safetensors nor GGUF");
+                            : "neither safetensors nor GGUF nor an expert pack");
         error_at_file(e, path);
     }
     return found;
@@ -188,9 +188,9 @@ fail:
 
 struct source *source_open(const char *path, struct error *e)
 {
-    char *part = NULL; /* the whole of a split GGUF stands for its first part */
+    char *part = NULL; /* the whole of a split file stands for its first part */
     int kind;
-    if (io_look(path, &kind, e) || (!kind && gguf_split_find(path, &part, e)))
+    if (io_look(path, &kind, e) || (!kind && split_find(path, &part, e)))
         return NULL;
     struct source *s = open_path(part ? part : path, part ? 1 : kind, e);
     free(part);
@@ -259,21 +259,6 @@ int source_hash(const struct source *s, const struct tensor *t, char out[HASH_TE
         return out_of_memory(e);
     int rc = hash_coded(s, t, h, e);
     hash_finish(h, out);
-    return rc;
-}
-
-int source_side_file(const struct source *s, const char *name, uint64_t max, char **text, size_t *size,
-                     struct error *e)
-{
-    if (!s->is_folder)
-        return 0;
-    char *path = io_join(s->path, name);
-    if (!path)
-        return out_of_memory(e);
-    int kind, rc = io_look(path, &kind, e);
-    if (!rc && kind)
-        rc = io_read_all(path, max, text, size, e) ? -1 : 1;
-    free(path);
     return rc;
 }
 

@@ -86,7 +86,7 @@ struct weight_seen { /* what came to light in reading */
     float amax;      /* a bound on the magnitudes: the largest of the stored rows that were read */
     int n;
     struct weight_range ranges[WEIGHT_RANGES];
-    const void *blocks; /* of stored block types but GGUF's: the rows' blocks, in scratch; NULL: others */
+    const void *blocks; /* of stored block types: the rows' blocks, in scratch; NULL: others, and blocks with a factor */
 };
 
 /* Reads rows [row0, row0 + n_rows) of one slab as F32 [n_rows][cols]. `scratch` is the caller's, of weight_scratch bytes,
