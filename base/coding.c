@@ -25,6 +25,12 @@ int coding_encode(const uint8_t *in, size_t n, unsigned element, uint8_t *out, s
     if (!rans_compress_to_4x16((unsigned char *)(uintptr_t)in, (unsigned)n, out, &room, order_of(element)))
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for entropy coding");
     *size = room;
+    if (room <= n + CODING_MORE)
+        return 0;
+    room = (unsigned)coding_bound(n);
+    if (!rans_compress_to_4x16((unsigned char *)(uintptr_t)in, (unsigned)n, out, &room, RANS_ORDER_CAT))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for entropy coding");
+    *size = room;
     return 0;
 }
 

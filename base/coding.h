@@ -14,11 +14,14 @@
 /* Bytes of one call, at most. */
 enum { CODING_MAX = 1 << 30 };
 
-/* The most that n bytes can take when coded; n up to CODING_MAX. */
+/* What cannot be coded in fewer bytes is kept as it is, with at most so many of its own. */
+enum { CODING_MORE = 64 };
+
+/* Room that coding n bytes needs, some more than they can take in the end; n up to CODING_MAX. */
 size_t coding_bound(size_t n);
 
 /* Codes n bytes, numbers of `element` bytes each (1, 2 or 4; n need not be a multiple), into out, which has coding_bound(n) bytes. 0 and
- * *size, or -1 with ERR_MEMORY. */
+ * *size, at most n + CODING_MORE, or -1 with ERR_MEMORY. */
 int coding_encode(const uint8_t *in, size_t n, unsigned element, uint8_t *out, size_t *size, struct error *e);
 
 /* The n bytes that `size` coded ones stand for. ERR_FORMAT when they stand for anything else. */

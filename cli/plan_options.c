@@ -71,7 +71,7 @@ static int read_checkpoint_options(const struct options *o, const struct target 
 /* Packs only. */
 static int read_pack_options(const struct options *o, const struct target *t, struct plan_options *po, struct error *e)
 {
-    static const char *const names[] = {"align", "layout", "experts", "experts-only"};
+    static const char *const names[] = {"align", "layout", "experts", "experts-only", "compress"};
     const char *layout = options_get(o, "layout");
     long align = 0;
     for (size_t i = 0; t->recipes != RECIPE_PACK && i < sizeof names / sizeof *names; i++)
@@ -83,6 +83,7 @@ static int read_pack_options(const struct options *o, const struct target *t, st
         return -1;
     po->pack = (struct pack_options){.align = (uint64_t)align, .plain = layout && !strcmp(layout, "plain"), .experts = options_get(o, "experts"),
                                      .experts_only = options_get(o, "experts-only") != NULL};
+    po->compress = options_get(o, "compress") != NULL;
     po->requantize = options_get(o, "requantize") != NULL;
     return 0;
 }

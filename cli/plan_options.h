@@ -40,6 +40,7 @@
         {0, "layout", "bundle|plain", "of packs: an expert's matrices together (default), or\neach on its own", 1}, \
         {0, "experts", "LIST", "packs with these experts only: \"3-5:0-15,17;7\" are\nlayers 3 to 5 and all of layer 7; or @FILE, JSON", 1}, \
         {0, "experts-only", NULL, "packs with nothing but experts", 1}, \
+        {0, "compress", NULL, "packs: entropy coded, without loss; with -r source the\nrelease in fewer bytes", 1}, \
         {0, "requantize", NULL, "make one tensor of experts that a pack holds in\nseveral types", 1}, \
         {0, "split-max-size", "SIZE", "size of output files (default one; checkpoints 5G)"},                               \
         {0, "part", "I/N", "only the I-th N-th of the output files\n('pare merge' joins the manifests)", 1},               \

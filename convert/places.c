@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "base/coding.h"
 #include "formats/coded.h"
 
 int places_init(struct places *p, const struct plan *plan, struct error *e)
@@ -26,6 +27,18 @@ void places_clear(struct places *p)
     pthread_cond_destroy(&p->turn);
     pthread_mutex_destroy(&p->lock);
     *p = (struct places){.plan = NULL};
+}
+
+uint64_t coded_chunk_of(const struct plan_tensor *t)
+{
+    const uint64_t rows = t->unit_rows < t->weight.rows ? t->unit_rows : t->weight.rows;
+    return rows * (t->weight.cols / t->type->block_len * t->type->block_bytes);
+}
+
+uint64_t coded_most(const struct plan_tensor *t)
+{
+    const uint64_t count = unit_count(t);
+    return coded_table_bytes(count) + t->out.bytes + count * CODING_MORE;
 }
 
 /* The place of a unit, when what is before it in the plan ends at *end. */

@@ -28,6 +28,10 @@ int places_take(struct places *p, uint64_t unit, uint64_t size, uint64_t *at);
 /* Ends all waiting. */
 void places_stop(struct places *p);
 
+/* Of a tensor that is coded: bytes that a unit stands for (the last one fewer), and the most that the tensor can take with its table. */
+uint64_t coded_chunk_of(const struct plan_tensor *t);
+uint64_t coded_most(const struct plan_tensor *t);
+
 /* What all sizes together make: of each tensor of this part where its data begin, and stored bytes with its table; of each of its files
  * the end of the last. malloc'd both, [n_tensors] and [n_files]; NULL without memory. All units must have their size. */
 struct placed {

@@ -172,12 +172,20 @@ static uint64_t unit_rows(const struct plan_tensor *t)
     return t->layout && (t->layout->whole || t->layout->suffix[PART_GLOBAL]) ? t->weight.rows : t->slice_rows;
 }
 
-static void number_units(struct plan *p)
+void plan_size_units(struct plan *p)
 {
     for (size_t i = 0; i < p->n_tensors; i++) {
         struct plan_tensor *t = &p->tensors[i];
         t->slice_rows = decoded_rows(p, t);
         t->unit_rows = unit_rows(t);
+    }
+}
+
+static void number_units(struct plan *p)
+{
+    plan_size_units(p);
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        struct plan_tensor *t = &p->tensors[i];
         t->first_unit = p->n_units;
         p->n_units += unit_count(t);
     }

@@ -188,6 +188,9 @@ struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct e
  * allowed. */
 const struct quant_type *plan_fitting_type(struct plan *p, const struct weight *w, const struct quant_type *wanted, const char **note,
                                            struct error *e);
+/* For targets that must know them early: unit_rows and slice_rows of all tensors. */
+void plan_size_units(struct plan *p);
+
 /* For targets: cuts the list of tensors into files of at most split_max bytes, the first with `head` bytes before its tensors' infos. What
  * is made together stays together. */
 int plan_cut_files(struct plan *p, uint64_t head, struct error *e);

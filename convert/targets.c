@@ -4,6 +4,7 @@
 
 #include "convert/target_checkpoint.h"
 #include "convert/target_gguf.h"
+#include "convert/pack_layout.h"
 #include "convert/target_pack.h"
 
 const struct target targets[] = {
@@ -17,6 +18,6 @@ const struct target targets[] = {
     {"int8-block", "INT8 with scales of 128 x 128 tiles, for SGLang", "INT8_BLOCK", RECIPE_CHECKPOINT, &form_int8_block, target_checkpoint_build, target_checkpoint_file_name},
     {"bf16", "BF16 checkpoints", "BF16", RECIPE_CHECKPOINT, &form_bf16, target_checkpoint_build, target_checkpoint_file_name},
     {"pack", "expert packs: a tar with each expert at a place of its own", "Q4_K_EXPERTS", RECIPE_PACK, NULL, target_pack_build, target_pack_file_name,
-     .finish = target_pack_finish, .with_crc = 1},
+     .place = pack_place_of_tensor, .finish = target_pack_finish, .with_crc = 1},
     {0},
 };

@@ -9,7 +9,7 @@
 #include "base/coding.h"
 
 struct slot {
-    const struct tensor *tensor; /* NULL: nothing is in it */
+    const struct coded *coded;   /* whose; NULL: nothing is in it */
     uint64_t chunk, used;        /* used: when it was wanted last */
     int busy;                    /* a thread is filling it */
     uint8_t *bytes;              /* room for `room` */
@@ -117,7 +117,7 @@ static struct slot *look(struct coded_cache *c, const struct tensor *t, uint64_t
         struct slot *s = &c->slots[i];
         if (s->busy)
             continue;
-        if (s->tensor == t && s->chunk == chunk) {
+        if (s->coded == t->coded && s->chunk == chunk) {
             *found = 1;
             return s;
         }
@@ -155,7 +155,7 @@ static int read_chunk(const struct source *s, const struct tensor *t, uint64_t c
         return 0;
     }
     slot = slot ? slot : &own;
-    slot->tensor = NULL;
+    slot->coded = NULL;
     slot->busy = 1;
     pthread_mutex_unlock(&c->lock);
     rc = fill(s, t, chunk, slot, e);
@@ -163,7 +163,7 @@ static int read_chunk(const struct source *s, const struct tensor *t, uint64_t c
         memcpy(out, slot->bytes + at, n);
     pthread_mutex_lock(&c->lock);
     slot->busy = 0;
-    slot->tensor = rc ? NULL : t;
+    slot->coded = rc ? NULL : t->coded;
     slot->chunk = chunk;
     slot->used = ++c->clock;
     pthread_mutex_unlock(&c->lock);
