@@ -8,7 +8,7 @@
 #include "convert/plan.h"
 
 #define PLAN_OPTION_ROWS                                                                                               \
-    {'t', "to", "TARGET", "gguf (default), compressed-tensors, gptq, awq, fp8,\npack .."},   \
+    {'t', "to", "TARGET", "gguf (default), compressed-tensors, gptq, fp8, pack .."},   \
         {'r', "recipe", "R", "a mixture (Q8_0), scheme (W4A16, W8A8, FP8) or file"},            \
         {0, "group-size", "N", "of INT4 and INT8 schemes: 32, 64, 128 (default), or\n-1, a scale per row", 1}, \
         {0, "scales-from", "SRC", "FP8 scales are those of this checkpoint, so that what\nwas cast from it comes back byte for byte", 1}, \

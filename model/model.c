@@ -186,7 +186,8 @@ struct model *model_open(const struct source *s, struct error *e)
     } else if (read_config(m, e)) {
         goto fail;
     }
-    drop_absent_mtp(m);
+    if (!s->pack || s->pack->subset != PACK_EXPERTS_ONLY)
+        drop_absent_mtp(m);
     if (bind_all(m, e) || binding_check(m, e))
         goto fail;
     if (s->pack && s->pack->subset)
