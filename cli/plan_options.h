@@ -36,10 +36,10 @@
         {0, "name", "TEXT", "general.name (default: from the folder's name)", 1},                                         \
         {0, "chat-template-file", "F", "use this chat template", 1},                                                      \
         {0, "no-vocab", NULL, "write a GGUF without a vocabulary", 1},                                                    \
-        {0, "align", "N", "of packs: where tensors and experts begin, a power of\ntwo from 512 to 1048576 (default 4096)", 1}, \
-        {0, "layout", "bundle|plain", "of packs: an expert's matrices together (default), or\neach on its own", 1}, \
-        {0, "experts", "LIST", "packs with these experts only: \"3-5:0-15,17;7\" are\nlayers 3 to 5 and all of layer 7; or @FILE, JSON", 1}, \
-        {0, "experts-only", NULL, "packs with nothing but experts", 1}, \
+        {0, "align", "N", "of packs: where tensors and experts begin, a power of\ntwo from 512 to 1048576 (default 4096); --layout\nplain: no bundles of an expert's matrices", 1}, \
+        {0, "layout", "HOW", "", 1}, \
+        {0, "experts", "LIST", "packs with these experts only: \"3-5:0-15,17;7\", or\n@FILE, JSON; --experts-only: and nothing else", 1}, \
+        {0, "experts-only", NULL, "", 1}, \
         {0, "requantize", NULL, "make one tensor of experts that a pack holds in\nseveral types", 1}, \
         {0, "split-max-size", "SIZE", "size of output files (default one; checkpoints 5G)"},                               \
         {0, "part", "I/N", "only the I-th N-th of the output files\n('pare merge' joins the manifests)", 1},               \
