@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "cli/cli.h"
 #include "model/parallel.h"
+#include "verify/check_pack.h"
 #include "verify/engine.h"
 
 static const struct option_row rows[] = {
@@ -93,7 +94,10 @@ static int check_manifest(const struct options *o, const struct source *s, int t
     char *path = given ? strdup(given) : NULL, *folder = s->is_folder ? strdup(s->path) : io_folder(s->path);
     struct manifest *m = NULL;
     int rc = (path || !given) && folder ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    if (!rc && !given)
+    if (!rc && s->pack && !given) { /* its own manifest, within, tells more than one beside it */
+        rc = check_pack(s, threads, hooks, r, e);
+        *hashed = 1;
+    } else if (!rc && !given)
         rc = manifest_find(s->path, s->is_folder, &path, e);
     if (!rc && path) {
         rc = (m = manifest_load(path, e)) ? check_hashes(m, s, folder, threads, hooks, r, e) : -1;

@@ -85,10 +85,12 @@ static void summarize(const struct model *m, struct summary *s)
 {
     for (int role = 0; role < ROLE_COUNT; role++)
         for (int layer = -1; layer < (int)arch_all_layers(&m->params); layer++) {
-            const struct stored *first = model_stored(m, (enum tensor_role)role, layer, 0);
-            int each = first && roles[role].flags & ROLE_EXPERT && !m->source->meta ? (int)m->params.n_routed_experts : 1;
-            for (int x = 0; first && x < each; x++)
-                add_stored(s, &m->params, (enum tensor_role)role, model_stored(m, (enum tensor_role)role, layer, x));
+            int each = roles[role].flags & ROLE_EXPERT && !m->source->meta ? (int)m->params.n_routed_experts : 1;
+            for (int x = 0; x < each; x++) {
+                const struct stored *st = model_stored(m, (enum tensor_role)role, layer, x);
+                if (st)
+                    add_stored(s, &m->params, (enum tensor_role)role, st);
+            }
         }
 }
 
@@ -301,7 +303,7 @@ static int run(const struct options *o, struct error *e)
     if (!s)
         return -1;
     /* one shard is no model, and says so itself; everything else must be whole */
-    int single = !s->is_folder && !s->meta;
+    int single = !s->is_folder && !s->meta && !s->pack;
     int other = s->meta && !gguf_find(s->meta, "general.architecture");
     if (single || other || (m = model_open(s, e))) {
         if (m)

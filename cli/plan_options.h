@@ -8,7 +8,7 @@
 #include "convert/plan.h"
 
 #define PLAN_OPTION_ROWS                                                                                               \
-    {'t', "to", "TARGET", "gguf (default), compressed-tensors, gptq, awq, fp8,\npack .."},   \
+    {'t', "to", "TARGET", "gguf (default), compressed-tensors, gptq, fp8, pack .."},   \
         {'r', "recipe", "R", "a mixture (Q8_0), scheme (W4A16, W8A8, FP8) or file"},            \
         {0, "group-size", "N", "of INT4 and INT8 schemes: 32, 64, 128 (default), or\n-1, a scale per row", 1}, \
         {0, "scales-from", "SRC", "FP8 scales are those of this checkpoint, so that what\nwas cast from it comes back byte for byte", 1}, \
@@ -36,10 +36,10 @@
         {0, "name", "TEXT", "general.name (default: from the folder's name)", 1},                                         \
         {0, "chat-template-file", "F", "use this chat template", 1},                                                      \
         {0, "no-vocab", NULL, "write a GGUF without a vocabulary", 1},                                                    \
-        {0, "align", "N", "of packs: where tensors and experts begin, a power of\ntwo from 512 to 1048576 (default 4096)", 1}, \
-        {0, "layout", "bundle|plain", "of packs: an expert's matrices together (default), or\neach on its own", 1}, \
-        {0, "experts", "LIST", "packs with these experts only: \"3-5:0-15,17;7\" are\nlayers 3 to 5 and all of layer 7; or @FILE, JSON", 1}, \
-        {0, "experts-only", NULL, "packs with nothing but experts", 1}, \
+        {0, "align", "N", "of packs: where tensors and experts begin, a power of\ntwo from 512 to 1048576 (default 4096); --layout\nplain: no bundles of an expert's matrices", 1}, \
+        {0, "layout", "HOW", "", 1}, \
+        {0, "experts", "LIST", "packs with these experts only: \"3-5:0-15,17;7\", or\n@FILE, JSON; --experts-only: and nothing else", 1}, \
+        {0, "experts-only", NULL, "", 1}, \
         {0, "compress", NULL, "packs: entropy coded, without loss; with -r source the\nrelease in fewer bytes", 1}, \
         {0, "requantize", NULL, "make one tensor of experts that a pack holds in\nseveral types", 1}, \
         {0, "split-max-size", "SIZE", "size of output files (default one; checkpoints 5G)"},                               \

@@ -325,6 +325,10 @@ struct plan *plan_new(const struct model *m, const struct target *t, const struc
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
         return NULL;
     }
+    if (t->recipes != RECIPE_PACK && model_require_whole(m, e)) {
+        free(p);
+        return NULL;
+    }
     p->model = m;
     p->target = t;
     p->options = *o;

@@ -9,6 +9,7 @@
 #include "convert/fold.h"
 #include "convert/identity.h"
 #include "convert/importance.h"
+#include "formats/pack.h"
 
 char *provenance_path(const struct plan *p, const char *path)
 {
@@ -160,11 +161,23 @@ static int expect(const struct source *s, const struct manifest *m, const char *
     return 0;
 }
 
+/* A pack brings the hashes of its tensors along. */
+static int expect_packed(const struct source *s, struct stream_state *state, struct error *e)
+{
+    if (!state->expected && !(state->expected = calloc(s->n_tensors + 1, HASH_TEXT)))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    for (size_t i = 0; i < s->n_tensors; i++)
+        memcpy(state->expected[i], s->tensors[i].packed->hash, HASH_TEXT);
+    return 0;
+}
+
 int provenance_expect(const struct plan *p, struct stream_state *state, struct error *e)
 {
     const struct source *s = p->model->source;
     char *path;
     struct manifest *m = NULL;
+    if (s->pack)
+        return expect_packed(s, state, e);
     int rc = manifest_find(s->path, s->is_folder, &path, e);
     if (path)
         rc = (m = manifest_load(path, e)) ? expect(s, m, path, state, e) : -1;

@@ -57,6 +57,51 @@ static struct plan_tensor *add_tensor(struct plan *p, const struct weight *w, co
     return plan_add(p, w, type, &out, e);
 }
 
+/* How many experts of a stack are stored in each type: "5 x Q4_K, 3 x Q8_0". Returns how many types there are. */
+static size_t count_types(const struct model *m, const struct weight *w, char *out, size_t room)
+{
+    const char *types[32];
+    uint64_t counts[32] = {0};
+    size_t n = 0, used = 0;
+    for (uint64_t x = 0; x < w->slabs; x++) {
+        const char *type = stored_type(model_stored(m, w->role, w->layer, (int)x));
+        size_t i = 0;
+        while (i < n && strcmp(types[i], type))
+            i++;
+        if (i == n && n == sizeof types / sizeof *types)
+            continue;
+        n += i == n;
+        types[i] = type;
+        counts[i]++;
+    }
+    out[0] = '\0';
+    for (size_t i = 0; i < n && used < room; i++)
+        used += (size_t)snprintf(out + used, room - used, "%s%" PRIu64 " x %s", i ? ", " : "", counts[i], types[i]);
+    return n;
+}
+
+/* GGUF has one type for all experts of a layer and role. A pack that mixes them is not requantized without being told. */
+static int check_mixed(const struct plan *p, int layers, struct error *e)
+{
+    char list[360] = "", types[160];
+    size_t used = 0, more = 0;
+    struct weight w;
+    for (int layer = 0; layer < layers && p->model->source->pack && !p->options.requantize; layer++)
+        for (int role = ROLE_FFN_GATE_EXPS; role <= ROLE_FFN_DOWN_EXPS; role++) {
+            if (!model_weight(p->model, (enum tensor_role)role, layer, &w) || count_types(p->model, &w, types, sizeof types) < 2)
+                continue;
+            if (used + 200 > sizeof list)
+                more++;
+            else
+                used += (size_t)snprintf(list + used, sizeof list - used, "%slayer %d %s %s", used ? "; " : "", layer, roles[role].name, types);
+        }
+    if (!used)
+        return 0;
+    if (more)
+        snprintf(list + used, sizeof list - used, "; and %zu more", more);
+    return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "a layer's experts are one tensor in GGUF, and here they have several types: %s (--requantize)", list);
+}
+
 static int add_layer(struct plan *p, const struct gguf_choices *c, int layer, struct error *e)
 {
     for (int role = 0; role < ROLE_COUNT; role++) {
@@ -154,6 +199,8 @@ int target_gguf_build(struct plan *p, struct error *e)
         return -1;
     const struct arch_params *a = &p->model->params;
     c.layers = (int)(c.with_mtp ? arch_all_layers(a) : a->num_hidden_layers);
+    if (check_mixed(p, c.layers, e))
+        return -1;
     for (int layer = -1; layer < c.layers; layer++)
         if (add_layer(p, &c, layer, e))
             return -1;

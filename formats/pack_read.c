@@ -308,9 +308,9 @@ static int read_part(struct part *p, const char *path, struct error *e)
     p->at = 0;
     if (pack_manifest_text(&p->s->files[file], &text, &size, e))
         return -1;
-    for (n = size; n && (text[n - 1] == ' ' || text[n - 1] == '\n'); n--)
-        ;
-    n += n < size; /* the newline of its last line */
+    n = size - (text[size - 1] == '\n'); /* spaces and a newline fill what was kept free for it */
+    while (n && text[n - 1] == ' ')
+        n--;
     sealed = manifest_is_sealed(text, n, e);
     struct json *root = sealed > 0 ? json_parse(text, n, e) : NULL;
     if (!sealed)

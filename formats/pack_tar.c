@@ -3,6 +3,7 @@
  * a header has no room, stand in the pax record (size=), where POSIX readers look for them. */
 #include <archive.h>
 #include <archive_entry.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +51,7 @@ static int file_header(const char *name, uint64_t size, char out[PACK_BLOCK], st
         archive_entry_set_mtime(entry, 0, 0);
         if (archive_write_set_format_ustar(a) || archive_write_set_bytes_per_block(a, 0) ||
             archive_write_open_memory(a, out, PACK_BLOCK, &used) || archive_write_header(a, entry) || used != PACK_BLOCK)
-            rc = error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "no tar header for '%.120s': %.200s", name,
+            rc = error_set(e, archive_errno(a) == ENOMEM ? ERR_MEMORY : ERR_UNSUPPORTED, ERROR_NO_OFFSET, "no tar header for '%.120s': %.200s", name,
                            archive_error_string(a) ? archive_error_string(a) : "the name is too long");
     }
     archive_entry_free(entry);
@@ -147,7 +148,7 @@ static la_int64_t skip(struct archive *a, void *reader, la_int64_t n)
 static int bad(const struct reader *r, struct archive *a, struct error *e)
 {
     if (!r->failed)
-        error_set(e, ERR_FORMAT, a ? (uint64_t)archive_read_header_position(a) : ERROR_NO_OFFSET, "no tar that can be read: %.300s",
+        error_set(e, !a || archive_errno(a) == ENOMEM ? ERR_MEMORY : ERR_FORMAT, a ? (uint64_t)archive_read_header_position(a) : ERROR_NO_OFFSET, "no tar that can be read: %.300s",
                   a && archive_error_string(a) ? archive_error_string(a) : "out of memory");
     return error_at_file(e, r->file->path);
 }

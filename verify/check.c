@@ -304,6 +304,8 @@ static int check_weights(const struct model *m, int threads, const struct check_
             if (!model_weight(m, (enum tensor_role)role, layer, &w) || w.from_kv_b)
                 continue;
             for (uint64_t slab = 0; slab < w.slabs; slab++) {
+                if (!weight_has(m, &w, slab))
+                    continue;
                 struct job *j = add_job(&r, e);
                 if (!j) {
                     free(r.jobs);
@@ -424,7 +426,7 @@ int check_hashes(const struct manifest *m, const struct source *s, const char *f
     if (!paths || !r.files)
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     else if (!find_unlisted(m, s, report, e) && !open_files(&r, folder, paths, report, e) && !add_hash_jobs(&r, e) &&
-             !add_padding_jobs(&r, e)) {
+             (s->pack || !add_padding_jobs(&r, e))) { /* what lies between the tensors of a pack is its tar: check_pack.h */
         run_jobs(&r, threads, check_range);
         rc = collect(&r, report, e);
     } else {
