@@ -47,7 +47,7 @@ static int report(const struct options *o, const struct plan *p, const char *out
         struct json *root = json_new_object();
         json_add_string(root, "output", io_base_name(out));
         json_add_string(root, "recipe", p->options.recipe.name);
-        json_add_u64(root, "bytes", p->part_bytes);
+        json_add_u64(root, "bytes", r->bytes_written);
         json_add_u64(root, "files", p->file_to - p->file_from);
         json_add_u64(root, "tensors", tensors);
         json_add_u64(root, "units", r->units);
@@ -66,13 +66,13 @@ static int report(const struct options *o, const struct plan *p, const char *out
     }
     struct buffer b = {0};
     char size[SIZE_TEXT], rate[SIZE_TEXT];
-    buffer_printf(&b, "%s: %s, ", out, size_text(p->part_bytes, size));
+    buffer_printf(&b, "%s: %s, ", out, size_text(r->bytes_written, size));
     if (p->options.parts > 1)
         buffer_printf(&b, "part %d of %d, ", p->options.part, p->options.parts);
     if (p->n_files > 1)
         buffer_printf(&b, "%zu of %zu files, ", p->file_to - p->file_from, p->n_files);
     buffer_printf(&b, "%zu tensors, %.1f s (%s/s)", tensors, seconds,
-                  size_text((uint64_t)((double)p->part_bytes / (seconds > 0 ? seconds : 1)), rate));
+                  size_text((uint64_t)((double)r->bytes_written / (seconds > 0 ? seconds : 1)), rate));
     if (r->units_reused)
         buffer_printf(&b, ", %" PRIu64 " of %" PRIu64 " units kept from an earlier run", r->units_reused, r->units);
     if (r->blocks_carried || r->blocks_not_carried)

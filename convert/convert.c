@@ -520,6 +520,8 @@ static void leave(struct run *r)
 static void fill_result(const struct run *r)
 {
     struct convert_result *result = r->result;
+    for (size_t i = r->plan->file_from; r->outputs.files && i < r->plan->file_to; i++)
+        result->bytes_written += r->outputs.files[i].bytes;
     result->units_reused = r->state.units_reused;
     result->blocks_carried = r->state.blocks_carried;
     result->blocks_not_carried = r->state.blocks_not_carried;

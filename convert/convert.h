@@ -20,6 +20,7 @@ struct convert_result {
     uint64_t units, units_reused, units_redone; /* of this part; kept from an earlier run, or found damaged and made again */
     uint64_t blocks_carried, blocks_not_carried; /* of this run: without loss, or by search because a scale did not fit */
     uint64_t records_damaged;  /* of the journal */
+    uint64_t bytes_written;    /* of all files when they are complete */
     uint64_t bytes_durable;    /* of output, when the run ended early: what the next run need not do */
     int resumed, resumable;    /* an earlier run's work was found; work is kept for a later one */
     uint64_t shards_removed, bytes_freed;

@@ -127,6 +127,31 @@ static int add_text_sums(struct json *o, uint64_t offset, const void *bytes, siz
     return 0;
 }
 
+int pack_table(const struct plan_tensor *t, const struct stream_state *state, struct buffer *out)
+{
+    const uint64_t count = unit_count(t);
+    for (uint64_t k = 0; k < count; k++) {
+        const uint64_t size = state->places.size[t->first_unit + k];
+        const uint8_t bytes[4] = {(uint8_t)size, (uint8_t)(size >> 8), (uint8_t)(size >> 16), (uint8_t)(size >> 24)};
+        buffer_add(out, bytes, sizeof bytes);
+    }
+    return out->failed ? -1 : 0;
+}
+
+/* CRC-32 of what is stored of a tensor. */
+static uint32_t crc_of(const struct pack_cursor *cursor, size_t i, const struct stream_state *state)
+{
+    const struct plan_tensor *t = &cursor->plan->tensors[i];
+    const struct chain *c = state ? &state->output.list[i] : NULL;
+    struct buffer table = {0};
+    if (!c || !t->coded)
+        return c ? c->crc : 0;
+    pack_table(t, state, &table);
+    const uint32_t crc = hash_crc32_combine(hash_crc32(0, table.data, table.size), c->crc, cursor->placed[i].bytes - table.size);
+    buffer_clear(&table);
+    return crc;
+}
+
 /* A tensor: on its own, or as one of a bundle. */
 static int add_tensor(struct json *o, const struct pack_cursor *cursor, size_t i, const char *member, const struct stream_state *state)
 {
@@ -146,7 +171,7 @@ static int add_tensor(struct json *o, const struct pack_cursor *cursor, size_t i
         return add_text_sums(o, offset, "", 0);
     const struct chain *c = state ? &state->output.list[i] : NULL;
     hash_text(c ? c->high : 0, c ? c->low : 0, hash);
-    add_sums(o, state ? offset : longest, t->bytes, hash, c ? c->crc : 0);
+    add_sums(o, state ? offset : longest, t->bytes, hash, crc_of(cursor, i, state));
     if (planned->coded) {
         struct json *coded = json_add_object(o, "coded");
         json_add_u64(coded, "chunk", coded_chunk_of(planned));

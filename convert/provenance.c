@@ -26,12 +26,13 @@ static char *absolute_folder(const char *path)
     return full;
 }
 
-static void add_output_tensor(struct manifest *m, const struct plan *p, size_t i, uint64_t offset, const struct chain *c)
+static void add_output_tensor(struct manifest *m, const struct plan *p, size_t i, const struct placed *placed, const struct chain *c)
 {
     const struct tensor *t = &p->tensors[i].out;
     struct manifest_tensor *mt = &m->tensors[m->n_tensors++];
-    *mt = (struct manifest_tensor){.name = t->name, .type = t->type->name, .file = t->file - p->file_from, .offset = offset,
-                                   .bytes = t->bytes, .n_dims = t->n_dims};
+    *mt = (struct manifest_tensor){.name = t->name, .type = t->type->name, .file = t->file - p->file_from,
+                                   .offset = placed ? placed[i].offset : t->offset, .bytes = t->bytes,
+                                   .stored = p->tensors[i].coded ? placed[i].bytes : 0, .n_dims = t->n_dims};
     memcpy(mt->dims, t->dims, sizeof mt->dims);
     hash_text(c->high, c->low, mt->hash);
 }
@@ -98,7 +99,7 @@ static struct manifest *make(const struct plan *p, const struct convert_options 
         const struct plan_file *f = &p->files[i];
         rc = add_output_file(m, f, out->files[i].path, out->files[i].bytes, e);
         for (size_t k = f->first; k < f->first + f->n; k++)
-            add_output_tensor(m, p, k, placed ? placed[k].offset : p->tensors[k].out.offset, &state->output.list[k]);
+            add_output_tensor(m, p, k, placed, &state->output.list[k]);
     }
     free(placed);
     free(ends);

@@ -96,7 +96,9 @@ static int feed_output(const struct rung *g, const struct rung_buffers *b, const
     const uint8_t *bytes = b->b.encoded;
     for (int i = 0, n = unit_outputs(g->plan, u, out); i < n; bytes += out[i++].bytes) {
         const struct chain *c = &g->state->output.list[out[i].tensor];
-        int rc = out[i].bytes ? chain_feed(&g->state->output, out[i].tensor, out[i].at, bytes, out[i].bytes, e) : 0;
+        const int coded = g->plan->tensors[out[i].tensor].coded;
+        int rc = !out[i].bytes ? 0 : chain_feed_stored(&g->state->output, out[i].tensor, out[i].at, bytes, out[i].bytes,
+                                                       coded ? w->stored.bytes : NULL, (size_t)w->stored.size, e);
         if (rc < 0)
             return -1;
         if (rc)

@@ -285,17 +285,11 @@ static int write_manifest(const struct plan *p, size_t file, const char *tool, c
     return rc;
 }
 
-/* Sizes of a tensor's chunks. */
 static int write_table(const struct plan_tensor *t, const struct stream_state *state, uint64_t at, struct outputs *o, struct error *e)
 {
-    const uint64_t count = unit_count(t);
     struct buffer b = {0};
-    for (uint64_t k = 0; k < count; k++) {
-        const uint64_t size = state->places.size[t->first_unit + k];
-        const uint8_t bytes[4] = {(uint8_t)size, (uint8_t)(size >> 8), (uint8_t)(size >> 16), (uint8_t)(size >> 24)};
-        buffer_add(&b, bytes, sizeof bytes);
-    }
-    int rc = b.failed ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory") : outputs_write_file(o, t->out.file, at, b.data, b.size, e);
+    int rc = pack_table(t, state, &b) ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory")
+                                      : outputs_write_file(o, t->out.file, at, b.data, b.size, e);
     buffer_clear(&b);
     return rc;
 }

@@ -190,6 +190,11 @@ int coded_read(const struct source *s, const struct tensor *t, uint64_t at, void
     return 0;
 }
 
+uint64_t coded_stored(const struct tensor *t)
+{
+    return t->coded->at[t->coded->count] - t->offset;
+}
+
 void coded_range(const struct tensor *t, uint64_t at, uint64_t n, uint64_t *from, uint64_t *to)
 {
     const struct coded *c = t->coded;

@@ -27,6 +27,9 @@ int coded_open(struct source *s, struct tensor *t, uint64_t chunk, uint64_t coun
 /* Reads n bytes at `at` of what the tensor stands for; at + n <= t->bytes is the caller's duty. Thread-safe. */
 int coded_read(const struct source *s, const struct tensor *t, uint64_t at, void *buf, size_t n, struct error *e);
 
+/* Bytes that it takes in the file, table and all. */
+uint64_t coded_stored(const struct tensor *t);
+
 /* The stored bytes behind n bytes at `at`. */
 void coded_range(const struct tensor *t, uint64_t at, uint64_t n, uint64_t *from, uint64_t *to);
 

@@ -64,6 +64,8 @@ static struct json *tensor_json(const struct manifest_tensor *t)
         json_add_u64(shape, NULL, t->dims[i]);
     json_add_u64(o, "offset", t->offset);
     json_add_u64(o, "bytes", t->bytes);
+    if (t->stored)
+        json_add_u64(o, "stored", t->stored);
     json_add_string(o, "xxh3_128", t->hash);
     return o;
 }
@@ -225,7 +227,10 @@ static int load_tensor(struct manifest *m, const struct json *v, struct manifest
         json_u64(json_get(v, "offset"), &t->offset) || json_u64(json_get(v, "bytes"), &t->bytes) ||
         load_hash(json_get(v, "xxh3_128"), t->hash))
         return bad(e, "a tensor of the manifest lacks name, type, place or hash");
-    if (t->offset > files[t->file].bytes || t->bytes > files[t->file].bytes - t->offset) {
+    const struct json *stored = json_get(v, "stored");
+    if (stored && json_u64(stored, &t->stored))
+        return bad(e, "a tensor's stored bytes are no number");
+    if (t->offset > files[t->file].bytes || (t->stored ? t->stored : t->bytes) > files[t->file].bytes - t->offset) {
         bad(e, "a tensor of the manifest ends behind its file");
         return error_at_tensor(e, t->name);
     }

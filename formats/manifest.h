@@ -27,6 +27,7 @@ struct manifest_tensor {
     const char *name, *type;
     uint64_t file; /* index into files */
     uint64_t offset, bytes;
+    uint64_t stored; /* bytes in the file of an entropy coded tensor, whose `bytes` are those that it stands for; 0: of others */
     uint32_t n_dims;
     uint64_t dims[TENSOR_MAX_DIMS];
     char hash[HASH_TEXT];
