@@ -135,6 +135,8 @@ int plan_cut_files(struct plan *p, uint64_t head, struct error *e)
 
 char *plan_file_name(const struct plan *p, const char *path, size_t i)
 {
+    if (p->files[i].name)
+        return io_join(path, p->files[i].name);
     return p->n_files == 1 && !p->target->form ? strdup(path) : p->target->file_name(path, i, p->n_files);
 }
 

@@ -98,6 +98,7 @@ struct plan_tensor {
 
 struct plan_file { /* one file of the output */
     size_t first, n;      /* its tensors */
+    const char *name;     /* plain, of targets that are folders; NULL: the target's file_name makes one */
     struct buffer header; /* bytes before the tensor data */
     uint64_t bytes;       /* all of them */
     uint64_t reserved;    /* of packs: for the manifest within */

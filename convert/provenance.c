@@ -9,6 +9,7 @@
 #include "convert/fold.h"
 #include "convert/identity.h"
 #include "convert/importance.h"
+#include "formats/coded.h"
 #include "formats/pack.h"
 
 char *provenance_path(const struct plan *p, const char *path)
@@ -66,7 +67,7 @@ static void add_source_tensors(struct manifest *m, const struct source *s, const
             continue;
         struct manifest_tensor *mt = &m->source_tensors[m->n_source_tensors++];
         *mt = (struct manifest_tensor){.name = t->name, .type = t->type->name, .file = t->file, .offset = t->offset,
-                                       .bytes = t->bytes, .n_dims = t->n_dims};
+                                       .bytes = t->bytes, .stored = t->coded ? coded_stored(t) : 0, .n_dims = t->n_dims};
         memcpy(mt->dims, t->dims, sizeof mt->dims);
         hash_text(chains[i].high, chains[i].low, mt->hash);
     }

@@ -362,4 +362,5 @@ const struct checkpoint_form form_gptq_v2 = {.layouts = {"gptq_v2"}, .f16_scales
 const struct checkpoint_form form_awq = {.layouts = {"awq"}, .f16_scales = 1, .one_type = 1, .describe = awq_config};
 const struct checkpoint_form form_fp8 = {.layouts = {"block"}, .only = "FP8-", .one_type = 1, .describe = fp8_config};
 const struct checkpoint_form form_int8_block = {.layouts = {"block"}, .only = "INT8-", .one_type = 1, .describe = int8_block_config};
+const struct checkpoint_form form_source = {.only = ""};
 const struct checkpoint_form form_bf16 = {.bf16 = 1};

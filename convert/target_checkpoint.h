@@ -21,6 +21,7 @@ struct checkpoint_form {
     int (*describe)(const struct plan *p, struct json *config, struct error *e);
 };
 extern const struct checkpoint_form form_compressed_tensors, form_gptq, form_gptq_v2, form_awq, form_fp8, form_int8_block, form_bf16;
+extern const struct checkpoint_form form_source; /* of convert/target_source.h: nothing is made anew */
 
 int target_checkpoint_build(struct plan *p, struct error *e);
 /* Refuses options that only a GGUF can have, for targets that are no GGUF. ERR_USAGE. */
@@ -33,6 +34,8 @@ int sides_make(struct plan *p, struct error *e);
 /* Those of a pack. `as_released`: config.json and all the rest are the source's own; `keeps_quantization`: what it says of quantized weights
  * stays, since some are as they were. */
 int sides_make_packed(struct plan *p, int as_released, int keeps_quantization, struct error *e);
+/* Of convert/target_source.h: what a pack has beside its tensors and the headers of shards. */
+int sides_make_source(struct plan *p, struct error *e);
 /* Writes them into the folder, each complete or not at all. */
 int sides_write(const struct plan *p, const char *folder, struct error *e);
 

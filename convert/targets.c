@@ -6,6 +6,7 @@
 #include "convert/target_gguf.h"
 #include "convert/pack_layout.h"
 #include "convert/target_pack.h"
+#include "convert/target_source.h"
 
 const struct target targets[] = {
     {"gguf", "GGUF for llama.cpp and its relatives", "Q8_0", RECIPE_GGUF, NULL, target_gguf_build, target_gguf_file_name},
@@ -19,5 +20,7 @@ const struct target targets[] = {
     {"bf16", "BF16 checkpoints", "BF16", RECIPE_CHECKPOINT, &form_bf16, target_checkpoint_build, target_checkpoint_file_name},
     {"pack", "expert packs: a tar with each expert at a place of its own", "Q4_K_EXPERTS", RECIPE_PACK, NULL, target_pack_build, target_pack_file_name,
      .place = pack_place_of_tensor, .finish = target_pack_finish, .with_crc = 1},
+    {"source", "the checkpoint that a pack was made of with -r source", RECIPE_SOURCE, RECIPE_PACK, &form_source, target_source_build,
+     target_checkpoint_file_name},
     {0},
 };
