@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "convert/target_gguf.h"
+#include "formats/pack.h"
 #include "model/vocab.h"
 
 enum { MAX_SIDE = 16 << 20, QUANTIZATION_VERSION = 2 };
@@ -84,8 +85,9 @@ static void size_label(const struct plan *p, char *out, size_t size)
 static void source_base_name(const struct plan *p, char *out, size_t size)
 {
     char path[4096];
-    char *real = realpath(p->model->source->path, NULL);
-    snprintf(path, sizeof path, "%s", real ? real : p->model->source->path);
+    const struct source *s = p->model->source;
+    char *real = s->pack ? NULL : realpath(s->path, NULL);
+    snprintf(path, sizeof path, "%s", s->pack ? s->pack->source : real ? real : s->path);
     free(real);
     snprintf(out, size, "%s", io_base_name(path));
 }

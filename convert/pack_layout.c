@@ -232,7 +232,7 @@ static int add_head(struct buffer *b, const struct plan *p, size_t file, const c
     json_add_string(root, "format", PACK_FORMAT);
     json_add_u64(root, "version", PACK_VERSION);
     json_add_string(root, "tool", cut);
-    json_add_string(root, "source", io_base_name(p->model->source->path));
+    json_add_string(root, "source", p->model->source->pack ? p->model->source->pack->source : io_base_name(p->model->source->path));
     part = json_add_object(root, "model");
     json_add_u64(part, "layers", arch_all_layers(&p->model->params));
     json_add_u64(part, "dense_layers", p->model->params.first_k_dense_replace);
