@@ -14,7 +14,8 @@ TESTOBJ := $(O)/tests/tap.o $(O)/tests/samples.o $(O)/tests/patterns.o $(O)/test
 UNITS   := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/t-*.c))
 FUZZ    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS := $(wildcard tests/t-*.sh)
-TOOLS   := $(addprefix $(O)/tests/tools/,mkcheckpoint mkimatrix peak quantize-rows gguf-scale output-error)
+TOOLS   := $(addprefix $(O)/tests/tools/,mkcheckpoint mkimatrix peak quantize-rows gguf-scale output-error layer-state \
+           pack_reader moe_layer)
 FAULTS  := $(addprefix $(O)/tests/faults/,drive powercut flips $(if $(SAN),pare,inject.so))
 WRAPPED  = open open64 openat openat64 read pread pread64 write pwrite pwrite64 fsync fdatasync sync_file_range ftruncate \
            ftruncate64 fallocate fallocate64 posix_fadvise posix_fadvise64 rename unlink close stat stat64 lstat lstat64 \
@@ -57,8 +58,14 @@ $(O)/tests/tools/mkcheckpoint: $(O)/tests/tools/mkcheckpoint.o $(O)/tests/tools/
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
 $(O)/tests/tools/peak: $(O)/tests/tools/peak.o
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^
-$(O)/tests/tools/quantize-rows $(O)/tests/tools/mkimatrix $(O)/tests/tools/gguf-scale $(O)/tests/tools/output-error: %: %.o $(O)/libpare.a
+$(O)/tests/tools/quantize-rows $(O)/tests/tools/mkimatrix $(O)/tests/tools/gguf-scale $(O)/tests/tools/output-error $(O)/tests/tools/layer-state: %: %.o $(O)/libpare.a
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(O)/tests/tools/moe_layer: $(O)/docs/examples/moe_layer.o $(O)/libpare.a
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(O)/tests/tools/pack_reader: docs/examples/pack_reader.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -I. -fopenmp,$(FLAGS)) $(shell pkg-config --cflags libcjson) $(CFLAGS) $(LDFLAGS) -o $@ $< $(shell pkg-config --libs libcjson) -lm
 $(O)/tests/faults/inject.so: tests/faults/inject.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -fopenmp --coverage,$(FLAGS)) $(CFLAGS) -fPIC -shared -fno-builtin -o $@ $<

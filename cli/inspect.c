@@ -10,6 +10,7 @@
 #include "cli/calibration_text.h"
 #include "cli/cli.h"
 #include "cli/imatrix_text.h"
+#include "cli/inspect_pack.h"
 #include "convert/calibration_record.h"
 #include "formats/gguf_meta.h"
 
@@ -21,7 +22,7 @@ static const struct option_row rows[] = {
 static const struct option_table table = {
     .command = "inspect",
     .operands = "PATH",
-    .summary = "show what is inside a checkpoint, safetensors file, GGUF, imatrix or calibration",
+    .summary = "show what is inside a checkpoint, safetensors file, GGUF, pack, imatrix or calibration",
     .min_operands = 1,
     .max_operands = 1,
     .rows = rows,
@@ -265,6 +266,8 @@ static int show(const struct options *o, const struct source *s, const struct mo
         json_add_string(root, "format", s->format->name);
         if (m)
             json_summary(root, m, sum);
+        if (m)
+            json_pack(root, m);
         if (list)
             json_tensors(root, s);
         rc = print_json(root, e);
@@ -274,6 +277,7 @@ static int show(const struct options *o, const struct source *s, const struct mo
         if (m) {
             print_params(m, &b);
             print_summary(sum, &b);
+            print_pack(m, &b);
         }
         if (list)
             print_tensors(s, &b);

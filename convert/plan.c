@@ -263,6 +263,15 @@ static uint64_t working_memory(const struct plan *p, int threads)
     return m.activations + (units > m.moments ? units : m.moments);
 }
 
+/* The text of a pack's manifest, which grows by doubling. */
+static uint64_t pack_memory(const struct plan *p)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < p->n_files; i++)
+        most = p->files[i].reserved > most ? p->files[i].reserved : most;
+    return 2 * most;
+}
+
 /* Chooses threads so that everything fits the bound. */
 static int fit_memory(struct plan *p, struct error *e)
 {
@@ -276,7 +285,7 @@ static int fit_memory(struct plan *p, struct error *e)
     p->worker_bytes += choosing;
     /* what the run itself keeps: hashes of source and output tensors, units done and their hashes; at its end the manifest */
     now += (p->model->source->n_tensors + p->n_tensors) * (128 + sizeof(struct manifest_tensor)) + p->n_units * 9 +
-           manifest_memory(p->model->source) + FIXED_BYTES;
+           manifest_memory(p->model->source) + pack_memory(p) + FIXED_BYTES;
     p->threads = p->options.threads;
     while (p->threads > 1 && now + working_memory(p, p->threads) > bound)
         p->threads--;
