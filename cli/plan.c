@@ -7,13 +7,15 @@
 
 #include "base/json.h"
 #include "cli/imatrix_text.h"
-#include "cli/plan_options.h"
+#include "cli/plan_budget.h"
 #include "convert/fold.h"
 
 static const struct option_row rows[] = {
     PLAN_OPTION_ROWS,
-    {'o', "out", "PATH", "output: free space there is compared with the need"},
+    {'o', "out", "PATH", "output, for the free space there; of a budget the recipe"},
+    BUDGET_OPTION_ROWS,
     OPTION_JSON,
+    OPTION_QUIET,
     OPTION_END,
 };
 static const struct option_table table = {
@@ -196,6 +198,8 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
 static int run(const struct options *o, struct error *e)
 {
     struct planned p;
+    if (has_budget(o))
+        return run_budget(o, e);
     int rc = make_plan(o, &p, e);
     if (!rc) {
         print_notes("plan", p.plan->notes, p.plan->n_notes);

@@ -3,6 +3,7 @@
  * of either. */
 #include "convert/encode.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -276,6 +277,12 @@ static int largest(struct encode_buffers *b, const struct plan *p, const struct 
     return 0;
 }
 
+static float global_scale(float amax)
+{
+    const float scale = 448.0f * 6 / amax;
+    return scale <= 3.402823466e38f ? scale : 1;
+}
+
 int encode_begin(struct encoder *c, struct encode_buffers *b, const struct unit *u, struct error *e)
 {
     const struct plan_tensor *t = &c->plan->tensors[u->tensor];
@@ -289,9 +296,7 @@ int encode_begin(struct encoder *c, struct encode_buffers *b, const struct unit 
         (with != ROLE_COUNT && model_weight(c->plan->model, with, t->weight.layer, &partner) &&
          largest(b, c->plan, &partner, u->source_slab, t->slice_rows, &amax, e)))
         return -1;
-    b->global = 448.0f * 6 / amax;
-    if (!(b->global <= 3.402823466e38f))
-        b->global = 1;
+    b->global = global_scale(amax);
     return 0;
 }
 
@@ -334,4 +339,33 @@ int encode_slice(struct encoder *c, struct encode_buffers *b, const struct unit 
     if (!t->layout)
         return encode_whole(c, b, u, seen, amax, e);
     return check_range(t, amax, e) || encode_parts(c, b, u, slice, seen, e) ? -1 : 0;
+}
+
+/* ---- what a type would make of them */
+
+int encode_try(struct encoder *c, struct encode_buffers *b, const struct plan_tensor *t, const struct unit *slice, const struct weight_seen *seen,
+               const float *x, float *y, struct error *e)
+{
+    const size_t n = (size_t)(slice->rows * t->weight.cols);
+    float by = 1, amax = 0;
+    memcpy(b->floats, x, n * sizeof *x);
+    if (t->type->tiling) {
+        struct tiled tiles = tiles_in(t, slice->rows, b->blocks);
+        if (encode_tiles(c, b, t, slice, seen, &tiles, e))
+            return -1;
+        tiled_decode(&tiles, 0, (size_t)slice->rows, y, c->cpu);
+        return 0;
+    }
+    for (size_t i = 0; i < n && t->layout && t->layout->suffix[PART_GLOBAL]; i++)
+        amax = fabsf(x[i]) > amax ? fabsf(x[i]) : amax;
+    by = amax > 0 ? global_scale(amax) : 1;
+    for (size_t i = 0; i < n; i++)
+        b->floats[i] *= by;
+    const size_t blocks = n / t->type->block_len;
+    if (check_range(t, seen->amax * by, e) || encode_or_carry(c, b, t, slice, seen, b->floats, b->blocks, blocks * t->type->block_bytes, e))
+        return -1;
+    quant_kernels_for(t->type, c->cpu).decode(b->blocks, y, blocks);
+    for (size_t i = 0; i < n; i++)
+        y[i] /= by;
+    return 0;
 }

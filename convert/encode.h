@@ -53,4 +53,9 @@ int encode_begin(struct encoder *c, struct encode_buffers *b, const struct unit 
 int encode_slice(struct encoder *c, struct encode_buffers *b, const struct unit *u, const struct unit *slice, const struct weight_seen *seen,
                  struct error *e);
 
+/* What rows of one matrix (`slice` says which; t is of any plan with the encoder's options) become in t's type and are when they are read
+ * again: x and y [rows][cols]. b has room for such a slice. NVFP4's scale of the whole matrix is made from these rows. */
+int encode_try(struct encoder *c, struct encode_buffers *b, const struct plan_tensor *t, const struct unit *slice, const struct weight_seen *seen,
+               const float *x, float *y, struct error *e);
+
 #endif
