@@ -8,10 +8,14 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "cli/plan_budget.h"
 #include "convert/convert.h"
 
 struct step { /* one rung */
     char *name, *path;
+    const char *word; /* of the command line, while it is read */
+    char *recipe_path; /* of a budget: the recipe that keeps it, written beside the output; NULL: none */
+    double bpw, kl;    /* of a budget, and what the planner predicts */
     struct recipe recipe;
     struct plan *plan;
     int there; /* an earlier run has finished it */
@@ -30,10 +34,21 @@ static int no_memory(struct error *e)
     return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
 }
 
-/* A recipe's name for file names: of "x/y.json" y. */
+/* Whether a word is a number of bits per weight. */
+static int is_budget(const char *word, double *bpw)
+{
+    char *end;
+    *bpw = strtod(word, &end);
+    return end != word && !*end && *bpw > 0 && *bpw <= 64;
+}
+
+/* A recipe's name for file names: of "x/y.json" y, of 3.5 3.5bpw. */
 static char *short_name(const char *recipe)
 {
     const char *base = io_base_name(recipe);
+    double bpw;
+    if (is_budget(recipe, &bpw))
+        return io_append(recipe, "bpw");
     size_t n = strlen(base);
     return strndup(base, n > 5 && !strcmp(base + n - 5, ".json") ? n - 5 : n);
 }
@@ -56,7 +71,8 @@ static int add_step(struct ladder *l, const char *out, char *word, struct error 
     if (l->n == STREAM_RUNGS)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--ladder: more than %d outputs in one pass", STREAM_RUNGS);
     struct step *s = &l->steps[l->n++];
-    s->options.path = word;
+    is_budget(word, &s->bpw);
+    s->word = word;
     if (!(s->name = short_name(word)) || !(s->path = step_path(out, s->name)))
         return no_memory(e);
     for (size_t i = 0; i + 1 < l->n; i++)
@@ -65,11 +81,30 @@ static int add_step(struct ladder *l, const char *out, char *word, struct error 
     return 0;
 }
 
+/* The recipe of a budget, in a file beside the output. What is measured for the first budget serves them all. */
+static int choose_types(const struct options *o, struct ladder *l, struct step *s, struct error *e)
+{
+    struct planned_recipe r = {.kl = 0};
+    int rc = 0;
+    if (!l->base.calib || options_get(o, "sequential"))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--ladder: bits per weight ask for --calib DIR: types are chosen by what 'pare calibrate' saw");
+    if (!l->base.plan && !(l->base.plan = plan_new(l->base.in.model, l->base.target, &l->base.options, e)))
+        return -1;
+    if (!(s->recipe_path = io_append(s->path, ".json")))
+        return no_memory(e);
+    rc = write_budget_recipe(l->base.plan, s->bpw, s->recipe_path, options_get(o, "quiet") != NULL, &r, e);
+    s->kl = r.kl;
+    planned_recipe_clear(&r);
+    return rc;
+}
+
 /* Memory is shared out evenly; each plan keeps below its share. */
 static int plan_step(const struct options *o, struct ladder *l, struct step *s, struct error *e)
 {
     struct plan_options po = l->base.options;
-    if (read_recipe(o, l->base.target, s->options.path, &s->recipe, e))
+    if (s->bpw > 0 && choose_types(o, l, s, e))
+        return -1;
+    if (read_recipe(o, l->base.target, s->recipe_path ? s->recipe_path : s->word, &s->recipe, e))
         return -1;
     po.recipe = s->recipe;
     po.recipe.group = l->base.recipe.group;
@@ -90,6 +125,8 @@ static int make_steps(const struct options *o, struct ladder *l, const char *out
         rc = add_step(l, out, word, e);
     for (size_t i = 0; !rc && i < l->n; i++)
         rc = plan_step(o, l, &l->steps[i], e);
+    for (size_t i = 0; i < l->n; i++)
+        l->steps[i].word = NULL;
     free(list);
     return rc;
 }
@@ -143,6 +180,8 @@ static int report_json(const struct ladder *l, double seconds, struct error *e)
         json_add_string(j, "recipe", s->plan->options.recipe.name);
         json_add_u64(j, "bytes", s->plan->part_bytes);
         json_add_f64(j, "bits_per_weight", bits_per_weight(s->plan));
+        if (s->recipe_path)
+            json_add_f64(j, "predicted_kl", s->kl);
         json_add_u64(j, "units", s->plan->unit_to - s->plan->unit_from);
         json_add_u64(j, "units_reused", s->there ? s->plan->unit_to - s->plan->unit_from : s->result.units_reused);
     }
@@ -160,13 +199,16 @@ static int report(const struct options *o, const struct ladder *l, double second
         int n = (int)strlen(io_base_name(l->steps[i].path));
         width = n > width ? n : width;
     }
-    buffer_printf(&b, "| %-*s | %9s | %15s | %15s |\n|%.*s|----------:|----------------:|:----------------|\n", width, "output", "size", "bytes", "bits per weight", width + 2,
+    buffer_printf(&b, "| %-*s | %9s | %15s | %15s | %12s |\n|%.*s|----------:|----------------:|----------------:|-------------:|\n", width, "output", "size",
+                  "bytes", "bits per weight", "predicted KL", width + 2,
                   "--------------------------------------------------------------------------------------------------------------");
     for (size_t i = 0; i < l->n; i++) {
         const struct step *s = &l->steps[i];
-        char size[SIZE_TEXT];
-        buffer_printf(&b, "| %-*s | %9s | %15" PRIu64 " | %-15.3f |%s\n", width, io_base_name(s->path), size_text(s->plan->part_bytes, size), s->plan->part_bytes,
-                      bits_per_weight(s->plan), s->there ? " was there already" : "");
+        char size[SIZE_TEXT], kl[24] = "";
+        if (s->recipe_path)
+            snprintf(kl, sizeof kl, "%.5f", s->kl);
+        buffer_printf(&b, "| %-*s | %9s | %15" PRIu64 " | %15.3f | %12s |%s\n", width, io_base_name(s->path), size_text(s->plan->part_bytes, size), s->plan->part_bytes,
+                      bits_per_weight(s->plan), kl, s->there ? " was there already" : "");
     }
     buffer_printf(&b, "%zu outputs in %.1f s\n", l->n, seconds);
     return print_buffer(&b, e);
@@ -197,6 +239,7 @@ static void clear_ladder(struct ladder *l)
         recipe_clear(&l->steps[i].recipe);
         free(l->steps[i].name);
         free(l->steps[i].path);
+        free(l->steps[i].recipe_path);
     }
     clear_plan(&l->base);
 }

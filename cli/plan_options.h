@@ -24,8 +24,8 @@
         {0, "calib-text", "FILE", "text for --sequential (--calib-chunks N: the first\nN chunks of 512 tokens)", 1}, \
         {0, "calib-chunks", "N", "", 1}, \
         {0, "calib-pull", "X", "how far --sequential moves its target towards the\noriginal outputs, 0..1 (default 0.5)", 1}, \
-        {0, "calib-damping", "X", "added to the second moments' diagonal, in units\nof its mean (default 0.03)", 1}, \
-        {0, "calib-blend", "X", "tokens per column at which a matrix's own second\nmoments weigh as much as what is known without\n(default 1)", 1}, \
+        {0, "calib-damping", "X", "added to the second moments' diagonal, in units\nof its mean (default 0.03); --calib-blend X: tokens\nper column at which a matrix's own second moments\nweigh as much as what is known without (default 1)", 1}, \
+        {0, "calib-blend", "X", "", 1}, \
         {0, "calib-passes", "N", "passes that lower the loss after the sweep\n(default 2)", 1}, \
         {0, "calib-order", "HOW", "how the sweep takes columns: importance, natural, or\n(default) the one that the type gains by", 1}, \
         {0, "pure", NULL, "the recipe's base type for everything", 1},                                                 \

@@ -44,6 +44,18 @@ ok "six kills later" "$PARE" convert "$nano" -o "$tmp/c/m.gguf" --ladder $rungs 
 same c killed
 is "$(ls "$tmp/c" | grep -c -e journal -e partial)" 0 "nothing else is left"
 
+# bits per weight
+mkdir "$tmp/e"
+ok "bits per weight beside a mixture" "$PARE" convert "$nano" -o "$tmp/e/m.gguf" --ladder 3.5,4.5,Q4_K_M --calib "$tmp/cal" -q
+for bits in 3.5 4.5; do
+    ok "$bits: the recipe is that of a plan" sh -c '"$1" plan "$2" --bpw $3 --calib "$4/cal" -o "$4/plan.json" -q && cmp "$4/plan.json" "$4/e/m-$3bpw.gguf.json"' \
+        sh "$PARE" "$nano" $bits "$tmp"
+    ok "$bits: the file what a run of its own makes" sh -c '"$1" convert "$2" -r "$4/plan.json" --calib "$4/cal" -o "$4/alone.gguf" -q -f &&
+        cmp "$4/alone.gguf" "$4/e/m-$3bpw.gguf"' sh "$PARE" "$nano" $bits "$tmp"
+done
+fails 2 "bits per weight without a calibration" "$PARE" convert "$nano" -o "$tmp/f.gguf" --ladder 3.5 -q
+has "$tmp/stderr" "--calib DIR" "ask for one"
+
 ok "recipes from files give their names" sh -c 'echo "{\"base\": \"Q3_K_M\"}" >"$1/small.json" && "$2" convert "$3" -o "$1/d/m.gguf" --ladder "$1/small.json,Q4_0" -q' \
     sh "$tmp" "$PARE" "$nano"
 ok "as of the others" test -s "$tmp/d/m-small.gguf" -a -s "$tmp/d/m-Q4_0.gguf"
