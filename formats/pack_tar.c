@@ -11,7 +11,7 @@
 
 #include "formats/pack.h"
 
-enum { MAX_MANIFEST = 512 << 20, WINDOW = 1 << 16, TYPE_AT = 156, SUM_AT = 148, SUM_SIZE = 8 };
+enum { MAX_MANIFEST = 512 << 20, WINDOW = 1 << 16, MAX_RECORD = 1 << 19, TYPE_AT = 156, SUM_AT = 148, SUM_SIZE = 8 };
 static const uint64_t header_size_end = UINT64_C(1) << 33; /* eleven octal digits */
 
 uint64_t pack_round(uint64_t n, uint64_t align)
@@ -73,15 +73,17 @@ static void make_record_header(char h[PACK_BLOCK])
     snprintf(h + SUM_AT, SUM_SIZE, "%06o", sum);
 }
 
-/* "LEN KEY=VALUE\n" of exactly n bytes, for values of spaces. */
+/* "LEN comment=   \n" of exactly n bytes; of two such where one would be longer than libarchive takes. */
 static void add_comment(struct buffer *b, uint64_t n)
 {
     char head[48];
+    if (n > MAX_RECORD) {
+        add_comment(b, MAX_RECORD);
+        n -= MAX_RECORD;
+    }
     uint64_t used = (uint64_t)snprintf(head, sizeof head, "%" PRIu64 " comment=", n);
     buffer_add(b, head, (size_t)used);
-    for (; used + 1 < n; used++)
-        buffer_add(b, " ", 1);
-    buffer_text(b, "\n");
+    buffer_printf(b, "%*s\n", (int)(n - used - 1), "");
 }
 
 /* LEN counts its own digits. */
