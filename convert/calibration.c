@@ -347,12 +347,12 @@ static int check_ids(const struct source *s, const struct tensor *t, const int32
 int32_t *calibration_read_tokens(const char *folder, uint64_t chunks, uint64_t ctx, uint64_t first, uint64_t n, uint64_t vocab, struct error *e)
 {
     char *path = io_join(folder, tokens_name);
-    struct source *s = path ? source_open(path, e) : NULL;
+    struct source *s = path && io_kind(path) ? source_open(path, e) : NULL;
     const struct tensor *t = s ? source_find(s, "tokens") : NULL;
     int32_t *ids = malloc((size_t)(n * ctx + 1) * sizeof *ids);
-    int rc = !path || !ids ? no_memory(e) : s ? 0 : -1;
+    int rc = !path || !ids ? no_memory(e) : s || !io_kind(path) ? 0 : -1;
     if (!rc && (!t || strcmp(t->type->name, "I32") || t->n_dims != 2 || t->dims[0] != chunks || t->dims[1] != ctx)) {
-        rc = error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the calibration's tokens are missing or not as many as it says");
+        rc = error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the calibration's tokens are missing (an earlier version kept none) or not as many as it says");
         error_at_file(e, path);
     }
     rc = rc || source_read(s, t, first * ctx * sizeof *ids, ids, (size_t)(n * ctx) * sizeof *ids, e) ||

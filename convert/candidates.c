@@ -45,10 +45,11 @@ int candidates_recipe(const struct candidates *c, struct recipe *r, size_t more_
     return 0;
 }
 
-struct plan *candidates_plan(const struct candidates *c, const struct recipe *r, struct error *e)
+struct plan *candidates_plan(const struct candidates *c, const struct recipe *r, int sizes_only, struct error *e)
 {
     struct plan_options o = c->base->options;
     o.recipe = *r;
+    o.sizes_only = sizes_only;
     return plan_new(c->base->model, c->base->target, &o, e);
 }
 
@@ -78,7 +79,7 @@ static int plan_pure(struct candidates *c, size_t k, struct error *e)
     r.all = r.of_schemes ? NULL : type;
     if (r.of_schemes && !is_plain(type))
         r.rules[r.n_rules++] = (struct recipe_rule){.text = type->name, .roles = checkpoint_roles(type), .type = type, .may_miss = 1};
-    c->plans[k] = recipe_find_type(&r, type->name, e) ? candidates_plan(c, &r, e) : NULL;
+    c->plans[k] = recipe_find_type(&r, type->name, e) ? candidates_plan(c, &r, 1, e) : NULL;
     free(r.rules);
     return c->plans[k] ? 0 : -1;
 }

@@ -28,8 +28,8 @@ void candidates_clear(struct candidates *c); /* safe on a zeroed one */
 const struct plan_tensor *candidate(const struct candidates *c, size_t k, size_t i);
 uint64_t candidate_bytes(const struct candidates *c, size_t k, size_t i);
 
-/* A plan like the others by another recipe. Rules and recipe are borrowed. */
-struct plan *candidates_plan(const struct candidates *c, const struct recipe *r, struct error *e);
+/* A plan by the same options and another recipe, whose memory is borrowed. sizes_only: see plan.h. */
+struct plan *candidates_plan(const struct candidates *c, const struct recipe *r, int sizes_only, struct error *e);
 
 /* A recipe with the rules of the command line and no others, for GGUF with `all` for the rest, for checkpoints with what is as it
  * is. Its memory is the base's, but rules, which the caller frees. */

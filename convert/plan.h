@@ -58,6 +58,7 @@ struct plan_options {
     uint64_t split_max;     /* bytes that an output file may have, if one tensor does not exceed them; 0: one file */
     int part, parts;        /* which part of the output files this run writes, 1 .. parts; 1 of 1: all */
     uint64_t sync_every;    /* bytes of output that are made durable together */
+    int sizes_only;         /* what a plan would be, not one to carry out: without the small files of folders */
     int consume;            /* source shards are removed as they are used up */
     int compress;           /* tensors are entropy coded: their places are known when they are written (convert/places.h), until then out.offset
                                is 0 and sizes of files are the most that they can be */

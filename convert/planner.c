@@ -13,7 +13,7 @@
 #include "convert/planner_rules.h"
 #include "convert/sensitivity.h"
 
-static const char *const gguf_pool[] = {"Q2_K", "Q3_K", "Q4_0", "IQ4_NL", "IQ4_XS", "Q4_K", "Q5_0", "Q5_K", "Q6_K", "Q8_0", NULL};
+static const char *const gguf_pool[] = {"Q2_K", "Q3_K", "Q4_0", "IQ4_NL", "IQ4_XS", "Q4_K", "Q5_0", "Q5_K", "Q6_K", "Q8_0", "BF16", NULL};
 static const char *const checkpoint_pool[] = {"INT4-G128", "INT4-G64", "INT4-G32", "INT8-G128", "FP8-BLOCK", "BF16", NULL};
 
 const char *const *planner_pool(const struct target *t)
@@ -295,7 +295,7 @@ static int choose(struct choosing *s, const struct knapsack *k, uint64_t weights
         int rc = knapsack_solve(k, budget, s->choice, sum, e);
         if (rc)
             return rc < 0 ? -1 : too_small(s, fixed, limit, weights, k, e);
-        if (make_recipe(s, r, a, e) || !(*made = candidates_plan(&s->c, r, e)))
+        if (make_recipe(s, r, a, e) || !(*made = candidates_plan(&s->c, r, 0, e)))
             return -1;
         const uint64_t bytes = s->o->size ? (*made)->total : tensor_bytes(*made);
         if (bytes <= limit)

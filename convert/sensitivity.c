@@ -9,7 +9,9 @@
 #include "convert/encode.h"
 #include "model/forward/gemm.h"
 
-enum { ROWS_ALONE = 1024, ROWS_LEAST = 128, ROWS_OF_ALL = 4096, ROWS_STEP = 128, MOST_TYPES = POOL_MOST };
+/* Rows that are tried: of a matrix that is alone, of one of many at least (of a stack with one type, of one with its own), of all of them. They
+ * come in blocks, with tiles in whole ones. */
+enum { ROWS_ALONE = 512, ROWS_STACKED = 64, ROWS_OWN = 128, ROWS_OF_ALL = 2048, BLOCK_ROWS = LANES, TILE_ROWS = 128, MOST_TYPES = POOL_MOST };
 
 struct sample { /* some rows of a matrix */
     uint64_t row0, rows;
@@ -37,7 +39,7 @@ struct measuring {
     struct encoder encoder;
     struct calibration_record record;
     struct job *jobs;
-    size_t n_jobs, most_cols;
+    size_t n_jobs, most_cols, step; /* step: rows of a block */
     int threads;
     gemm_fn *gemm;
 };
@@ -158,8 +160,16 @@ static int add_results(struct measuring *s, size_t *n_new, struct error *e)
 static uint64_t wanted_rows(const struct measuring *s, const struct job *j)
 {
     uint64_t slabs = role_slabs(j->weight.role, &s->c->base->model->params);
-    uint64_t share = slabs == 1 ? ROWS_ALONE : ROWS_OF_ALL / slabs;
-    return share < ROWS_LEAST ? ROWS_LEAST : share;
+    uint64_t share = slabs == 1 ? ROWS_ALONE : ROWS_OF_ALL / slabs, least = j->weight.slabs > 1 ? ROWS_STACKED : ROWS_OWN;
+    return share < least ? least : share;
+}
+
+static size_t block_rows(const struct candidates *c)
+{
+    for (size_t k = 0; k < c->n_pool; k++)
+        if (c->pool[k]->tiling)
+            return TILE_ROWS;
+    return BLOCK_ROWS;
 }
 
 static int read_sample(const struct measuring *s, const struct job *j, struct sample *a, struct error *e)
@@ -172,7 +182,7 @@ static int read_sample(const struct measuring *s, const struct job *j, struct sa
 
 static int read_job(const struct measuring *s, struct job *j, struct error *e)
 {
-    const uint64_t all = (j->weight.rows + ROWS_STEP - 1) / ROWS_STEP, some = (wanted_rows(s, j) + ROWS_STEP - 1) / ROWS_STEP;
+    const uint64_t all = (j->weight.rows + s->step - 1) / s->step, some = (wanted_rows(s, j) + s->step - 1) / s->step;
     j->n_samples = (size_t)(some < all ? some : all);
     j->samples = calloc(j->n_samples, sizeof *j->samples);
     j->loss = calloc(j->n_samples * (2 + j->n_tried), sizeof *j->loss);
@@ -180,8 +190,8 @@ static int read_job(const struct measuring *s, struct job *j, struct error *e)
         return no_memory(e);
     for (size_t i = 0; i < j->n_samples; i++) {
         struct sample *a = &j->samples[i];
-        a->row0 = i * all / j->n_samples * ROWS_STEP;
-        a->rows = j->weight.rows - a->row0 < ROWS_STEP ? j->weight.rows - a->row0 : ROWS_STEP;
+        a->row0 = i * all / j->n_samples * s->step;
+        a->rows = j->weight.rows - a->row0 < s->step ? j->weight.rows - a->row0 : s->step;
         if (read_sample(s, j, a, e))
             return -1;
     }
@@ -204,14 +214,14 @@ static void clear_job(struct job *j)
 
 struct worker {
     struct encode_buffers b;
-    float *y;            /* [ROWS_STEP][cols] */
+    float *y;            /* [TILE_ROWS][cols] */
     float *lanes, *sums; /* [cols][LANES] */
 };
 
 static int worker_init(struct worker *w, size_t cols)
 {
-    const struct unit_room room = {.floats = ROWS_STEP * cols, .importance = cols, .blocks = 6 * ROWS_STEP * cols + 4096, .compared = 1};
-    *w = (struct worker){.y = malloc(ROWS_STEP * cols * sizeof *w->y), .lanes = malloc(cols * LANES * sizeof *w->lanes),
+    const struct unit_room room = {.floats = TILE_ROWS * cols, .importance = cols, .blocks = 6 * TILE_ROWS * cols + 4096, .compared = 1};
+    *w = (struct worker){.y = malloc(TILE_ROWS * cols * sizeof *w->y), .lanes = malloc(cols * LANES * sizeof *w->lanes),
                          .sums = malloc(cols * LANES * sizeof *w->sums)};
     return encode_buffers_init(&w->b, &room) || !w->y || !w->lanes || !w->sums ? -1 : 0;
 }
@@ -405,7 +415,7 @@ static int measure_all(struct measuring *s, const struct stream_hooks *hooks, st
 
 int sensitivity_measure(const struct candidates *c, struct measured *m, size_t *n_new, const struct stream_hooks *hooks, struct error *e)
 {
-    struct measuring s = {.c = c, .m = m, .threads = c->base->options.threads, .gemm = gemm_for(c->base->model->cpu)};
+    struct measuring s = {.c = c, .m = m, .threads = c->base->options.threads, .gemm = gemm_for(c->base->model->cpu), .step = block_rows(c)};
     *n_new = 0;
     int rc = encoder_init(&s.encoder, c->base, NULL, e) || record_read(c->base->options.calib->folder, &s.record, NULL, e) || list_jobs(&s, e) ||
              add_results(&s, n_new, e) || measure_all(&s, hooks, e);

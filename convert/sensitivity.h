@@ -4,8 +4,8 @@
  * drawn towards what is known without data (feedback/hessian.h), since errors under the very moments that they were minimized for look
  * smaller than they are. H is made once for all types and for all matrices with the same input.
  *
- * Of large matrices blocks of rows are taken, evenly spread and always the same: 1024 rows of one that is alone, at least 128 of an expert
- * or head and 4096 of all of them. An embedding has no second moments: its rows count alike. */
+ * Of large matrices blocks of rows are taken, evenly spread and always the same: 512 rows of one that is alone, 2048 of all of a
+ * role's experts or heads and at least 64 of each, 128 where each has a type of its own. An embedding has no second moments: its rows count alike. */
 #ifndef PARE_CONVERT_SENSITIVITY_H
 #define PARE_CONVERT_SENSITIVITY_H
 

@@ -381,5 +381,5 @@ int target_checkpoint_build(struct plan *p, struct error *e)
     for (int layer = -1; layer < layers; layer++)
         if (add_layer(p, layer, e))
             return -1;
-    return check_one_type(p, e) || find_parallel(p, e) || plan_cut_files(p, 4096, e) || lay_out(p, e) || sides_make(p, e) ? -1 : 0;
+    return check_one_type(p, e) || find_parallel(p, e) || plan_cut_files(p, 4096, e) || lay_out(p, e) || (!p->options.sizes_only && sides_make(p, e)) ? -1 : 0;
 }
