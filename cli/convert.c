@@ -17,7 +17,8 @@
 static const struct option_row rows[] = {
     {'o', "out", "PATH", "write to PATH (PATH.partial until it is complete)"},
     PLAN_OPTION_ROWS,
-    {0, "ladder", "R,R,..", "an output for each of these recipes, or bits per weight\n(3.5, with --calib), in one pass: of -o m.gguf\nm-Q4_K_M.gguf, m-3.5bpw.gguf and so on", 1},
+    {0, "ladder", "R,R,..", "an output for each of these recipes, or bits per weight\n(3.5, with --calib; --pool as in plan), in one pass:\nof -o m.gguf m-Q4_K_M.gguf, m-3.5bpw.gguf and so on", 1},
+    {0, "pool", "TYPE,TYPE", "", 1},
     {'f', "force", NULL, "replace an existing output"},
     {'y', "yes", NULL, "do not ask before --consume removes anything", 1},
     {0, "restart", NULL, "throw an interrupted run's work away", 1},

@@ -92,7 +92,7 @@ static int choose_types(const struct options *o, struct ladder *l, struct step *
         return -1;
     if (!(s->recipe_path = io_append(s->path, ".json")))
         return no_memory(e);
-    rc = write_budget_recipe(l->base.plan, s->bpw, s->recipe_path, options_get(o, "quiet") != NULL, &r, e);
+    rc = write_budget_recipe(o, l->base.plan, s->bpw, s->recipe_path, &r, e);
     s->kl = r.kl;
     planned_recipe_clear(&r);
     return rc;

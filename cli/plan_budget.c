@@ -197,10 +197,11 @@ static int choose_types(const struct plan *p, const struct planner_options *po, 
     return rc || io_write_all(out, r->text.data, r->text.size, e) ? -1 : 0;
 }
 
-int write_budget_recipe(const struct plan *base, double bpw, const char *path, int quiet, struct planned_recipe *r, struct error *e)
+int write_budget_recipe(const struct options *o, const struct plan *base, double bpw, const char *path, struct planned_recipe *r,
+                        struct error *e)
 {
-    const struct planner_options po = {.bpw = bpw, .tool = "pare " PARE_VERSION, .gain_tokens = GAIN_TOKENS, .gain_layers = -1};
-    return choose_types(base, &po, path, quiet, r, e);
+    struct planner_options po = {.bpw = bpw, .tool = "pare " PARE_VERSION, .gain_tokens = GAIN_TOKENS, .gain_layers = -1};
+    return read_pool(o, base, &po, e) || choose_types(base, &po, path, options_get(o, "quiet") != NULL, r, e) ? -1 : 0;
 }
 
 int run_budget(const struct options *o, struct error *e)

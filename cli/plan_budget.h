@@ -18,8 +18,9 @@
 
 /* Whether a budget was given. */
 int has_budget(const struct options *o);
-/* For ladders: chooses types for so many bits per weight and writes the recipe to `path`. Clear *r in either case. */
-int write_budget_recipe(const struct plan *base, double bpw, const char *path, int quiet, struct planned_recipe *r, struct error *e);
+/* For ladders: chooses types for so many bits per weight, out of --pool, and writes the recipe to `path`. Clear *r in either case. */
+int write_budget_recipe(const struct options *o, const struct plan *base, double bpw, const char *path, struct planned_recipe *r,
+                        struct error *e);
 /* Chooses, writes the recipe, prints what it came to. */
 int run_budget(const struct options *o, struct error *e);
 

@@ -26,8 +26,8 @@
         {0, "calib-pull", "X", "how far --sequential moves its target towards the\noriginal outputs, 0..1 (default 0.5)", 1}, \
         {0, "calib-damping", "X", "added to the second moments' diagonal, in units\nof its mean (default 0.03); --calib-blend X: tokens\nper column at which a matrix's own second moments\nweigh as much as what is known without (default 1)", 1}, \
         {0, "calib-blend", "X", "", 1}, \
-        {0, "calib-passes", "N", "passes that lower the loss after the sweep\n(default 2)", 1}, \
-        {0, "calib-order", "HOW", "how the sweep takes columns: importance, natural, or\n(default) the one that the type gains by", 1}, \
+        {0, "calib-passes", "N", "", 1}, \
+        {0, "calib-order", "HOW", "how the sweep takes columns: importance, natural, or\n(default) the one that the type gains by;\n--calib-passes N lower the loss after it (2)", 1}, \
         {0, "pure", NULL, "the recipe's base type for everything", 1},                                                 \
         {0, "via", "bf16", "round weights to BF16 first: the file is then what\nllama-quantize makes of a BF16 file, not of an F32 file", 1},  \
         {0, "no-fallback", NULL, "fail where a row is no multiple of a type's block\n(else a larger type is taken, shown by plan)", 1}, \
