@@ -71,7 +71,7 @@ static int read_checkpoint_options(const struct options *o, const struct target 
 /* Packs only. */
 static int read_pack_options(const struct options *o, const struct target *t, struct plan_options *po, struct error *e)
 {
-    static const char *const names[] = {"align", "layout", "experts", "experts-only", "compress"};
+    static const char *const names[] = {"align", "layout", "experts", "experts-only", "compress", "profile", "coverage"};
     const char *layout = options_get(o, "layout");
     long align = 0;
     for (size_t i = 0; t->recipes != RECIPE_PACK && i < sizeof names / sizeof *names; i++)
@@ -227,6 +227,8 @@ int open_planned(const struct options *o, struct planned *p, struct error *e)
         options_size(o, "sync-every", &po->sync_every, e) || read_part(o, t, po, e) || threads_option(o, &po->threads, e) ||
         read_template(o, p, e) || read_imatrix(o, p, po, e) || open_model(o->operands[0], &p->in, e) || read_calib(o, p, po, e))
         return -1;
+    if (options_get(o, "profile") && !(po->pack.profile = p->profile = calibration_open(options_get(o, "profile"), p->in.model, e)))
+        return -1;
     po->chat_template = p->chat_template;
     po->recipe = p->recipe;
     return 0;
@@ -244,6 +246,7 @@ void clear_plan(struct planned *p)
 {
     plan_free(p->plan);
     calibration_close(p->calib);
+    calibration_close(p->profile);
     free(p->tokens.ids);
     free(p->folder);
     close_model(&p->in);

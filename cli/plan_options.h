@@ -38,8 +38,10 @@
         {0, "no-vocab", NULL, "write a GGUF without a vocabulary", 1},                                                    \
         {0, "align", "N", "of packs: where tensors and experts begin, a power of\ntwo from 512 to 1048576 (default 4096); --layout\nplain: no bundles of an expert's matrices", 1}, \
         {0, "layout", "HOW", "", 1}, \
-        {0, "experts", "LIST", "packs with these experts only: \"3-5:0-15,17;7\", or\n@FILE, JSON; --experts-only: and nothing else", 1}, \
-        {0, "experts-only", NULL, "", 1}, \
+        {0, "experts", "LIST", "packs with these experts only: \"3-5:0-15,17;7\", or\n@FILE, JSON; hot:N or hot:P%, the hottest by --profile\nDIR of 'pare calibrate', cold:, the others; --coverage\nDIR: what they cover of another text", 1}, \
+        {0, "profile", "DIR", "", 1}, \
+        {0, "coverage", "DIR", "", 1}, \
+        {0, "experts-only", NULL, "no tensors but experts", 1}, \
         {0, "compress", NULL, "packs: entropy coded, without loss; with -r source the\nrelease in fewer bytes", 1}, \
         {0, "requantize", NULL, "make one tensor of experts that a pack holds in\nseveral types", 1}, \
         {0, "split-max-size", "SIZE", "size of output files (default one; checkpoints 5G)"},                               \
@@ -58,7 +60,7 @@ struct planned {
     struct plan *plan;
     char *chat_template;
     struct imatrix *imatrix;
-    struct calibration *calib;
+    struct calibration *calib, *profile;
     struct tokens tokens; /* of a sequential conversion */
     char *folder;
 };

@@ -33,6 +33,7 @@ enum dialect { DIALECT_LLAMA_CPP, DIALECT_IK };
 
 /* Of packs (convert/target_pack.h). */
 struct pack_options {
+    const struct calibration *profile; /* borrowed; of hot and cold experts, or NULL */
     uint64_t align;      /* of members; 0: PACK_ALIGN */
     int plain;           /* no bundles */
     const char *experts; /* which: "3-5:0-15,17;7" or "@FILE"; NULL: all */

@@ -216,7 +216,7 @@ static int add_all(struct build *b, struct error *e)
 {
     struct plan *p = b->p;
     const int whole = is_source_recipe(&p->options.recipe), only = p->options.pack.experts_only;
-    if (expert_set_read(&b->experts, p->model, p->options.pack.experts, e) || (!only && add_rest(b, e)) ||
+    if (expert_set_read(&b->experts, p->model, p->options.pack.experts, p->options.pack.profile, e) || (!only && add_rest(b, e)) ||
         (!only && whole && p->options.mtp != MTP_DROP && add_others(b, e)) || add_experts(b, e))
         return -1;
     p->pack_subset = only ? PACK_EXPERTS_ONLY : b->experts.all ? PACK_WHOLE : PACK_SOME_EXPERTS;
