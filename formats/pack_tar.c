@@ -36,10 +36,28 @@ uint64_t pack_after(uint64_t data, uint64_t size)
     return pack_round(data + size, PACK_BLOCK);
 }
 
+/* Takes the header, and then refuses: the data, which closing would fill up with zeros, are not libarchive's business. */
+struct taken {
+    char *header;
+    size_t n;
+};
+
+static la_ssize_t take(struct archive *a, void *taken, const void *bytes, size_t n)
+{
+    struct taken *t = taken;
+    if (t->n || n > PACK_BLOCK) {
+        archive_set_error(a, EIO, "no more than a header is wanted");
+        return -1;
+    }
+    memcpy(t->header, bytes, n);
+    t->n = n;
+    return (la_ssize_t)n;
+}
+
 /* libarchive's header of a regular file. */
 static int file_header(const char *name, uint64_t size, char out[PACK_BLOCK], struct error *e)
 {
-    size_t used = 0;
+    struct taken t = {.header = out};
     struct archive *a = archive_write_new();
     struct archive_entry *entry = archive_entry_new();
     int rc = a && entry ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
@@ -50,15 +68,12 @@ static int file_header(const char *name, uint64_t size, char out[PACK_BLOCK], st
         archive_entry_set_size(entry, is_large(size) ? 0 : (int64_t)size);
         archive_entry_set_mtime(entry, 0, 0);
         if (archive_write_set_format_ustar(a) || archive_write_set_bytes_per_block(a, 0) ||
-            archive_write_open_memory(a, out, PACK_BLOCK, &used) || archive_write_header(a, entry) || used != PACK_BLOCK)
+            archive_write_open(a, &t, NULL, take, NULL) || archive_write_header(a, entry) || t.n != PACK_BLOCK)
             rc = error_set(e, archive_errno(a) == ENOMEM ? ERR_MEMORY : ERR_UNSUPPORTED, ERROR_NO_OFFSET, "no tar header for '%.120s': %.200s", name,
                            archive_error_string(a) ? archive_error_string(a) : "the name is too long");
     }
     archive_entry_free(entry);
-    if (a) {
-        archive_write_fail(a); /* the data are not its business */
-        archive_write_free(a);
-    }
+    archive_write_free(a);
     return rc;
 }
 

@@ -24,15 +24,15 @@ static int from_pack(const struct source *s, const struct pack_side *side, uint6
         error_set(e, ERR_FORMAT, side->offset, "'%.120s' of more than %llu bytes", side->name, (unsigned long long)max);
         return error_at_file(e, s->files[side->file].path);
     }
-    *text = malloc((size_t)side->size + 1);
-    if (!*text || !(h = hash_new())) {
-        free(*text);
+    char *bytes = malloc((size_t)side->size + 1);
+    if (!bytes || !(h = hash_new())) {
+        free(bytes);
         return no_memory(e);
     }
     *size = (size_t)side->size;
-    (*text)[*size] = '\0';
-    int rc = io_read(&s->files[side->file], side->offset, *text, *size, e);
-    hash_add(h, *text, *size);
+    bytes[*size] = '\0';
+    int rc = io_read(&s->files[side->file], side->offset, bytes, *size, e);
+    hash_add(h, bytes, rc ? 0 : *size);
     hash_finish_128(h, &high, &low);
     hash_text(high, low, is);
     if (!rc && strcmp(is, side->sum.hash)) {
@@ -40,7 +40,9 @@ static int from_pack(const struct source *s, const struct pack_side *side, uint6
         error_at_file(e, s->files[side->file].path);
     }
     if (rc)
-        free(*text);
+        free(bytes);
+    else
+        *text = bytes;
     return rc ? -1 : 1;
 }
 
