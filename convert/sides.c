@@ -205,6 +205,8 @@ static int add_copies(struct plan *p, int (*is_wanted)(const struct plan *p, con
 
 int sides_make(struct plan *p, struct error *e)
 {
+    if (p->target->form->experts_only)
+        return add_card(p, e);
     return add_config(p, 0, e) || (p->n_files > 1 && add_index(p, e)) || add_card(p, e) || add_copies(p, is_copied, e) ? -1 : 0;
 }
 

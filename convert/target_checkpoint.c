@@ -120,6 +120,8 @@ static int choose(struct plan *p, enum tensor_role role, int layer, struct choic
 {
     char name[TENSOR_NAME];
     *c = (struct choice){.note = NULL};
+    if (p->target->form->experts_only && !(roles[role].flags & ROLE_EXPERT))
+        return 0;
     if (!role_in_layer(role, p->model->family, &p->model->params, layer, 0) || !model_weight(p->model, role, layer, &c->weight))
         return 0;
     role_hf_name(role, layer, 0, name);
@@ -199,7 +201,12 @@ static int add_matrix(struct plan *p, const struct choice *c, uint64_t slab, str
     struct weight w = c->weight;
     const size_t first = p->n_tensors;
     w.slabs = 1;
-    role_hf_name(w.role, w.layer, (int)slab, name);
+    if (p->target->form->name)
+        p->target->form->name(w.role, w.layer, (int)slab, name);
+    else
+        role_hf_name(w.role, w.layer, (int)slab, name);
+    if (!c->layout && p->target->form->experts_only)
+        return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "--to %s: %s", p->target->name, c->note ? c->note : "experts must be quantized");
     if (!c->layout)
         return add_plain(p, c, &w, slab, name, e);
     for (int k = 0; k < PART_COUNT; k++) {
@@ -372,7 +379,8 @@ int target_check_options(const struct plan *p, struct error *e)
 int target_checkpoint_build(struct plan *p, struct error *e)
 {
     const struct arch_params *a = &p->model->params;
-    int layers = (int)(p->options.mtp == MTP_DROP ? a->num_hidden_layers : arch_all_layers(a));
+    const int drops = p->options.mtp == MTP_DROP || (p->options.mtp == MTP_AS_TARGET && p->target->form->experts_only);
+    int layers = (int)(drops ? a->num_hidden_layers : arch_all_layers(a));
     if (p->options.mtp == MTP_KEEP && !a->num_nextn_predict_layers)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--mtp keep, but the model has no MTP layer");
     if (target_check_options(p, e))

@@ -16,11 +16,14 @@ struct checkpoint_form {
     int f16_scales;                    /* scales of groups are F16 numbers */
     int one_type;                      /* all that is quantized has the same type */
     int bf16;                          /* nothing is quantized: all matrices become BF16 */
+    int experts_only;                  /* the layers' routed experts and nothing else, no configuration: a folder beside a checkpoint */
+    /* names of matrices, ending in ".weight"; NULL: those of a checkpoint */
+    const char *(*name)(enum tensor_role role, int layer, int expert, char out[TENSOR_NAME]);
     const char *extra;                 /* a file that repeats the quantization_config, or NULL */
     /* fills the object quantization_config from the plan's tensors; NULL: there is none */
     int (*describe)(const struct plan *p, struct json *config, struct error *e);
 };
-extern const struct checkpoint_form form_compressed_tensors, form_gptq, form_gptq_v2, form_awq, form_fp8, form_int8_block, form_bf16;
+extern const struct checkpoint_form form_compressed_tensors, form_gptq, form_gptq_v2, form_awq, form_fp8, form_int8_block, form_bf16, form_ktransformers;
 extern const struct checkpoint_form form_source; /* of convert/target_source.h: nothing is made anew */
 
 int target_checkpoint_build(struct plan *p, struct error *e);

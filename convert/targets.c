@@ -20,6 +20,8 @@ const struct target targets[] = {
     {"bf16", "BF16 checkpoints", "BF16", RECIPE_CHECKPOINT, &form_bf16, target_checkpoint_build, target_checkpoint_file_name},
     {"pack", "expert packs: a tar with each expert at a place of its own", "Q4_K_EXPERTS", RECIPE_PACK, NULL, target_pack_build, target_pack_file_name,
      .place = pack_place_of_tensor, .finish = target_pack_finish, .with_crc = 1},
+    {"ktransformers", "INT8 or INT4 experts for kt-kernel's AMX backends", "AMXINT8", RECIPE_CHECKPOINT, &form_ktransformers, target_checkpoint_build,
+     target_checkpoint_file_name},
     {"source", "the checkpoint that a pack was made of with -r source", RECIPE_SOURCE, RECIPE_PACK, &form_source, target_source_build,
      target_checkpoint_file_name},
     {0},
