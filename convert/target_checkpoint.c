@@ -90,8 +90,9 @@ static int note_unfit(struct plan *p, struct choice *c, const char *wanted, stru
 {
     char text[200];
     int n = snprintf(text, sizeof text, "a matrix of %" PRIu64 " x %" PRIu64 " cannot be stored as %s", c->weight.rows, c->weight.cols, wanted);
-    if (p->options.recipe.no_fallback)
-        return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "%s, and --no-fallback allows no other type", text);
+    if (p->options.recipe.no_fallback || p->target->form->experts_only)
+        return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "%s, and %s allows no other type", text,
+                         p->options.recipe.no_fallback ? "--no-fallback" : p->target->name);
     snprintf(text + n, sizeof text - (size_t)n, ": %s instead", c->type->name);
     c->note = arena_copy(&p->arena, text, strlen(text));
     return c->note ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
@@ -127,6 +128,8 @@ static int choose(struct plan *p, enum tensor_role role, int layer, struct choic
     role_hf_name(role, layer, 0, name);
     if (wanted_type(p, &c->weight, name, &c->type, &c->rule, e))
         return -1;
+    if (p->target->form->experts_only && (!c->type || is_plain(c->type)))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s experts are INT8 or INT4, not %s", p->target->name, c->type ? c->type->name : "as they are");
     if (!c->type || is_plain(c->type)) {
         c->type = c->type ? c->type : plain_type(p, &c->weight);
         return 1;
@@ -205,8 +208,6 @@ static int add_matrix(struct plan *p, const struct choice *c, uint64_t slab, str
         p->target->form->name(w.role, w.layer, (int)slab, name);
     else
         role_hf_name(w.role, w.layer, (int)slab, name);
-    if (!c->layout && p->target->form->experts_only)
-        return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "--to %s: %s", p->target->name, c->note ? c->note : "experts must be quantized");
     if (!c->layout)
         return add_plain(p, c, &w, slab, name, e);
     for (int k = 0; k < PART_COUNT; k++) {
