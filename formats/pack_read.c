@@ -204,7 +204,8 @@ static int read_head(struct part *p, const struct json *root, struct error *e)
             k->subset = (enum pack_subset)i;
     k->recipe = keep(p, json_get(root, "recipe"));
     k->tool = keep(p, json_get(root, "tool"));
-    return k->subset < PACK_SUBSETS && k->recipe && k->tool ? 0 : bad(e, "subset, recipe or tool is not known or missing");
+    k->source = keep(p, json_get(root, "source"));
+    return k->subset < PACK_SUBSETS && k->recipe && k->tool && k->source ? 0 : bad(e, "subset, source, recipe or tool is not known or missing");
 }
 
 static size_t inner_count(const struct json *bundles)
