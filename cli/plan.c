@@ -39,10 +39,15 @@ struct widths {
     int name, type;
 };
 
-/* Of parts that stand beside codes, how their numbers are stored. */
+/* Of parts that stand beside codes, and of what is copied, how their numbers are stored. */
 static const char *shown_type(const struct plan_tensor *t)
 {
     return t->verbatim || (t->layout && t->part != PART_CODES) ? t->out.type->name : t->type->name;
+}
+
+static const char *shown_source(const struct plan *p, const struct plan_tensor *t, char out[TENSOR_NAME])
+{
+    return t->verbatim ? t->verbatim->name : weight_source_name(p->model, &t->weight, t->slab0, out);
 }
 
 static struct widths find_widths(const struct plan *p)
@@ -61,9 +66,9 @@ static void print_tensor(const struct plan *p, const struct plan_tensor *t, cons
     char shape[SHAPE_TEXT], source[TENSOR_NAME];
     buffer_printf(b, "%-*s %-*s %-20s %13" PRIu64 " %14" PRIu64 "  %s%s%s\n", w->name, t->out.name, w->type, shown_type(t),
                   shape_text(t->out.dims, t->out.n_dims, shape), t->out.bytes, t->out.offset,
-                  weight_source_name(p->model, &t->weight, t->slab0, source),
+                  shown_source(p, t, source),
                   t->weight.slabs > 1 && !t->weight.from_kv_b && !p->model->source->meta ? " ..." : "",
-                  feedback_applies(p->options.calib, &t->weight, t->type) ? ", with error feedback" : "");
+                  t->verbatim ? ", as it is" : feedback_applies(p->options.calib, &t->weight, t->type) ? ", with error feedback" : "");
     if (t->note)
         buffer_printf(b, "%-34s ^ %s\n", "", t->note);
 }
@@ -180,7 +185,7 @@ static int print_plan_json(const struct options *o, const struct planned *planne
         json_add_u64(j, "file", t->out.file);
         json_add_u64(j, "bytes", t->out.bytes);
         json_add_u64(j, "offset", t->out.offset);
-        json_add_string(j, "source", weight_source_name(p->model, &t->weight, t->slab0, name));
+        json_add_string(j, "source", shown_source(p, t, name));
         if (t->rule < p->options.recipe.n_rules)
             json_add_u64(j, "rule", t->rule + 1); /* of "rules", from 1 */
         if (feedback_applies(p->options.calib, &t->weight, t->type))

@@ -81,17 +81,6 @@ static void size_label(const struct plan *p, char *out, size_t size)
     snprintf(out, size, "%" PRIu64 "x%.*f%s", p->model->params.n_routed_experts, 2 - digits, v, units[u].suffix);
 }
 
-/* Name of the folder (or file) that the model lies in, for general.name. */
-static void source_base_name(const struct plan *p, char *out, size_t size)
-{
-    char path[4096];
-    const struct source *s = p->model->source;
-    char *real = s->pack ? NULL : realpath(s->path, NULL);
-    snprintf(path, sizeof path, "%s", s->pack ? s->pack->source : real ? real : s->path);
-    free(real);
-    snprintf(out, size, "%s", io_base_name(path));
-}
-
 /* "license: mit" in the front matter of the model card, the one entry of it that concerns everybody. */
 static int add_license(struct plan *p, struct gguf_meta *m, struct error *e)
 {
@@ -123,7 +112,7 @@ static int add_general(struct plan *p, struct gguf_meta *m, struct error *e)
 {
     char base[NAME_PART], label[64];
     struct name_parts parts;
-    source_base_name(p, base, sizeof base);
+    source_base_name(p->model->source, base);
     model_name_split(base, &parts);
     add_text(m, "general.type", "model");
     if (add_sampling(p, m, e))

@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "convert/importance.h"
+#include "convert/target_gguf.h"
 #include "formats/manifest.h"
 
 /* Of numbers that are not known yet; the longest name of a tool. */
@@ -222,7 +223,7 @@ static int add_item(struct buffer *b, const struct pack_cursor *cursor, const st
 static int add_head(struct buffer *b, const struct plan *p, size_t file, const char *tool)
 {
     const struct plan_options *o = &p->options;
-    char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT], feedback[FEEDBACK_TEXT], cut[TOOL + 1];
+    char recipe[RECIPE_TEXT], importance[IMPORTANCE_TEXT], feedback[FEEDBACK_TEXT], cut[TOOL + 1], name[NAME_PART];
     struct json *root = json_new_object(), *part;
     if (!recipe_text(&o->recipe, recipe)) {
         json_free(root);
@@ -232,7 +233,7 @@ static int add_head(struct buffer *b, const struct plan *p, size_t file, const c
     json_add_string(root, "format", PACK_FORMAT);
     json_add_u64(root, "version", PACK_VERSION);
     json_add_string(root, "tool", cut);
-    json_add_string(root, "source", p->model->source->pack ? p->model->source->pack->source : io_base_name(p->model->source->path));
+    json_add_string(root, "source", source_base_name(p->model->source, name));
     part = json_add_object(root, "model");
     json_add_u64(part, "layers", arch_all_layers(&p->model->params));
     json_add_u64(part, "dense_layers", p->model->params.first_k_dense_replace);

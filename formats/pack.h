@@ -77,7 +77,8 @@ struct pack {
     uint64_t align;
     int plain;                   /* experts are members like all others */
     enum pack_subset subset;
-    const char *recipe, *tool, *source; /* source: the name of what it was made of */
+    const char *recipe, *tool;
+    const char *source;          /* name of what the first pack was made from */
     uint64_t layers, experts;    /* of the model */
     struct pack_side *sides;     /* in the order of the files */
     size_t n_sides;

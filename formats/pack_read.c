@@ -230,7 +230,7 @@ static int read_head(struct part *p, const struct json *root, struct error *e)
     k->recipe = keep(p, json_get(root, "recipe"));
     k->tool = keep(p, json_get(root, "tool"));
     k->source = keep(p, json_get(root, "source"));
-    return k->subset < PACK_SUBSETS && k->recipe && k->tool && k->source ? 0 : bad(e, "subset, recipe, tool or source is not known or missing");
+    return k->subset < PACK_SUBSETS && k->recipe && k->tool && k->source ? 0 : bad(e, "subset, source, recipe or tool is not known or missing");
 }
 
 static size_t inner_count(const struct json *bundles)

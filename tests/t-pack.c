@@ -105,7 +105,7 @@ static char *valid_text(void)
     struct buffer b = {0};
     uint64_t at = pack_after(PACK_BLOCK, RESERVED), side = pack_place(at, 5, PACK_BLOCK);
     uint64_t single = pack_place(pack_after(side, 5), 24, PACK_ALIGN), bundle = pack_place(pack_after(single, 24), 82, PACK_ALIGN);
-    buffer_printf(&b, "{\"format\":\"pare-pack\",\"version\":1,\"tool\":\"t\",\"recipe\":\"r\",\"model\":{\"layers\":4,\"experts\":2},\"align\":4096,"
+    buffer_printf(&b, "{\"format\":\"pare-pack\",\"version\":1,\"tool\":\"t\",\"source\":\"s\",\"recipe\":\"r\",\"model\":{\"layers\":4,\"experts\":2},\"align\":4096,"
                       "\"layout\":\"bundle\",\"split\":{\"index\":1,\"count\":1},\"files\":[{\"name\":\"config.json\",\"offset\":%llu,\"size\":5,%s}],",
                   (unsigned long long)side, sums);
     buffer_printf(&b, "\"tensors\":[{\"name\":\"a\",\"type\":\"F32\",\"shape\":[2,3],\"member\":\"tensors/a\",\"offset\":%llu,\"size\":24,%s}],",

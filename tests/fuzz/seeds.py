@@ -357,7 +357,7 @@ def pack(change=None, blocks=None, align=512, sides=(("config.json", 40),), tens
         inner = [{"name": n, "type": "Q4_0", "shape": [1, 32], "offset": offset + x, "size": 18, **SUMS} for n, x in (("g", 0), ("u", 64))]
         experts = [{"layer": layer, "expert": 1, "member": f"experts/{layer:03}/001", "offset": offset, "size": 82, "tensors": inner}]
         end = -(-(offset + 82) // 512) * 512 + 1024
-        tree = {"format": "pare-pack", "version": 1, "tool": "t", "recipe": "r", "model": {"layers": 4, "experts": 2}, "align": align,
+        tree = {"format": "pare-pack", "version": 1, "tool": "t", "source": "s", "recipe": "r", "model": {"layers": 4, "experts": 2}, "align": align,
                 "layout": "bundle", "split": {"index": 1, "count": 1}, "files": files, "tensors": singles, "experts": experts, **more}
         text = dump(tree)[:-1]
         sealed = len(text.encode()) + len(',\n\t"manifest_xxh3_128":\t"') + 32 + len('"\n}\n')
