@@ -13,7 +13,7 @@
 
 static const struct option_row rows[] = {
     PLAN_OPTION_ROWS,
-    {'o', "out", "PATH", "output, for the free space there; of a budget the recipe"},
+    {'o', "out", "PATH", "where it would go; with a budget: the recipe to write"},
     BUDGET_OPTION_ROWS,
     OPTION_JSON,
     OPTION_QUIET,
@@ -125,6 +125,9 @@ static int print_plan(const struct options *o, const struct planned *planned, st
     buffer_printf(&b, "\nrecipe %s%s: %zu tensors in %zu file%s, header %zu bytes, total %" PRIu64 " bytes (%s)\n",
                   p->options.recipe.name, p->options.recipe.via_bf16 ? " via bf16" : "", p->n_tensors, p->n_files, p->n_files == 1 ? "" : "s", p->files[0].header.size,
                   p->total, size_text(p->total, a));
+    if (p->options.recipe.is_planned)
+        buffer_printf(&b, "the types were chosen by pare plan, which expects a KL divergence of %.5f%s\n", p->options.recipe.predicted_kl,
+                      p->options.calib ? "" : " with the --calib that it was given");
     if (p->parallel)
         buffer_printf(&b, "tensor-parallel sizes that the shapes allow: %s\n", p->parallel);
     add_weighed_text(p, &b);

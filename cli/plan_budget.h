@@ -7,9 +7,9 @@
 #include "convert/planner.h"
 
 #define BUDGET_OPTION_ROWS                                                                                             \
-    {0, "size", "SIZE", "choose types: a recipe for at most this size (-o FILE)"}, \
+    {0, "size", "SIZE", "choose types: a recipe for at most this size"}, \
         {0, "bpw", "X", "the same, for X bits of tensor data per weight"}, \
-        {0, "fit", "SIZE", "the same, for what llama.cpp needs in memory with --ctx", 1}, \
+        {0, "fit", "SIZE", "the same, for all that llama.cpp holds in memory", 1}, \
         {0, "ctx", "N", "tokens of context for --fit (default 8192)", 1}, \
         {0, "pool", "TYPE,TYPE", "what a budget chooses from", 1}, \
         {0, "floor", "WHAT=TYPE", "no fewer bits than TYPE's for a role or one of\nembeddings, attention, dense, shared, experts", 1}, \

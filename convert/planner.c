@@ -13,6 +13,8 @@
 #include "convert/planner_rules.h"
 #include "convert/sensitivity.h"
 
+enum { MOST_HALVES = 17 }; /* of bits per weight in the curve */
+
 static const char *const gguf_pool[] = {"Q2_K", "Q3_K", "Q4_0", "IQ4_NL", "IQ4_XS", "Q4_K", "Q5_0", "Q5_K", "Q6_K", "Q8_0", "BF16", NULL};
 static const char *const checkpoint_pool[] = {"INT4-G128", "INT4-G64", "INT4-G32", "INT8-G128", "FP8-BLOCK", "BF16", NULL};
 
@@ -311,7 +313,7 @@ static int choose(struct choosing *s, const struct knapsack *k, uint64_t weights
     return too_small(s, fixed, limit, weights, k, e);
 }
 
-/* Half bits from the fewest to the most that the pool gives. */
+/* Half bits from the fewest to the most that the pool gives, 8.5 at most. */
 static int make_curve(struct choosing *s, const struct knapsack *k, struct planned_recipe *out, struct error *e)
 {
     size_t *choice = malloc((s->n_items + 1) * sizeof *choice);
@@ -319,7 +321,7 @@ static int make_curve(struct choosing *s, const struct knapsack *k, struct plann
     const double least = 8.0 * (double)(data + knapsack_least(k)) / (double)out->weights;
     const double most = 8.0 * (double)(data + knapsack_most(k)) / (double)out->weights;
     int rc = choice ? 0 : no_memory(e);
-    for (int half = 1; !rc && half < 64 && out->n_curve < CURVE_MOST; half++) {
+    for (int half = 1; !rc && half <= MOST_HALVES && out->n_curve < CURVE_MOST; half++) {
         struct knapsack_sum sum;
         const double bpw = half / 2.0;
         if (bpw < least || bpw > most)

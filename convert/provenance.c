@@ -86,6 +86,7 @@ static struct manifest *make(const struct plan *p, const struct convert_options 
         rc = (m->imatrix = arena_copy(&m->arena, importance, strlen(importance))) ? 0 : -1;
     }
     if (!rc && p->options.calib) {
+        m->predicted_kl = p->options.recipe.predicted_kl;
         feedback_text(p->options.calib, &p->options.feedback, feedback);
         rc = (m->calibration = arena_copy(&m->arena, feedback, strlen(feedback))) ? 0 : -1;
     }

@@ -26,8 +26,12 @@ ok "at most those" awk -v b="$(value bits_per_weight)" 'BEGIN {exit !(b > 5.4 &&
 ok "all was measured" test "$(value measured)" -gt 0
 total=$(value total_bytes)
 is "$(planned "$tmp/r.json")" "$total" "a conversion by the recipe has the bytes that were promised"
-ok "it is converted" "$PARE" convert "$small" -r "$tmp/r.json" -o "$tmp/out.gguf" -q
+ok "it is converted" "$PARE" convert "$small" -r "$tmp/r.json" --calib "$tmp/cal" -o "$tmp/out.gguf" -q
 is "$(wc -c <"$tmp/out.gguf")" "$total" "to that size"
+ok "the plan says what is expected" "$PARE" plan "$small" -r "$tmp/r.json" --calib "$tmp/cal"
+has "$tmp/stdout" "expects a KL divergence of 0" "in a line"
+ok "so does the report of the real divergence" "$PARE" verify "$small" "$tmp/out.gguf" --text tests/data/technical.txt --ctx 32 --chunks 2 -q -j 1
+has "$tmp/stdout" "mean KL, as it was planned" "beside it"
 
 # what was measured is kept
 cp "$tmp/r.json" "$tmp/want.json"
