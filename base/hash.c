@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * XXH3-128: a thin layer over xxHash that fixes the textual form. */
+ * XXH3-128: a thin layer over xxHash that fixes the textual form; and zlib's CRC-32. */
 #include "base/hash.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
+#include <zlib.h>
 
 enum { CHUNK = 1 << 22 };
 
@@ -71,4 +72,14 @@ int hash_range(const struct io_file *f, uint64_t at, uint64_t n, char out[HASH_T
 uint64_t hash_64(const void *bytes, size_t n, uint64_t seed)
 {
     return XXH3_64bits_withSeed(bytes, n, seed);
+}
+
+uint32_t hash_crc32(uint32_t crc, const void *bytes, size_t n)
+{
+    return (uint32_t)crc32_z(crc, bytes, n);
+}
+
+uint32_t hash_crc32_combine(uint32_t first, uint32_t then, uint64_t n)
+{
+    return (uint32_t)crc32_combine(first, then, (z_off_t)n);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * XXH3-128 of byte streams (xxHash). It finds accidents, it does not stop attackers. */
+ * XXH3-128 of byte streams (xxHash), and zlib's CRC-32 for readers that have nothing else. They find accidents, they do not stop
+ * attackers. */
 #ifndef PARE_BASE_HASH_H
 #define PARE_BASE_HASH_H
 
@@ -29,5 +30,10 @@ int hash_range(const struct io_file *f, uint64_t at, uint64_t n, char out[HASH_T
 
 /* XXH3-64 of a piece of memory. */
 uint64_t hash_64(const void *bytes, size_t n, uint64_t seed);
+
+/* CRC-32 (zlib's, gzip's, Python's zlib.crc32) of what gave `crc` and n bytes more; of the first ones crc is 0. */
+uint32_t hash_crc32(uint32_t crc, const void *bytes, size_t n);
+/* Of what `first` is of and behind it n bytes that `then` is of. */
+uint32_t hash_crc32_combine(uint32_t first, uint32_t then, uint64_t n);
 
 #endif

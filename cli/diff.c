@@ -27,7 +27,7 @@ static const struct option_table table = {
 
 static int is_different(const struct diff_row *r)
 {
-    return !r->in_a || !r->in_b || r->different;
+    return !r->in_a || !r->in_b || r->different || r->slabs_missing;
 }
 
 static double relative(const struct diff_row *r)
@@ -43,7 +43,9 @@ static void print_row(const struct diff_row *r, struct buffer *b)
         buffer_printf(b, "%-34s only in %s\n", name, r->in_a ? "A" : "B");
     else
         buffer_printf(b, "%-34s %-8s %-8s %9.3e %9.3e %6.2f\n", name, r->type_a, r->type_b, relative(r), r->max,
-                      100.0 * (double)r->different / (double)r->weights);
+                      r->weights ? 100.0 * (double)r->different / (double)r->weights : 0);
+    if (r->slabs_missing)
+        buffer_printf(b, "%-34s ^ %" PRIu64 " experts are on one side only\n", "", r->slabs_missing);
 }
 
 static int print_rows(const struct options *o, const struct diff_row *list, size_t n, uint64_t differ, struct error *e)
@@ -76,6 +78,8 @@ static int print_rows_json(const struct diff_row *list, size_t n, uint64_t diffe
         json_add_string(o, "type_b", r->type_b);
         json_add_u64(o, "weights", r->weights);
         json_add_u64(o, "different", r->different);
+        if (r->slabs_missing)
+            json_add_u64(o, "experts_missing", r->slabs_missing);
         json_add_f64(o, "rms", r->rms);
         json_add_f64(o, "relative_rms", relative(r));
         json_add_f64(o, "max", r->max);

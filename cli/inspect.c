@@ -10,6 +10,7 @@
 #include "cli/calibration_text.h"
 #include "cli/cli.h"
 #include "cli/imatrix_text.h"
+#include "cli/inspect_pack.h"
 #include "convert/calibration_record.h"
 #include "formats/gguf_meta.h"
 
@@ -21,7 +22,7 @@ static const struct option_row rows[] = {
 static const struct option_table table = {
     .command = "inspect",
     .operands = "PATH",
-    .summary = "show what is inside a checkpoint, safetensors file, GGUF, imatrix or calibration",
+    .summary = "show what is inside a checkpoint, GGUF, pack, imatrix or calibration",
     .min_operands = 1,
     .max_operands = 1,
     .rows = rows,
@@ -85,10 +86,12 @@ static void summarize(const struct model *m, struct summary *s)
 {
     for (int role = 0; role < ROLE_COUNT; role++)
         for (int layer = -1; layer < (int)arch_all_layers(&m->params); layer++) {
-            const struct stored *first = model_stored(m, (enum tensor_role)role, layer, 0);
-            int each = first && roles[role].flags & ROLE_EXPERT && !m->source->meta ? (int)m->params.n_routed_experts : 1;
-            for (int x = 0; first && x < each; x++)
-                add_stored(s, &m->params, (enum tensor_role)role, model_stored(m, (enum tensor_role)role, layer, x));
+            int each = roles[role].flags & ROLE_EXPERT && !m->source->meta ? (int)m->params.n_routed_experts : 1;
+            for (int x = 0; x < each; x++) {
+                const struct stored *st = model_stored(m, (enum tensor_role)role, layer, x);
+                if (st)
+                    add_stored(s, &m->params, (enum tensor_role)role, st);
+            }
         }
 }
 
@@ -263,6 +266,8 @@ static int show(const struct options *o, const struct source *s, const struct mo
         json_add_string(root, "format", s->format->name);
         if (m)
             json_summary(root, m, sum);
+        if (m)
+            json_pack(root, m);
         if (list)
             json_tensors(root, s);
         rc = print_json(root, e);
@@ -272,6 +277,7 @@ static int show(const struct options *o, const struct source *s, const struct mo
         if (m) {
             print_params(m, &b);
             print_summary(sum, &b);
+            print_pack(m, &b);
         }
         if (list)
             print_tensors(s, &b);
@@ -301,7 +307,7 @@ static int run(const struct options *o, struct error *e)
     if (!s)
         return -1;
     /* one shard is no model, and says so itself; everything else must be whole */
-    int single = !s->is_folder && !s->meta;
+    int single = (!s->is_folder && !s->meta && !s->pack) || is_part_of_model(s);
     int other = s->meta && !gguf_find(s->meta, "general.architecture");
     if (single || other || (m = model_open(s, e))) {
         if (m)

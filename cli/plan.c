@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "cli/coverage.h"
 #include "cli/imatrix_text.h"
 #include "cli/plan_budget.h"
 #include "convert/fold.h"
@@ -38,10 +39,15 @@ struct widths {
     int name, type;
 };
 
-/* Of parts that stand beside codes, how their numbers are stored. */
+/* Of parts that stand beside codes, and of what is copied, how their numbers are stored. */
 static const char *shown_type(const struct plan_tensor *t)
 {
-    return t->layout && t->part != PART_CODES ? t->out.type->name : t->type->name;
+    return t->verbatim || (t->layout && t->part != PART_CODES) ? t->out.type->name : t->type->name;
+}
+
+static const char *shown_source(const struct plan *p, const struct plan_tensor *t, char out[TENSOR_NAME])
+{
+    return t->verbatim ? t->verbatim->name : weight_source_name(p->model, &t->weight, t->slab0, out);
 }
 
 static struct widths find_widths(const struct plan *p)
@@ -60,9 +66,9 @@ static void print_tensor(const struct plan *p, const struct plan_tensor *t, cons
     char shape[SHAPE_TEXT], source[TENSOR_NAME];
     buffer_printf(b, "%-*s %-*s %-20s %13" PRIu64 " %14" PRIu64 "  %s%s%s\n", w->name, t->out.name, w->type, shown_type(t),
                   shape_text(t->out.dims, t->out.n_dims, shape), t->out.bytes, t->out.offset,
-                  weight_source_name(p->model, &t->weight, t->slab0, source),
+                  shown_source(p, t, source),
                   t->weight.slabs > 1 && !t->weight.from_kv_b && !p->model->source->meta ? " ..." : "",
-                  feedback_applies(p->options.calib, &t->weight, t->type) ? ", with error feedback" : "");
+                  t->verbatim ? ", as it is" : feedback_applies(p->options.calib, &t->weight, t->type) ? ", with error feedback" : "");
     if (t->note)
         buffer_printf(b, "%-34s ^ %s\n", "", t->note);
 }
@@ -102,8 +108,9 @@ static void print_feedback(const struct plan *p, struct buffer *b)
         buffer_printf(b, "error feedback for %zu tensors: %s\n", n, feedback_text(p->options.calib, &p->options.feedback, text));
 }
 
-static int print_plan(const struct options *o, const struct plan *p, struct error *e)
+static int print_plan(const struct options *o, const struct planned *planned, struct error *e)
 {
+    const struct plan *p = planned->plan;
     struct buffer b = {0};
     uint64_t space;
     char a[SIZE_TEXT], c[SIZE_TEXT], fold[FOLD_TEXT];
@@ -133,11 +140,16 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
     buffer_printf(&b, "memory at most %s with %d thread%s; disk needed %s", size_text(p->peak_memory, a), p->threads,
                   p->threads == 1 ? "" : "s", size_text(p->disk_peak, c));
     buffer_printf(&b, ", free %s%s\n", size_text(space, a), space < p->disk_peak ? ": TOO LITTLE" : "");
+    if (add_coverage(o, planned, &b, NULL, e)) {
+        buffer_clear(&b);
+        return -1;
+    }
     return print_buffer(&b, e);
 }
 
-static int print_plan_json(const struct options *o, const struct plan *p, struct error *e)
+static int print_plan_json(const struct options *o, const struct planned *planned, struct error *e)
 {
+    const struct plan *p = planned->plan;
     struct json *root = json_new_object(), *list;
     char name[TENSOR_NAME], fold[FOLD_TEXT], feedback[FEEDBACK_TEXT];
     uint64_t space;
@@ -169,14 +181,14 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
         struct json *j = json_add_object(list, NULL), *shape;
         json_add_string(j, "name", t->out.name);
         json_add_string(j, "role", roles[t->weight.role].name);
-        json_add_string(j, "type", t->type->name);
+        json_add_string(j, "type", shown_type(t));
         shape = json_add_array(j, "shape");
         for (uint32_t d = 0; d < t->out.n_dims; d++)
             json_add_u64(shape, NULL, t->out.dims[d]);
         json_add_u64(j, "file", t->out.file);
         json_add_u64(j, "bytes", t->out.bytes);
         json_add_u64(j, "offset", t->out.offset);
-        json_add_string(j, "source", weight_source_name(p->model, &t->weight, t->slab0, name));
+        json_add_string(j, "source", shown_source(p, t, name));
         if (t->rule < p->options.recipe.n_rules)
             json_add_u64(j, "rule", t->rule + 1); /* of "rules", from 1 */
         if (feedback_applies(p->options.calib, &t->weight, t->type))
@@ -195,6 +207,10 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
     list = json_add_array(root, "notes");
     for (size_t i = 0; i < p->n_notes; i++)
         json_add_string(list, NULL, p->notes[i]);
+    if (add_coverage(o, planned, NULL, root, e)) {
+        json_free(root);
+        return -1;
+    }
     return print_json(root, e);
 }
 
@@ -206,7 +222,7 @@ static int run(const struct options *o, struct error *e)
     int rc = make_plan(o, &p, e);
     if (!rc) {
         print_notes("plan", p.plan->notes, p.plan->n_notes);
-        rc = options_get(o, "json") ? print_plan_json(o, p.plan, e) : print_plan(o, p.plan, e);
+        rc = options_get(o, "json") ? print_plan_json(o, &p, e) : print_plan(o, &p, e);
     }
     clear_plan(&p);
     return rc;

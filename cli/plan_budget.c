@@ -11,6 +11,8 @@
 #include "convert/engine_memory.h"
 #include "convert/planner.h"
 
+enum { GAIN_TOKENS = 4096 };
+
 int has_budget(const struct options *o)
 {
     return options_get(o, "size") || options_get(o, "bpw") || options_get(o, "fit");
@@ -100,7 +102,7 @@ static int read_size(const struct options *o, const struct plan *p, struct plann
 static int read_budget(const struct options *o, const struct plan *p, struct planner_options *po, struct engine_memory *beside, struct error *e)
 {
     static const char *const others[] = {"recipe", "pure", "sequential", "fold", "via", "part", "consume"};
-    long tokens = 4096, layers = -1;
+    long tokens = GAIN_TOKENS, layers = -1;
     *po = (struct planner_options){.tool = "pare " PARE_VERSION};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (options_get(o, others[i]))
@@ -183,17 +185,23 @@ static int print_planned_json(const char *path, const struct planned_recipe *r, 
     return print_json(root, e);
 }
 
-static int choose_types(const struct options *o, const struct plan *p, const struct planner_options *po, struct planned_recipe *r, struct error *e)
+static int choose_types(const struct plan *p, const struct planner_options *po, const char *out, int quiet, struct planned_recipe *r, struct error *e)
 {
-    const char *out = options_get(o, "out");
     struct display d;
     const struct stream_hooks hooks = {display_update, interrupted, &d};
     catch_interrupts();
-    display_start(&d, "measuring", 0, options_get(o, "quiet") != NULL);
+    display_start(&d, "measuring", 0, quiet);
     d.progress.unit = "steps";
     int rc = planner_run(p, po, &hooks, r, e);
     display_end(&d);
     return rc || io_write_all(out, r->text.data, r->text.size, e) ? -1 : 0;
+}
+
+int write_budget_recipe(const struct options *o, const struct plan *base, double bpw, const char *path, struct planned_recipe *r,
+                        struct error *e)
+{
+    struct planner_options po = {.bpw = bpw, .tool = "pare " PARE_VERSION, .gain_tokens = GAIN_TOKENS, .gain_layers = -1};
+    return read_pool(o, base, &po, e) || choose_types(base, &po, path, options_get(o, "quiet") != NULL, r, e) ? -1 : 0;
 }
 
 int run_budget(const struct options *o, struct error *e)
@@ -205,7 +213,7 @@ int run_budget(const struct options *o, struct error *e)
     int rc = make_plan(o, &p, e) || read_budget(o, p.plan, &po, &beside, e);
     if (!rc)
         print_notes("plan", p.plan->notes, p.plan->n_notes);
-    rc = rc || choose_types(o, p.plan, &po, &r, e);
+    rc = rc || choose_types(p.plan, &po, options_get(o, "out"), options_get(o, "quiet") != NULL, &r, e);
     if (!rc)
         rc = options_get(o, "json") ? print_planned_json(options_get(o, "out"), &r, &beside, e) : print_planned(options_get(o, "out"), &r, &beside, e);
     planned_recipe_clear(&r);

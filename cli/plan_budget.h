@@ -4,6 +4,7 @@
 #define PARE_CLI_PLAN_BUDGET_H
 
 #include "cli/plan_options.h"
+#include "convert/planner.h"
 
 #define BUDGET_OPTION_ROWS                                                                                             \
     {0, "size", "SIZE", "choose types: a recipe for at most this size"}, \
@@ -17,6 +18,9 @@
 
 /* Whether a budget was given. */
 int has_budget(const struct options *o);
+/* For ladders: chooses types for so many bits per weight, out of --pool, and writes the recipe to `path`. Clear *r in either case. */
+int write_budget_recipe(const struct options *o, const struct plan *base, double bpw, const char *path, struct planned_recipe *r,
+                        struct error *e);
 /* Chooses, writes the recipe, prints what it came to. */
 int run_budget(const struct options *o, struct error *e);
 

@@ -20,7 +20,7 @@ enum { DISK_BLOCK = 4096 };
 static int files_of(const struct plan *p, const struct unit *u, uint32_t out[WEIGHT_RANGES])
 {
     struct weight_range r[WEIGHT_RANGES];
-    int n = weight_ranges(p->model, &u->source, u->source_slab, u->source_row0, u->source_rows, r), files = 0;
+    int n = unit_ranges(p, u, r), files = 0;
     for (int i = 0, k; i < n; i++) {
         for (k = 0; k < files && out[k] != r[i].tensor->file; k++)
             ;
@@ -137,7 +137,7 @@ uint64_t consume_losses(const struct plan *p, const char **first)
     *first = NULL;
     for (uint64_t i = 0; used && goes && i < p->n_units; i++) {
         struct unit u = unit_at(p, i);
-        int n = weight_ranges(p->model, &u.source, u.source_slab, u.source_row0, u.source_rows, r);
+        int n = unit_ranges(p, &u, r);
         for (int k = 0; k < n; k++) {
             used[r[k].tensor - s->tensors] = 1;
             goes[r[k].tensor->file] = 1;

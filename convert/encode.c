@@ -12,18 +12,20 @@
 #include "convert/lossless.h"
 #include "convert/via.h"
 
-int encoder_init(struct encoder *c, const struct plan *p, struct error *e)
+int encoder_init(struct encoder *c, const struct plan *p, struct feedback *shared, struct error *e)
 {
-    *c = (struct encoder){.plan = p, .cpu = cpu_features()};
-    if (p->options.calib)
-        feedback_init(&c->feedback, p->options.calib, &p->options.feedback, p->threads);
+    *c = (struct encoder){.plan = p, .cpu = cpu_features(), .feedback = shared};
+    if (p->options.calib && !shared) {
+        feedback_init(&c->own, p->options.calib, &p->options.feedback, p->threads);
+        c->feedback = &c->own;
+    }
     return p->options.fold && !(c->fold = fold_new(p, e)) ? -1 : 0;
 }
 
 void encoder_clear(struct encoder *c)
 {
     fold_free(c->fold);
-    feedback_clear(&c->feedback);
+    feedback_clear(&c->own);
 }
 
 int encode_buffers_init(struct encode_buffers *b, const struct unit_room *room)
@@ -72,7 +74,7 @@ static int encode_with_feedback(struct encoder *c, struct encode_buffers *b, con
     const uint64_t row_bytes = t->weight.cols / t->type->block_len * t->type->block_bytes;
     if (!b->sweeper || b->swept != t->type || b->swept_cols != t->weight.cols) {
         sweep_free(b->sweeper);
-        if (!(b->sweeper = sweep_new(t->type, (size_t)t->weight.cols, c->cpu, &c->feedback.o.sweep, e)))
+        if (!(b->sweeper = sweep_new(t->type, (size_t)t->weight.cols, c->cpu, &c->feedback->o.sweep, e)))
             return -1;
         b->swept = t->type;
         b->swept_cols = t->weight.cols;
@@ -80,13 +82,13 @@ static int encode_with_feedback(struct encoder *c, struct encode_buffers *b, con
     struct fold_slab folded = {.cols = NULL};
     if (c->fold && fold_get(c->fold, t, slab, &folded, e))
         return -1;
-    int rc = feedback_get(&c->feedback, &t->weight, t->type, slab, &(struct column_change){folded.cols, folded.col_from}, &h, e);
+    int rc = feedback_get(c->feedback, &t->weight, t->type, slab, &(struct column_change){folded.cols, folded.col_from}, &h, e);
     if (c->fold)
         fold_put(c->fold, &folded);
     if (rc)
         return rc;
     sweep_rows(b->sweeper, h, x, (size_t)(bytes / row_bytes), to, NULL);
-    feedback_put(&c->feedback);
+    feedback_put(c->feedback);
     return 0;
 }
 

@@ -18,7 +18,7 @@ struct encoder {
     const struct plan *plan;
     unsigned cpu;
     struct fold *fold;        /* or NULL */
-    struct feedback feedback; /* when the plan has a calibration */
+    struct feedback own, *feedback; /* when the plan has a calibration; NULL: it has none */
 };
 
 struct encode_buffers {
@@ -37,7 +37,8 @@ struct encode_buffers {
     uint8_t *other;
 };
 
-int encoder_init(struct encoder *c, const struct plan *p, struct error *e);
+/* shared: curvatures of another encoder, of the same calibration and options; NULL: it makes its own. */
+int encoder_init(struct encoder *c, const struct plan *p, struct feedback *shared, struct error *e);
 void encoder_clear(struct encoder *c); /* safe after a failed init */
 
 /* 0, or -1 without memory. Clear it in either case. */

@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "convert/target_gguf.h"
+#include "formats/pack.h"
 #include "model/vocab.h"
 
 enum { MAX_SIDE = 16 << 20, QUANTIZATION_VERSION = 2 };
@@ -80,16 +81,6 @@ static void size_label(const struct plan *p, char *out, size_t size)
     snprintf(out, size, "%" PRIu64 "x%.*f%s", p->model->params.n_routed_experts, 2 - digits, v, units[u].suffix);
 }
 
-/* Name of the folder (or file) that the model lies in, for general.name. */
-static void source_base_name(const struct plan *p, char *out, size_t size)
-{
-    char path[4096];
-    char *real = realpath(p->model->source->path, NULL);
-    snprintf(path, sizeof path, "%s", real ? real : p->model->source->path);
-    free(real);
-    snprintf(out, size, "%s", io_base_name(path));
-}
-
 /* "license: mit" in the front matter of the model card, the one entry of it that concerns everybody. */
 static int add_license(struct plan *p, struct gguf_meta *m, struct error *e)
 {
@@ -121,7 +112,7 @@ static int add_general(struct plan *p, struct gguf_meta *m, struct error *e)
 {
     char base[NAME_PART], label[64];
     struct name_parts parts;
-    source_base_name(p, base, sizeof base);
+    source_base_name(p->model->source, base);
     model_name_split(base, &parts);
     add_text(m, "general.type", "model");
     if (add_sampling(p, m, e))

@@ -41,7 +41,7 @@ static void hash_headers(const struct plan *p, struct hash *h)
     }
 }
 
-/* What the headers do not say: where each tensor's units begin and end. */
+/* What headers do not say, or not all of them: names, types, and where each tensor's units begin and end. */
 static void hash_units(const struct plan *p, struct hash *h)
 {
     for (size_t i = 0; i < p->n_tensors; i++) {
@@ -53,6 +53,8 @@ static void hash_units(const struct plan *p, struct hash *h)
                 bytes[b] = (uint8_t)(v[k] >> 8 * b);
             hash_add(h, bytes, sizeof bytes);
         }
+        hash_add(h, t->out.name, strlen(t->out.name) + 1);
+        hash_add(h, t->out.type->name, strlen(t->out.type->name) + 1);
     }
 }
 

@@ -126,11 +126,11 @@ static int heeds_importance(const struct plan *p, const struct quant_type *type)
     return type->flags & QT_WEIGHED || ((type->ref.improve || type->tiling) && !p->options.recipe.compat);
 }
 
-/* Experts that are tensors of their own share what was found for the first of them. */
+/* Experts that are tensors of their own share what was found for the first of them that has a type which weighs. */
 static const struct plan_tensor *earlier_expert(const struct plan *p, const struct plan_tensor *t)
 {
-    for (const struct plan_tensor *s = t; t->slab0 && s-- > p->tensors;)
-        if (s->weight.role == t->weight.role && s->units != UNITS_OF_PREVIOUS)
+    for (const struct plan_tensor *s = t; t->slab0 && s-- > p->tensors && s->weight.layer == t->weight.layer;)
+        if (s->weight.role == t->weight.role && s->units != UNITS_OF_PREVIOUS && heeds_importance(p, s->type))
             return s;
     return NULL;
 }
@@ -140,7 +140,7 @@ static int match(struct plan *p, struct plan_tensor *t, unsigned char *used, str
 {
     int one_for_all;
     const struct plan_tensor *earlier = earlier_expert(p, t);
-    if (earlier)
+    if (earlier && heeds_importance(p, t->type))
         t->importance = earlier->importance;
     if (earlier || (t->layout && t->units == UNITS_OF_PREVIOUS))
         return 0;

@@ -16,7 +16,7 @@
  *   kind         a               b            c                  d
  *   1 start      process id      time, s      host name, 16 bytes in c and d
  *   2 unit       number          bytes        XXH3-64 of its output
- *   3 output     tensor          XXH3-128 of the whole: high, low half
+ *   3 output     tensor          XXH3-128 of the whole: high, low half; CRC-32 where the target has one
  *   4 source     tensor          XXH3-128 of the whole: high, low half
  *   5 progress   time, s         bytes durable, units durable   bytes durable when this process started
  *

@@ -87,9 +87,18 @@ static int mxfp4_to_mxfp4(const struct quant_type *from, const struct quant_type
     return 1;
 }
 
+static int same(const struct quant_type *from, const struct quant_type *to, const uint8_t *block, uint8_t *out)
+{
+    (void)to;
+    memcpy(out, block, from->block_bytes);
+    return 1;
+}
+
 static carry_fn *carry_for(const struct quant_type *from, const struct quant_type *to)
 {
     const struct group_form *f = from->group, *t = to->group;
+    if (from == to && !(from->flags & QT_FLOAT))
+        return same;
     if (f && t)
         return f->bits == t->bits && f->len == t->len && f->asymmetric <= t->asymmetric ? group_to_group : NULL;
     if (f && !f->asymmetric && f->len == 32)

@@ -7,6 +7,7 @@
  *   INT8 groups of 32              Q8_0                 the same
  *   integer groups                 groups of that size  the scale is a number of the other's scale type
  *   MXFP4-CT                       MXFP4                always: the nibbles are in another order
+ *   any block type             itself                   always: what is blocks of the wanted type stays as it is
  *
  * Source: ggml-org/ggml src/ggml-common.h block_q4_0, block_q8_0, block_mxfp4; quant/groups.h, quant/fp4_ct.h. */
 #ifndef PARE_CONVERT_LOSSLESS_H

@@ -4,6 +4,7 @@
  * behind the basename) or the basename (leading words). */
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -101,4 +102,12 @@ void model_name_split(const char *name, struct name_parts *out)
     }
     if (!has_finetune && !has_version)
         out->basename[0] = '\0'; /* too ambiguous */
+}
+
+const char *source_base_name(const struct source *s, char out[NAME_PART])
+{
+    char *real = s->pack ? NULL : realpath(s->path, NULL);
+    snprintf(out, NAME_PART, "%s", s->pack ? s->pack->source : io_base_name(real ? real : s->path));
+    free(real);
+    return out;
 }

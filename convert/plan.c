@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/coding.h"
 #include "base/io.h"
 #include "base/memory.h"
 #include "convert/consume.h"
@@ -58,6 +59,20 @@ struct plan_tensor *plan_add(struct plan *p, const struct weight *w, const struc
     return t;
 }
 
+/* A byte: of tensors that are copied, and of nothing else. */
+static const struct quant_type bytes_type = {.name = "bytes", .gguf_id = -1, .block_len = 1, .block_bytes = 1};
+
+struct plan_tensor *plan_add_verbatim(struct plan *p, const struct tensor *source, const struct weight *w, const char *name, struct error *e)
+{
+    const struct weight bytes = {.role = w->role, .layer = w->layer, .slabs = 1, .rows = source->bytes, .cols = 1};
+    struct tensor out = *source;
+    out.name = name;
+    struct plan_tensor *t = plan_add(p, &bytes, &bytes_type, &out, e);
+    if (t)
+        t->verbatim = source;
+    return t;
+}
+
 struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct error *e)
 {
     struct plan_file *files = realloc(p->files, (p->n_files + 1) * sizeof *files);
@@ -68,6 +83,28 @@ struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct e
     p->files = files;
     p->files[p->n_files] = (struct plan_file){.first = first, .n = n};
     return &p->files[p->n_files++];
+}
+
+const struct quant_type *plan_fitting_type(struct plan *p, const struct weight *w, const struct quant_type *wanted, const char **note,
+                                           struct error *e)
+{
+    const struct quant_type *t;
+    char text[160];
+    if (w->cols % wanted->block_len == 0)
+        return wanted;
+    if (!(t = type_fallback(wanted)) || w->cols % t->block_len)
+        t = quant_type_find("F16");
+    int n = snprintf(text, sizeof text, "rows of %" PRIu64 " are no multiple of %s's block of %" PRIu32, w->cols, wanted->name,
+                     wanted->block_len);
+    if (p->options.recipe.no_fallback) {
+        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "%s, and --no-fallback allows no other type", text);
+        return NULL;
+    }
+    snprintf(text + n, sizeof text - (size_t)n, ": %s instead", t->name);
+    *note = arena_copy(&p->arena, text, strlen(text));
+    if (!*note)
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    return *note ? t : NULL;
 }
 
 /* Bytes of a tensor and of those that are made with it, names and places included. */
@@ -98,6 +135,8 @@ int plan_cut_files(struct plan *p, uint64_t head, struct error *e)
 
 char *plan_file_name(const struct plan *p, const char *path, size_t i)
 {
+    if (p->files[i].name)
+        return io_join(path, p->files[i].name);
     return p->n_files == 1 && !p->target->form ? strdup(path) : p->target->file_name(path, i, p->n_files);
 }
 
@@ -117,6 +156,8 @@ char *plan_run_name(const struct plan *p, const char *path)
 static uint64_t decoded_rows(const struct plan *p, const struct plan_tensor *t)
 {
     const struct weight *w = &t->weight;
+    if (t->verbatim)
+        return UNIT_FLOATS;
     uint64_t rows = UNIT_FLOATS / w->cols, tile = p->model->quantization.row_step;
     if ((t->units != UNITS_OWN && !t->layout) || (w->from_kv_b && w->role == ROLE_ATTN_K_B))
         return w->rows;
@@ -133,12 +174,20 @@ static uint64_t unit_rows(const struct plan_tensor *t)
     return t->layout && (t->layout->whole || t->layout->suffix[PART_GLOBAL]) ? t->weight.rows : t->slice_rows;
 }
 
-static void number_units(struct plan *p)
+void plan_size_units(struct plan *p)
 {
     for (size_t i = 0; i < p->n_tensors; i++) {
         struct plan_tensor *t = &p->tensors[i];
         t->slice_rows = decoded_rows(p, t);
         t->unit_rows = unit_rows(t);
+    }
+}
+
+static void number_units(struct plan *p)
+{
+    plan_size_units(p);
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        struct plan_tensor *t = &p->tensors[i];
         t->first_unit = p->n_units;
         p->n_units += unit_count(t);
     }
@@ -214,6 +263,15 @@ static uint64_t working_memory(const struct plan *p, int threads)
     return m.activations + (units > m.moments ? units : m.moments);
 }
 
+/* The text of a pack's manifest, which grows by doubling. */
+static uint64_t pack_memory(const struct plan *p)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < p->n_files; i++)
+        most = p->files[i].reserved > most ? p->files[i].reserved : most;
+    return 2 * most;
+}
+
 /* Chooses threads so that everything fits the bound. */
 static int fit_memory(struct plan *p, struct error *e)
 {
@@ -221,12 +279,13 @@ static int fit_memory(struct plan *p, struct error *e)
     struct unit_room room = unit_room(p);
     process_memory(&peak, &now);
     p->worker_bytes = sizeof(float) * (room.floats + room.turned + room.folded + room.importance) + room.encoded + room.blocks + room.scratch + THREAD_BYTES;
+    p->worker_bytes += p->options.compress ? 2 * coding_bound(room.encoded) : 0; /* the library takes as much again */
     p->worker_bytes += room.compared ? sizeof(float) * room.floats + room.blocks : 0;
     now += fold_memory(p, &choosing);
     p->worker_bytes += choosing;
     /* what the run itself keeps: hashes of source and output tensors, units done and their hashes; at its end the manifest */
     now += (p->model->source->n_tensors + p->n_tensors) * (128 + sizeof(struct manifest_tensor)) + p->n_units * 9 +
-           manifest_memory(p->model->source) + FIXED_BYTES;
+           manifest_memory(p->model->source) + pack_memory(p) + FIXED_BYTES;
     p->threads = p->options.threads;
     while (p->threads > 1 && now + working_memory(p, p->threads) > bound)
         p->threads--;
@@ -275,6 +334,10 @@ struct plan *plan_new(const struct model *m, const struct target *t, const struc
     struct plan *p = calloc(1, sizeof *p);
     if (!p) {
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+        return NULL;
+    }
+    if (t->recipes != RECIPE_PACK && model_require_whole(m, e)) {
+        free(p);
         return NULL;
     }
     p->model = m;

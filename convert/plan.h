@@ -13,6 +13,7 @@
 #include "convert/feedback/feedback.h"
 #include "convert/recipe.h"
 #include "formats/imatrix.h"
+#include "formats/pack.h"
 #include "formats/source.h"
 #include "model/forward/forward.h"
 #include "model/model.h"
@@ -29,6 +30,15 @@ struct sequential_options {
 /* What matrices without data in an imatrix get (convert/importance.h). */
 enum imatrix_missing { IMATRIX_MISSING_UNIFORM, IMATRIX_MISSING_LAYER, IMATRIX_MISSING_FAIL, IMATRIX_MISSING_COUNT };
 enum dialect { DIALECT_LLAMA_CPP, DIALECT_IK };
+
+/* Of packs (convert/target_pack.h). */
+struct pack_options {
+    const struct calibration *profile; /* borrowed; of hot and cold experts, or NULL */
+    uint64_t align;      /* of members; 0: PACK_ALIGN */
+    int plain;           /* no bundles */
+    const char *experts; /* which: "3-5:0-15,17;7" or "@FILE"; NULL: all */
+    int experts_only;    /* nothing else of the model */
+};
 
 struct plan_options {
     struct recipe recipe;   /* borrowed */
@@ -51,6 +61,10 @@ struct plan_options {
     uint64_t sync_every;    /* bytes of output that are made durable together */
     int sizes_only;         /* what a plan would be, not one to carry out: without the small files of folders */
     int consume;            /* source shards are removed as they are used up */
+    int compress;           /* tensors are entropy coded: their places are known when they are written (convert/places.h), until then out.offset
+                               is 0 and sizes of files are the most that they can be */
+    int requantize;         /* experts of one stack may come from several types */
+    struct pack_options pack;
 };
 
 /* What makes the units of a tensor. The halves of kv_b are cut from the same source rows, which are read once; the parts of a matrix
@@ -69,8 +83,11 @@ struct plan_tensor {
     const struct layout *layout;   /* how the blocks become parts; NULL: they are written as they are */
     enum layout_part part;                /* with a layout: which part this tensor is */
     int n_parts;                   /* of UNITS_WITH_PARTS: with this one */
+    int coded;                     /* its units are entropy coded, each by itself (formats/coded.h); out.bytes is what they stand for */
     int copied;                    /* codes and scales are the source's own */
+    const struct tensor *verbatim; /* a tensor of the source whose bytes are copied, whatever they are: the weight has a row per byte; NULL */
     const struct stored *scales_from; /* a matrix whose scales are taken; NULL: own ones */
+    int bundled;                   /* of packs: in one member with the others of its expert */
     uint64_t slab0;                /* first slab of the source: weight.slabs may be fewer than the role has */
     const struct importance *importance; /* weights of columns, or NULL: encoded without */
     const char *note;              /* why the type is not the recipe's, or NULL */
@@ -83,8 +100,10 @@ struct plan_tensor {
 
 struct plan_file { /* one file of the output */
     size_t first, n;      /* its tensors */
+    const char *name;     /* plain, of targets that are folders; NULL: the target's file_name makes one */
     struct buffer header; /* bytes before the tensor data */
     uint64_t bytes;       /* all of them */
+    uint64_t reserved;    /* of packs: for the manifest within */
 };
 
 /* A small file that belongs to the output's folder: complete in memory when the plan is made, written last. */
@@ -113,6 +132,7 @@ struct plan {
     size_t n_tensors, tensor_room;
     struct side_file *sides; /* owned; of outputs that are folders */
     size_t n_sides;
+    enum pack_subset pack_subset; /* of packs: what they leave out */
     struct rule_hits *hits;  /* of each rule of the recipe */
     struct plan_file *files; /* owned */
     size_t n_files;
@@ -132,15 +152,24 @@ struct plan {
 };
 
 struct checkpoint_form;
+struct outputs;      /* convert/outputs.h */
+struct stream_state; /* convert/stream.h */
 
 /* A target layout: one const row in targets.c. */
 struct target {
     const char *name, *summary, *default_recipe;
+    enum recipe_kind recipes;
     const struct checkpoint_form *form; /* of targets that are checkpoint folders (convert/target_checkpoint.h); NULL: the output is a file */
     /* fills tensors (weight, type, out but for file and offset, note, units) and files with headers, and places the tensors */
     int (*build)(struct plan *p, struct error *e);
     /* malloc'd name of file i of n (n > 1) when the output is `path` */
     char *(*file_name)(const char *path, size_t i, size_t n);
+    /* of targets that can compress: where the data of a tensor begin when what is before it in the file ends at `end` */
+    uint64_t (*place)(const struct plan *p, size_t tensor, uint64_t end);
+    /* NULL, or writes what of the files is neither header nor tensor, when all units of this part are durable and before the files get their
+     * names; a run that was stopped in it does it again. */
+    int (*finish)(const struct plan *p, const char *tool, const struct stream_state *state, struct outputs *o, struct error *e);
+    int with_crc; /* CRC-32 of tensors are made as well (convert/chain.h) */
 };
 extern const struct target targets[]; /* ends with a row whose name is NULL */
 const struct target *target_find(const char *name);
@@ -152,8 +181,18 @@ void plan_free(struct plan *p); /* NULL is allowed */
 /* For targets: appends a tensor for this weight with this type; `out` has name (which is copied), storage and dims. Returns it for further
  * changes until the next is added, or NULL. */
 struct plan_tensor *plan_add(struct plan *p, const struct weight *w, const struct quant_type *type, const struct tensor *out, struct error *e);
+/* For targets: the same for a tensor of the source that is copied byte for byte, as `name`. Of the weight role and layer count, for rules
+ * and lists. */
+struct plan_tensor *plan_add_verbatim(struct plan *p, const struct tensor *source, const struct weight *w, const char *name, struct error *e);
 /* For targets: appends a file that holds tensors [first, first + n), with an empty header. Returns it, or NULL. */
 struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct error *e);
+
+/* For targets: `wanted` or, where a row is no multiple of its block, another type, and why in *note. NULL: out of memory, or no other is
+ * allowed. */
+const struct quant_type *plan_fitting_type(struct plan *p, const struct weight *w, const struct quant_type *wanted, const char **note,
+                                           struct error *e);
+/* For targets that must know them early: unit_rows and slice_rows of all tensors. */
+void plan_size_units(struct plan *p);
 
 /* For targets: cuts the list of tensors into files of at most split_max bytes, the first with `head` bytes before its tensors' infos. What
  * is made together stays together. */

@@ -9,6 +9,8 @@
 #include "convert/fold.h"
 #include "convert/identity.h"
 #include "convert/importance.h"
+#include "formats/coded.h"
+#include "formats/pack.h"
 
 char *provenance_path(const struct plan *p, const char *path)
 {
@@ -25,21 +27,22 @@ static char *absolute_folder(const char *path)
     return full;
 }
 
-static void add_output_tensor(struct manifest *m, const struct plan *p, size_t i, const struct chain *c)
+static void add_output_tensor(struct manifest *m, const struct plan *p, size_t i, const struct placed *placed, const struct chain *c)
 {
     const struct tensor *t = &p->tensors[i].out;
     struct manifest_tensor *mt = &m->tensors[m->n_tensors++];
-    *mt = (struct manifest_tensor){.name = t->name, .type = t->type->name, .file = t->file - p->file_from, .offset = t->offset,
-                                   .bytes = t->bytes, .n_dims = t->n_dims};
+    *mt = (struct manifest_tensor){.name = t->name, .type = t->type->name, .file = t->file - p->file_from,
+                                   .offset = placed ? placed[i].offset : t->offset, .bytes = t->bytes,
+                                   .stored = p->tensors[i].coded ? placed[i].bytes : 0, .n_dims = t->n_dims};
     memcpy(mt->dims, t->dims, sizeof mt->dims);
     hash_text(c->high, c->low, mt->hash);
 }
 
-static int add_output_file(struct manifest *m, const struct plan_file *f, const char *path, struct error *e)
+static int add_output_file(struct manifest *m, const struct plan_file *f, const char *path, uint64_t bytes, struct error *e)
 {
     struct manifest_file *mf = &m->files[m->n_files++];
     struct hash *h = hash_new();
-    *mf = (struct manifest_file){.name = io_base_name(path), .bytes = f->bytes, .header_bytes = f->header.size};
+    *mf = (struct manifest_file){.name = io_base_name(path), .bytes = bytes, .header_bytes = f->header.size};
     if (!h)
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");
     hash_add(h, f->header.data, f->header.size);
@@ -64,7 +67,7 @@ static void add_source_tensors(struct manifest *m, const struct source *s, const
             continue;
         struct manifest_tensor *mt = &m->source_tensors[m->n_source_tensors++];
         *mt = (struct manifest_tensor){.name = t->name, .type = t->type->name, .file = t->file, .offset = t->offset,
-                                       .bytes = t->bytes, .n_dims = t->n_dims};
+                                       .bytes = t->bytes, .stored = t->coded ? coded_stored(t) : 0, .n_dims = t->n_dims};
         memcpy(mt->dims, t->dims, sizeof mt->dims);
         hash_text(chains[i].high, chains[i].low, mt->hash);
     }
@@ -91,14 +94,17 @@ static struct manifest *make(const struct plan *p, const struct convert_options 
         fold_text(p->options.fold, fold);
         rc = (m->fold = arena_copy(&m->arena, fold, strlen(fold))) ? 0 : -1;
     }
-    if (rc)
-        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");
+    uint64_t *ends = NULL;
+    struct placed *placed = !rc && p->options.compress ? places_of_tensors(&state->places, &ends) : NULL;
+    rc = rc || (p->options.compress && !placed) ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest") : 0;
     for (size_t i = p->file_from; !rc && i < p->file_to; i++) {
         const struct plan_file *f = &p->files[i];
-        rc = add_output_file(m, f, out->files[i].path, e);
+        rc = add_output_file(m, f, out->files[i].path, out->files[i].bytes, e);
         for (size_t k = f->first; k < f->first + f->n; k++)
-            add_output_tensor(m, p, k, &state->output.list[k]);
+            add_output_tensor(m, p, k, placed, &state->output.list[k]);
     }
+    free(placed);
+    free(ends);
     for (size_t i = 0; !rc && i < s->n_files; i++)
         rc = add_source_file(m, s, i, e);
     if (rc) {
@@ -158,11 +164,23 @@ static int expect(const struct source *s, const struct manifest *m, const char *
     return 0;
 }
 
+/* A pack brings the hashes of its tensors along. */
+static int expect_packed(const struct source *s, struct stream_state *state, struct error *e)
+{
+    if (!state->expected && !(state->expected = calloc(s->n_tensors + 1, HASH_TEXT)))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    for (size_t i = 0; i < s->n_tensors; i++)
+        memcpy(state->expected[i], s->tensors[i].packed->hash, HASH_TEXT);
+    return 0;
+}
+
 int provenance_expect(const struct plan *p, struct stream_state *state, struct error *e)
 {
     const struct source *s = p->model->source;
     char *path;
     struct manifest *m = NULL;
+    if (s->pack)
+        return expect_packed(s, state, e);
     int rc = manifest_find(s->path, s->is_folder, &path, e);
     if (path)
         rc = (m = manifest_load(path, e)) ? expect(s, m, path, state, e) : -1;

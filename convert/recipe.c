@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/buffer.h"
 #include "base/hash.h"
@@ -12,10 +13,35 @@
 
 enum { MAX_RULES = 4096 }; /* as schemas/recipe.json says */
 
+static int fits_packs(const struct quant_type *t)
+{
+    return t->gguf_id >= 0 || t->group;
+}
+
+/* Of packs: "source", or "TYPE_EXPERTS" for any type that packs take. */
+static const struct preset_scheme *pack_scheme(struct recipe *r, const char *name)
+{
+    static const char end[] = "_experts";
+    char type[64];
+    size_t n = strlen(name), k = sizeof end - 1;
+    struct preset_scheme *s = arena_alloc(&r->arena, sizeof *s);
+    const struct quant_type *t = NULL;
+    int is_source = !strcasecmp(name, RECIPE_SOURCE);
+    if (n > k && n - k < sizeof type && !strcasecmp(name + n - k, end)) {
+        snprintf(type, sizeof type, "%.*s", (int)(n - k), name);
+        t = quant_type_find(type);
+    }
+    if (!s || (!is_source && (!t || !fits_packs(t) || !t->ref.encode)))
+        return NULL;
+    s->name = is_source ? RECIPE_SOURCE : arena_copy(&r->arena, name, n);
+    s->experts = t ? t->name : NULL;
+    return s->name ? s : NULL;
+}
+
 int recipe_set_base(struct recipe *r, const char *name)
 {
-    r->preset = r->of_schemes ? NULL : preset_find(name);
-    r->scheme = r->of_schemes ? scheme_find(name) : NULL;
+    r->preset = r->of_schemes && !r->of_packs ? NULL : preset_find(name);
+    r->scheme = r->of_packs && !r->preset ? pack_scheme(r, name) : r->of_schemes && !r->of_packs ? scheme_find(name) : NULL;
     r->file_type = r->preset ? r->preset->file_type : 0;
     return r->preset || r->scheme ? 0 : -1;
 }
@@ -25,17 +51,20 @@ const char *recipe_base_name(const struct recipe *r)
     return r->preset ? r->preset->name : r->scheme ? r->scheme->name : r->all->name;
 }
 
-int recipe_open(struct recipe *r, const char *name, int of_schemes, struct error *e)
+int recipe_open(struct recipe *r, const char *name, enum recipe_kind kind, struct error *e)
 {
     char known[400];
     size_t n = 0;
-    *r = (struct recipe){.of_schemes = of_schemes};
+    const int of_schemes = kind == RECIPE_CHECKPOINT;
+    *r = (struct recipe){.of_schemes = kind != RECIPE_GGUF, .of_packs = kind == RECIPE_PACK};
     if (!recipe_set_base(r, name)) {
         r->name = recipe_base_name(r);
         return 0;
     }
     if (io_kind(name) == 1)
         return recipe_file_read(r, name, e);
+    if (r->of_packs)
+        n += (size_t)snprintf(known, sizeof known, "source, TYPE_EXPERTS");
     for (const struct preset *p = presets; !of_schemes && p->name && n < sizeof known; p++)
         n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", p->name);
     for (const struct preset_scheme *s = schemes; of_schemes && s->name && n < sizeof known; s++)
@@ -76,6 +105,8 @@ const struct quant_type *recipe_find_type(const struct recipe *r, const char *na
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown type '%s'", name);
     else if (!r->of_schemes && type->gguf_id < 0)
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "unknown type '%s': GGUF has none of that name", name);
+    else if (r->of_packs && !fits_packs(type))
+        error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "packs hold rows of blocks: %s is stored otherwise", type->name);
     else if (!type->ref.encode && !type->tiling)
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s can be read, not written", type->name);
     else

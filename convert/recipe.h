@@ -15,6 +15,9 @@
 
 _Static_assert(ROLE_COUNT <= 64, "a rule's roles are bits of 64");
 
+/* The recipe of packs that leaves everything as it is. */
+#define RECIPE_SOURCE "source"
+
 struct range {
     uint32_t from, to; /* both included */
 };
@@ -41,7 +44,8 @@ struct recipe {
     uint32_t file_type;           /* general.file_type of GGUF */
     const struct preset *preset;  /* of what no rule matches; NULL: it gets `all` */
     const struct quant_type *all; /* NULL: see preset */
-    int of_schemes;               /* for checkpoints: a scheme in place of a preset */
+    int of_schemes;               /* for checkpoints and packs: a scheme in place of a preset */
+    int of_packs;                 /* for packs: presets and single types as well, and any type that is blocks */
     const struct preset_scheme *scheme;  /* of what no rule matches; NULL: see preset */
     long group;                   /* its groups' size, or 0 */
     int pure;                     /* the preset's base type in place of its mixture */
@@ -56,9 +60,13 @@ struct recipe {
     struct arena arena;
 };
 
-/* The recipe of a preset's name (with `of_schemes` a scheme's), in any case of letters, or of a JSON file (schemas/recipe.json): ERR_USAGE
+/* What a recipe is for. */
+enum recipe_kind { RECIPE_GGUF, RECIPE_CHECKPOINT, RECIPE_PACK };
+
+/* The recipe of a preset's name (of checkpoints a scheme's; of packs either, "source" or "TYPE_EXPERTS", which leave all the rest as it
+ * is), in any case of letters, or of a JSON file (schemas/recipe.json): ERR_USAGE
  * for what is neither, ERR_FORMAT with file and rule for what a recipe file must not say. Clear it in either case; copies share its memory. */
-int recipe_open(struct recipe *r, const char *name, int of_schemes, struct error *e);
+int recipe_open(struct recipe *r, const char *name, enum recipe_kind kind, struct error *e);
 void recipe_clear(struct recipe *r); /* safe on a zeroed one */
 
 /* Adds "ROLE=TYPE" or "ROLE,ROLE=TYPE" before all other rules. ERR_USAGE for unknown words and roles that are always F32. */
@@ -103,7 +111,7 @@ const char *recipe_base_name(const struct recipe *r);
 
 /* Adds a zeroed rule as the at-th (0 .. n_rules), or NULL with ERR_MEMORY or, for too many or control bytes, ERR_FORMAT. */
 struct recipe_rule *recipe_add_rule(struct recipe *r, size_t at, const char *text, struct error *e);
-/* A type that we write: one of GGUF, or with schemes any. NULL with ERR_USAGE. */
+/* A type that we write: one of GGUF, with schemes any, of packs those that are rows of blocks. NULL with ERR_USAGE. */
 const struct quant_type *recipe_find_type(const struct recipe *r, const char *name, struct error *e);
 /* Adds a role that may have another type than F32. ERR_USAGE. */
 int recipe_add_role(const struct recipe *r, struct recipe_rule *rule, const char *name, struct error *e);

@@ -169,7 +169,7 @@ static int read_base(struct recipe *r, const struct json *v, struct error *e)
 {
     const char *name = json_string(v);
     if (!name || recipe_set_base(r, name))
-        return bad(e, r->of_schemes ? "'base' is no scheme:" : "'base' is no preset:", name ? name : "(not a text)");
+        return bad(e, r->of_packs ? "'base' is neither source, TYPE_EXPERTS nor a preset:" : r->of_schemes ? "'base' is no scheme:" : "'base' is no preset:", name ? name : "(not a text)");
     return 0;
 }
 
@@ -230,7 +230,7 @@ static int read_root(struct recipe *r, const struct json *root, struct error *e)
     for (const struct json *v = json_child(root); v; v = json_next(v))
         if (read_file_key(r, v, e))
             return -1;
-    if (r->of_schemes && r->all)
+    if (r->of_schemes && !r->of_packs && r->all)
         return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "'default' is for GGUF: for this target a recipe has a 'base', such as W4A16 or BF16");
     if (!(r->preset || r->scheme) == !r->all)
         return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "a recipe has either 'base' (a preset) or 'default' (a type)");

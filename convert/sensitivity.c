@@ -315,7 +315,7 @@ static int run_tasks(struct measuring *s, const struct task *tasks, size_t n, co
 static int is_of_order(const struct measuring *s, const struct plan_tensor *t, int order, int first)
 {
     const int fed = feedback_applies(s->c->base->options.calib, &t->weight, t->type);
-    return fed ? (int)feedback_order(&s->encoder.feedback, t->type) == order : first;
+    return fed ? (int)feedback_order(s->encoder.feedback, t->type) == order : first;
 }
 
 static size_t tasks_of(const struct measuring *s, struct job *jobs, size_t n, int order, int first, struct task *out)
@@ -341,11 +341,11 @@ static int measure_order(struct measuring *s, struct job *jobs, size_t n, int or
         return 0;
     if (jobs->input == INPUT_NONE)
         return run_tasks(s, tasks, count, NULL, e);
-    int without = feedback_get(&s->encoder.feedback, &jobs->weight, any, jobs->slab, &none, &h, e);
+    int without = feedback_get(s->encoder.feedback, &jobs->weight, any, jobs->slab, &none, &h, e);
     if (without)
         return without < 0 ? -1 : 0;
     int rc = run_tasks(s, tasks, count, &h->h, e);
-    feedback_put(&s->encoder.feedback);
+    feedback_put(s->encoder.feedback);
     return rc;
 }
 
@@ -380,7 +380,7 @@ static int measure_input(struct measuring *s, struct job *jobs, size_t n, struct
 {
     size_t tasks = 0;
     struct task *list = NULL;
-    int rc = 0, first = feedback_order(&s->encoder.feedback, quant_type_find("Q4_0"));
+    int rc = 0, first = feedback_order(s->encoder.feedback, quant_type_find("Q4_0"));
     for (size_t i = 0; !rc && i < n; i++) {
         rc = read_job(s, &jobs[i], e);
         tasks += jobs[i].n_samples * (2 + jobs[i].n_tried);
@@ -417,7 +417,7 @@ int sensitivity_measure(const struct candidates *c, struct measured *m, size_t *
 {
     struct measuring s = {.c = c, .m = m, .threads = c->base->options.threads, .gemm = gemm_for(c->base->model->cpu), .step = block_rows(c)};
     *n_new = 0;
-    int rc = encoder_init(&s.encoder, c->base, e) || record_read(c->base->options.calib->folder, &s.record, NULL, e) || list_jobs(&s, e) ||
+    int rc = encoder_init(&s.encoder, c->base, NULL, e) || record_read(c->base->options.calib->folder, &s.record, NULL, e) || list_jobs(&s, e) ||
              add_results(&s, n_new, e) || measure_all(&s, hooks, e);
     encoder_clear(&s.encoder);
     record_clear(&s.record);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "formats/gguf.h"
-#include "formats/gguf_split.h"
+#include "formats/split_name.h"
 
 static int choose(struct plan *p, struct gguf_choices *c, struct error *e)
 {
@@ -45,29 +45,6 @@ static const struct quant_type *wanted_type(const struct plan *p, const struct g
     return recipe_type(&p->options.recipe, &t, p->hits, &type, rule, e) ? NULL : type;
 }
 
-/* That type or, where a row is no multiple of its block, another, and why. NULL: out of memory, or no other is allowed. */
-static const struct quant_type *fitting_type(struct plan *p, const struct weight *w, const struct quant_type *wanted,
-                                             const char **note, struct error *e)
-{
-    const struct quant_type *t;
-    char text[160];
-    if (w->cols % wanted->block_len == 0)
-        return wanted;
-    if (!(t = type_fallback(wanted)) || w->cols % t->block_len)
-        t = quant_type_find("F16");
-    int n = snprintf(text, sizeof text, "rows of %" PRIu64 " are no multiple of %s's block of %" PRIu32, w->cols, wanted->name,
-                     wanted->block_len);
-    if (p->options.recipe.no_fallback) {
-        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "%s, and --no-fallback allows no other type", text);
-        return NULL;
-    }
-    snprintf(text + n, sizeof text - (size_t)n, ": %s instead", t->name);
-    *note = arena_copy(&p->arena, text, strlen(text));
-    if (!*note)
-        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    return *note ? t : NULL;
-}
-
 static struct plan_tensor *add_tensor(struct plan *p, const struct weight *w, const struct quant_type *type, const char *name, struct error *e)
 {
     struct tensor out = {.name = name, .type = gguf_storage_by_name(type->name)};
@@ -78,6 +55,51 @@ static struct plan_tensor *add_tensor(struct plan *p, const struct weight *w, co
         out.dims[out.n_dims++] = w->rows;
     out.dims[out.n_dims++] = w->cols;
     return plan_add(p, w, type, &out, e);
+}
+
+/* How many experts of a stack are stored in each type: "5 x Q4_K, 3 x Q8_0". Returns how many types there are. */
+static size_t count_types(const struct model *m, const struct weight *w, char *out, size_t room)
+{
+    const char *types[32];
+    uint64_t counts[32] = {0};
+    size_t n = 0, used = 0;
+    for (uint64_t x = 0; x < w->slabs; x++) {
+        const char *type = stored_type(model_stored(m, w->role, w->layer, (int)x));
+        size_t i = 0;
+        while (i < n && strcmp(types[i], type))
+            i++;
+        if (i == n && n == sizeof types / sizeof *types)
+            continue;
+        n += i == n;
+        types[i] = type;
+        counts[i]++;
+    }
+    out[0] = '\0';
+    for (size_t i = 0; i < n && used < room; i++)
+        used += (size_t)snprintf(out + used, room - used, "%s%" PRIu64 " x %s", i ? ", " : "", counts[i], types[i]);
+    return n;
+}
+
+/* GGUF has one type for all experts of a layer and role. A pack that mixes them is not requantized without being told. */
+static int check_mixed(const struct plan *p, int layers, struct error *e)
+{
+    char list[360] = "", types[160];
+    size_t used = 0, more = 0;
+    struct weight w;
+    for (int layer = 0; layer < layers && p->model->source->pack && !p->options.requantize; layer++)
+        for (int role = ROLE_FFN_GATE_EXPS; role <= ROLE_FFN_DOWN_EXPS; role++) {
+            if (!model_weight(p->model, (enum tensor_role)role, layer, &w) || count_types(p->model, &w, types, sizeof types) < 2)
+                continue;
+            if (used + 200 > sizeof list)
+                more++;
+            else
+                used += (size_t)snprintf(list + used, sizeof list - used, "%slayer %d %s %s", used ? "; " : "", layer, roles[role].name, types);
+        }
+    if (!used)
+        return 0;
+    if (more)
+        snprintf(list + used, sizeof list - used, "; and %zu more", more);
+    return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "a layer's experts are one tensor in GGUF, and here they have several types: %s (--requantize)", list);
 }
 
 static int add_layer(struct plan *p, const struct gguf_choices *c, int layer, struct error *e)
@@ -95,7 +117,7 @@ static int add_layer(struct plan *p, const struct gguf_choices *c, int layer, st
             continue; /* an optional part of an MTP layer; the binding has seen to all others */
         role_gguf_name((enum tensor_role)role, layer, name);
         const struct quant_type *type = wanted_type(p, c, &w, name, &rule, e);
-        if (!type || !(type = fitting_type(p, &w, type, &note, e)))
+        if (!type || !(type = plan_fitting_type(p, &w, type, &note, e)))
             return error_at_tensor(e, name);
         struct plan_tensor *t = add_tensor(p, &w, type, name, e);
         if (!t)
@@ -167,7 +189,7 @@ static int lay_out_all(struct plan *p, struct gguf_meta *meta, struct error *e)
 
 char *target_gguf_file_name(const char *path, size_t i, size_t n)
 {
-    return gguf_split_part(path, i + 1, n);
+    return split_part(path, i + 1, n, ".gguf");
 }
 
 int target_gguf_build(struct plan *p, struct error *e)
@@ -177,6 +199,8 @@ int target_gguf_build(struct plan *p, struct error *e)
         return -1;
     const struct arch_params *a = &p->model->params;
     c.layers = (int)(c.with_mtp ? arch_all_layers(a) : a->num_hidden_layers);
+    if (check_mixed(p, c.layers, e))
+        return -1;
     for (int layer = -1; layer < c.layers; layer++)
         if (add_layer(p, &c, layer, e))
             return -1;

@@ -30,5 +30,7 @@ struct name_parts {
     char title[NAME_PART], basename[NAME_PART], finetune[NAME_PART], version[NAME_PART];
 };
 void model_name_split(const char *name, struct name_parts *out);
+/* Name of the folder or file that a model lies in; of a pack, what it was made from. Returns out. */
+const char *source_base_name(const struct source *s, char out[NAME_PART]);
 
 #endif

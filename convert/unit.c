@@ -74,6 +74,15 @@ int unit_outputs(const struct plan *p, const struct unit *u, struct unit_output 
     return 2;
 }
 
+int unit_ranges(const struct plan *p, const struct unit *u, struct weight_range out[WEIGHT_RANGES])
+{
+    const struct tensor *verbatim = p->tensors[u->tensor].verbatim;
+    if (!verbatim)
+        return weight_ranges(p->model, &u->source, u->source_slab, u->source_row0, u->source_rows, out);
+    out[0] = (struct weight_range){.tensor = verbatim, .at = u->row0, .n = u->rows};
+    return 1;
+}
+
 uint64_t unit_bytes(const struct unit_output *out, int n)
 {
     uint64_t bytes = 0;
@@ -125,10 +134,12 @@ struct unit_room unit_room(const struct plan *p)
             continue;
         struct unit u = unit_at(p, t->first_unit), slice = unit_slice(p, &u, 0);
         int n = unit_outputs(p, &u, out);
+        room.encoded = max(room.encoded, unit_bytes(out, n));
+        if (t->verbatim)
+            continue;
         room.floats = max(room.floats, slice.source_rows * u.source.cols);
         room.folded = max(room.folded, p->options.fold ? u.source_rows * u.source.cols : 0);
         room.turned = max(room.turned, t->units == UNITS_WITH_NEXT ? u.rows * t->weight.cols : 0);
-        room.encoded = max(room.encoded, unit_bytes(out, n));
         room.compared |= unit_compares(t);
         room.blocks = max(room.blocks, t->layout ? unit_block_bytes(t, slice.rows) : 0);
         room.scratch = max(room.scratch, weight_scratch(p->model, &u.source, slice.source_rows));

@@ -33,6 +33,9 @@ struct unit unit_at(const struct plan *p, uint64_t number);
 int unit_outputs(const struct plan *p, const struct unit *u, struct unit_output out[UNIT_OUTPUTS]);
 uint64_t unit_bytes(const struct unit_output *out, int n);
 
+/* What it reads (weight_ranges), or the bytes that it copies. */
+int unit_ranges(const struct plan *p, const struct unit *u, struct weight_range out[WEIGHT_RANGES]);
+
 /* Rows of a unit that are decoded together, from row `at` of the unit on: the unit as if it had no others. */
 struct unit unit_slice(const struct plan *p, const struct unit *u, uint64_t at);
 

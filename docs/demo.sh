@@ -32,4 +32,12 @@ run "$pare" calibrate $source --text demo/headers.txt --chunks 32 -o demo/calibr
 run "$pare" convert $source -o demo/nano-v3-W4A16 --to compressed-tensors --recipe W4A16 --calib demo/calibration --force
 run "$pare" check demo/nano-v3-W4A16 --target vllm
 run "$pare" verify $source demo/nano-v3-W4A16 --text demo/text.md --chunks 8 --quiet --max-kld 1
+printf '\nAnd as an expert pack: a tar in which every expert has a place of its own, here with better types for the first experts of layer 1:\n'
+cat >demo/recipe.json <<'END'
+{"name": "hot", "base": "Q4_K_EXPERTS", "rules": [{"layers": "1", "experts": "0-1", "roles": ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"], "type": "Q8_0"}]}
+END
+run "$pare" convert $source -o demo/nano-v3.tar --to pack --recipe demo/recipe.json --force
+tar tf demo/nano-v3.tar | sed -n '1,3p;$p'
+run "$pare" check demo/nano-v3.tar
+run "$pare" verify $source demo/nano-v3.tar --text demo/text.md --chunks 8 --quiet --max-kld 1
 printf '\nThe files are in ./demo. llama.cpp loads the GGUF files, vLLM and Transformers the folder.\n'

@@ -7,5 +7,6 @@
 extern const struct format format_checkpoint;  /* checkpoint_read.c */
 extern const struct format format_safetensors; /* safetensors_read.c */
 extern const struct format format_gguf;        /* gguf_read.c */
+extern const struct format format_pack;        /* pack_read.c */
 
-const struct format *const formats[] = {&format_checkpoint, &format_safetensors, &format_gguf, NULL};
+const struct format *const formats[] = {&format_checkpoint, &format_safetensors, &format_gguf, &format_pack, NULL};

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "formats/gguf.h"
-#include "formats/gguf_split.h"
+#include "formats/split_name.h"
 
 enum { WINDOW = 1 << 16, MAX_KV = 8192, MAX_ARRAY = 1 << 30, MAX_HEADER = 1 << 29, MAX_SPLITS = 4096 };
 
@@ -302,7 +302,7 @@ static uint64_t split_key(const struct gguf_meta *m, const char *key, uint64_t o
 /* Opens part `no` of a split file, 1-based, and reads it. */
 static int open_part(struct source *s, uint64_t no, uint64_t count, struct error *e)
 {
-    char *whole = gguf_split_whole(s->path), *path = whole ? gguf_split_part(whole, no, count) : NULL;
+    char *whole = split_whole(s->path), *path = whole ? split_part(whole, no, count, ".gguf") : NULL;
     free(whole);
     if (!path) {
         error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "a part of %" PRIu64 " whose name does not end in -NNNNN-of-NNNNN.gguf",

@@ -8,7 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/json.h"
-#include "formats/gguf_split.h"
+#include "formats/split_name.h"
 
 enum { VERSION = 2, MAX_MANIFEST = 512 << 20, FLUSH = 64 << 10 };
 static const char format_name[] = "pare manifest";
@@ -64,6 +64,8 @@ static struct json *tensor_json(const struct manifest_tensor *t)
         json_add_u64(shape, NULL, t->dims[i]);
     json_add_u64(o, "offset", t->offset);
     json_add_u64(o, "bytes", t->bytes);
+    if (t->stored)
+        json_add_u64(o, "stored", t->stored);
     json_add_string(o, "xxh3_128", t->hash);
     return o;
 }
@@ -227,7 +229,10 @@ static int load_tensor(struct manifest *m, const struct json *v, struct manifest
         json_u64(json_get(v, "offset"), &t->offset) || json_u64(json_get(v, "bytes"), &t->bytes) ||
         load_hash(json_get(v, "xxh3_128"), t->hash))
         return bad(e, "a tensor of the manifest lacks name, type, place or hash");
-    if (t->offset > files[t->file].bytes || t->bytes > files[t->file].bytes - t->offset) {
+    const struct json *stored = json_get(v, "stored");
+    if (stored && json_u64(stored, &t->stored))
+        return bad(e, "a tensor's stored bytes are no number");
+    if (t->offset > files[t->file].bytes || (t->stored ? t->stored : t->bytes) > files[t->file].bytes - t->offset) {
         bad(e, "a tensor of the manifest ends behind its file");
         return error_at_tensor(e, t->name);
     }
@@ -314,8 +319,19 @@ static struct manifest *load(const struct json *root, int whole, struct error *e
     return NULL;
 }
 
-/* 1 when the text ends with the hash of what comes before, 0 when not, -1 when memory is out. */
-static int is_whole(const char *text, size_t n, struct error *e)
+int manifest_seal(struct buffer *b)
+{
+    char hash[HASH_TEXT];
+    struct hash *h = hash_new();
+    if (!h)
+        return -1;
+    hash_add(h, b->data, b->size);
+    hash_finish(h, hash);
+    buffer_printf(b, "%s%s%s", own_hash, hash, own_end);
+    return b->failed ? -1 : 0;
+}
+
+int manifest_is_sealed(const char *text, size_t n, struct error *e)
 {
     const size_t end = sizeof own_end - 1, line = sizeof own_hash - 1 + HASH_TEXT - 1 + end;
     char hash[HASH_TEXT];
@@ -337,7 +353,7 @@ struct manifest *manifest_load(const char *path, struct error *e)
     size_t n;
     if (io_read_all(path, MAX_MANIFEST, &text, &n, e))
         return NULL;
-    int whole = is_whole(text, n, e);
+    int whole = manifest_is_sealed(text, n, e);
     struct json *root = whole < 0 ? NULL : json_parse(text, n, e);
     free(text);
     struct manifest *m = root ? load(root, whole, e) : NULL;
@@ -365,7 +381,7 @@ char *manifest_path(const char *path, int is_folder)
 
 int manifest_find(const char *path, int is_folder, char **found, struct error *e)
 {
-    char *whole = is_folder ? NULL : gguf_split_whole(path);
+    char *whole = is_folder ? NULL : split_whole(path);
     char *names[2] = {manifest_path(path, is_folder), whole ? manifest_path(whole, 0) : NULL};
     int kind = 0, rc = names[0] ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     *found = NULL;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "formats/source.h"
@@ -26,6 +27,7 @@ struct manifest_tensor {
     const char *name, *type;
     uint64_t file; /* index into files */
     uint64_t offset, bytes;
+    uint64_t stored; /* bytes in the file of an entropy coded tensor, whose `bytes` are those that it stands for; 0: of others */
     uint32_t n_dims;
     uint64_t dims[TENSOR_MAX_DIMS];
     char hash[HASH_TEXT];
@@ -68,6 +70,12 @@ struct manifest *manifest_load(const char *path, struct error *e);
 
 /* Whether a file says of itself that it is a manifest; whether it is a good one is manifest_load's business. */
 int manifest_probe(const char *path);
+
+/* The last line of a manifest, and of what else tells its own damage (formats/pack.h): appends the hash of all that the text has, and a
+ * closing brace. 0, or -1 without memory. */
+int manifest_seal(struct buffer *text);
+/* 1 when the text ends with the hash of what comes before, 0 when not, -1 with ERR_MEMORY. */
+int manifest_is_sealed(const char *text, size_t n, struct error *e);
 
 /* malloc'd path of the manifest of `path`: PATH.manifest.json beside a file, PATH/pare.manifest.json in a folder. */
 char *manifest_path(const char *path, int is_folder);

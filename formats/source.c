@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/coded.h"
 #include "formats/gguf_meta.h"
-#include "formats/gguf_split.h"
+#include "formats/split_name.h"
 
 static int out_of_memory(struct error *e)
 {
@@ -155,7 +156,7 @@ static const struct format *probe(const char *path, int kind, struct error *e)
     if (!found) {
         error_set(e, ERR_FORMAT, ERROR_NO_OFFSET,
                   kind == 2 ? "no checkpoint: neither model.safetensors nor its index is in this folder"
-                            : "neither safetensors nor GGUF");
+                            : "neither safetensors nor GGUF nor an expert pack");
         error_at_file(e, path);
     }
     return found;
@@ -187,9 +188,9 @@ fail:
 
 struct source *source_open(const char *path, struct error *e)
 {
-    char *part = NULL; /* the whole of a split GGUF stands for its first part */
+    char *part = NULL; /* the whole of a split file stands for its first part */
     int kind;
-    if (io_look(path, &kind, e) || (!kind && gguf_split_find(path, &part, e)))
+    if (io_look(path, &kind, e) || (!kind && split_find(path, &part, e)))
         return NULL;
     struct source *s = open_path(part ? part : path, part ? 1 : kind, e);
     free(part);
@@ -205,6 +206,7 @@ void source_close(struct source *s)
     free(s->files);
     free(s->tensors);
     gguf_meta_free(s->meta);
+    coded_cache_free(s->coded);
     arena_clear(&s->arena);
     free(s);
 }
@@ -218,23 +220,45 @@ const struct tensor *source_find(const struct source *s, const char *name)
 int source_read(const struct source *s, const struct tensor *t, uint64_t at, void *buf, size_t n,
                 struct error *e)
 {
+    if (t->coded)
+        return coded_read(s, t, at, buf, n, e);
     if (io_read(&s->files[t->file], t->offset + at, buf, n, e))
         return error_at_tensor(e, t->name);
     return 0;
 }
 
-int source_side_file(const struct source *s, const char *name, uint64_t max, char **text, size_t *size,
-                     struct error *e)
+void source_will_need(const struct source *s, const struct tensor *t, uint64_t at, uint64_t n)
 {
-    if (!s->is_folder)
-        return 0;
-    char *path = io_join(s->path, name);
-    if (!path)
+    uint64_t from = t->offset + at, to = from + n;
+    if (t->coded)
+        coded_range(t, at, n, &from, &to);
+    io_will_need(&s->files[t->file], from, to - from);
+}
+
+static int hash_coded(const struct source *s, const struct tensor *t, struct hash *h, struct error *e)
+{
+    size_t room = (size_t)t->coded->chunk;
+    uint8_t *bytes = malloc(room);
+    int rc = bytes ? 0 : out_of_memory(e);
+    for (uint64_t at = 0; !rc && at < t->bytes;) {
+        size_t n = t->bytes - at < room ? (size_t)(t->bytes - at) : room;
+        if (!(rc = coded_read(s, t, at, bytes, n, e)))
+            hash_add(h, bytes, n);
+        at += n;
+    }
+    free(bytes);
+    return rc;
+}
+
+int source_hash(const struct source *s, const struct tensor *t, char out[HASH_TEXT], struct error *e)
+{
+    if (!t->coded)
+        return hash_range(&s->files[t->file], t->offset, t->bytes, out, e);
+    struct hash *h = hash_new();
+    if (!h)
         return out_of_memory(e);
-    int kind, rc = io_look(path, &kind, e);
-    if (!rc && kind)
-        rc = io_read_all(path, max, text, size, e) ? -1 : 1;
-    free(path);
+    int rc = hash_coded(s, t, h, e);
+    hash_finish(h, out);
     return rc;
 }
 

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "formats/pack.h"
+
 static const struct {
     const char *suffix, *of_weight;
     int gguf;
@@ -218,6 +220,8 @@ static int check_type(const struct model *m, const struct stored *s, struct erro
     }
     if (m->source->meta || (s->type && s->type->flags & QT_FLOAT && s->type->block_bytes > 1))
         return 0;
+    if (m->source->pack && s->type && !(s->type->flags & QT_FLOAT) && !s->type->tiling) /* blocks speak for themselves */
+        return 0;
     error_set(e, ERR_UNSUPPORTED, t->offset, "a weight of type %s", t->type->name);
     return fail_at(m, t, e);
 }
@@ -266,6 +270,20 @@ static void note_missing(const struct model *m, enum tensor_role role, int layer
         role_hf_name(role, layer, expert, miss->first);
 }
 
+/* Packs leave out whole experts, or all but experts, when they say so. */
+static int may_be_absent(const struct model *m, enum tensor_role role, int layer, int expert)
+{
+    const struct pack *k = m->source->pack;
+    if (!k || k->subset == PACK_WHOLE)
+        return 0;
+    if (!(roles[role].flags & ROLE_EXPERT))
+        return k->subset == PACK_EXPERTS_ONLY;
+    for (int other = ROLE_FFN_GATE_EXPS; other <= ROLE_FFN_DOWN_EXPS; other++)
+        if (model_stored(m, (enum tensor_role)other, layer, expert))
+            return 0;
+    return 1;
+}
+
 /* One role in one layer: present and well-formed. */
 static int check_role(const struct model *m, enum tensor_role role, int layer, struct missing *miss, struct error *e)
 {
@@ -277,7 +295,7 @@ static int check_role(const struct model *m, enum tensor_role role, int layer, s
         return check_stored(m, ROLE_ATTN_KV_B, 0, model_stored(m, ROLE_ATTN_KV_B, layer, 0), e);
     for (int x = 0; x < each; x++) {
         const struct stored *s = model_stored(m, role, layer, x);
-        if (!s && !(roles[role].flags & ROLE_OPTIONAL))
+        if (!s && !(roles[role].flags & ROLE_OPTIONAL) && !may_be_absent(m, role, layer, x))
             note_missing(m, role, layer, x, miss);
         if (s && check_stored(m, role, stacked, s, e))
             return -1;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "formats/pack.h"
 #include "model/binding.h"
 
 enum { MAX_CONFIG = 16 << 20, EXPERT_ROLES = 3 };
@@ -148,8 +149,9 @@ static int read_config(struct model *m, struct error *e)
             goto out;
     if (!found[0]) {
         error_set(e, ERR_FORMAT, ERROR_NO_OFFSET,
-                  m->source->is_folder ? "the folder has no config.json"
-                                       : "one safetensors file is no model: give the folder with config.json");
+                  m->source->pack        ? "the pack has no config.json"
+                  : m->source->is_folder ? "the folder has no config.json"
+                                         : "one safetensors file is no model: give the folder with config.json");
         error_at_file(e, m->source->path);
         goto out;
     }
@@ -184,9 +186,12 @@ struct model *model_open(const struct source *s, struct error *e)
     } else if (read_config(m, e)) {
         goto fail;
     }
-    drop_absent_mtp(m);
+    if (!s->pack || s->pack->subset != PACK_EXPERTS_ONLY)
+        drop_absent_mtp(m);
     if (bind_all(m, e) || binding_check(m, e))
         goto fail;
+    if (s->pack && s->pack->subset)
+        m->notes[m->n_notes++] = s->pack->subset == PACK_SOME_EXPERTS ? "this pack holds some of the routed experts" : "this pack holds routed experts only";
     return m;
 fail:
     model_close(m);
@@ -202,12 +207,61 @@ void model_close(struct model *m)
     free(m);
 }
 
+static uint64_t expert_slots(const struct model *m, enum tensor_role role)
+{
+    return roles[role].flags & ROLE_EXPERT && m->source->pack ? m->params.n_routed_experts : 1;
+}
+
+static const struct stored *first_stored(const struct model *m, enum tensor_role role, int layer)
+{
+    const struct stored *s = NULL;
+    for (uint64_t x = 0; !s && x < expert_slots(m, role); x++)
+        s = model_stored(m, role, layer, (int)x);
+    return s;
+}
+
+int weight_has(const struct model *m, const struct weight *w, uint64_t slab)
+{
+    return w->from_kv_b || model_stored(m, w->role, w->layer, (int)slab) != NULL;
+}
+
+const struct stored *weight_stored(const struct model *m, const struct weight *w)
+{
+    return first_stored(m, w->from_kv_b ? ROLE_ATTN_KV_B : w->role, w->layer);
+}
+
+int model_require_whole(const struct model *m, struct error *e)
+{
+    const struct pack *k = m->source->pack;
+    uint64_t missing = 0, all = 0, layer_of = 0, expert_of = 0;
+    if (!k || k->subset == PACK_WHOLE)
+        return 0;
+    for (uint64_t layer = 0; layer < arch_all_layers(&m->params); layer++)
+        for (uint64_t x = 0; x < m->params.n_routed_experts; x++) {
+            if (!role_in_layer(ROLE_FFN_GATE_EXPS, m->family, &m->params, (int)layer, 0))
+                continue;
+            all++;
+            if (model_stored(m, ROLE_FFN_GATE_EXPS, (int)layer, (int)x) || missing++)
+                continue;
+            layer_of = layer;
+            expert_of = x;
+        }
+    if (missing)
+        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "%" PRIu64 " of %" PRIu64 " routed experts are not in this pack, the first is expert %" PRIu64
+                  " of layer %" PRIu64, missing, all, expert_of, layer_of);
+    else if (k->subset == PACK_EXPERTS_ONLY)
+        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "this pack holds experts only");
+    else
+        return 0;
+    return error_at_file(e, m->source->path);
+}
+
 int model_weight(const struct model *m, enum tensor_role role, int layer, struct weight *w)
 {
     const struct arch_params *p = &m->params;
     *w = (struct weight){.role = role, .layer = layer, .slabs = role_slabs(role, p)};
     role_shape(role, p, &w->rows, &w->cols);
-    if (model_stored(m, role, layer, 0))
+    if (first_stored(m, role, layer))
         return 1;
     w->from_kv_b = 1;
     return roles[role].flags & ROLE_GGUF_SPLIT && model_stored(m, ROLE_ATTN_KV_B, layer, 0);

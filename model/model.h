@@ -63,6 +63,9 @@ void model_close(struct model *m); /* NULL is allowed; the source stays open */
  * tensor (GGUF) is returned for any expert. Not for K_B/V_B of a source that has kv_b. */
 const struct stored *model_stored(const struct model *m, enum tensor_role role, int layer, int expert);
 
+/* Packs may hold some of the experts, or nothing else. 0 when everything is there, else -1 with ERR_UNSUPPORTED and what is missing. */
+int model_require_whole(const struct model *m, struct error *e);
+
 /* How the matrices of one role in one layer are read. Plain data; copy freely. */
 struct weight {
     enum tensor_role role;
@@ -71,8 +74,13 @@ struct weight {
     int from_kv_b;              /* cut from kv_b */
 };
 
-/* 1 and fills *w when the model has this role in this layer (directly or cut from kv_b), else 0. */
+/* 1 and fills *w when the model has this role in this layer (directly or cut from kv_b; of a pack's experts some), else 0. */
 int model_weight(const struct model *m, enum tensor_role role, int layer, struct weight *w);
+
+/* Whether a matrix is there: always, but for experts of packs that hold only some. */
+int weight_has(const struct model *m, const struct weight *w, uint64_t slab);
+/* The first that is. */
+const struct stored *weight_stored(const struct model *m, const struct weight *w);
 
 /* Scratch bytes that weight_read needs for n_rows rows. */
 size_t weight_scratch(const struct model *m, const struct weight *w, uint64_t n_rows);
@@ -95,7 +103,7 @@ struct weight_seen { /* what came to light in reading */
     float amax;      /* a bound on the magnitudes: the largest of the stored rows that were read */
     int n;
     struct weight_range ranges[WEIGHT_RANGES];
-    const void *blocks; /* of stored block types but GGUF's: the rows' blocks, in scratch; NULL: others */
+    const void *blocks; /* of stored block types: the rows' blocks, in scratch; NULL: others, and blocks with a factor */
 };
 
 /* Reads rows [row0, row0 + n_rows) of one slab as F32 [n_rows][cols]. `scratch` is the caller's, of weight_scratch bytes,

@@ -101,7 +101,7 @@ static int read_vocab(const struct source *s, const struct arch_params *p, struc
     int rc = 0;
     if (s->meta)
         rc = vocab_from_gguf(s, v, e);
-    else if (s->is_folder)
+    else if (s->is_folder || s->pack)
         rc = !p && read_vocab_size(s, &size, e) ? -1 : vocab_load(s, size, v, e);
     if (rc == 0) {
         error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "there is no tokenizer");

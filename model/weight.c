@@ -256,6 +256,7 @@ static int read_plain(const struct model *m, const struct rows *r, float *out, u
     seen->ranges[0].bytes = raw;
     if (source_read(m->source, s->tensor, seen->ranges[0].at, raw, (size_t)seen->ranges[0].n, e))
         return -1;
+    seen->blocks = s->factor || s->type->flags & QT_FLOAT ? NULL : raw;
     quant_kernels_for(s->type, m->cpu).decode(raw, out, (size_t)(count / s->type->block_len));
     for (uint64_t i = 0; factor && i < count; i++)
         out[i] *= *factor;
@@ -296,8 +297,22 @@ static struct rows locate_half(const struct model *m, const struct weight *w, ui
                          .total = p->num_attention_heads * per_head};
 }
 
+/* The experts of a pack may be stored in as many ways as there are experts, and some may be missing. */
+static size_t expert_scratch(const struct model *m, const struct weight *w, uint64_t n_rows)
+{
+    uint64_t most = 0;
+    for (uint64_t slab = 0; slab < w->slabs; slab++) {
+        const struct rows r = locate(m, w, slab, 0, n_rows);
+        const uint64_t bytes = r.s && r.s->type ? stored_scratch(&r) : 0;
+        most = bytes > most ? bytes : most;
+    }
+    return (size_t)most;
+}
+
 size_t weight_scratch(const struct model *m, const struct weight *w, uint64_t n_rows)
 {
+    if (m->source->pack && roles[w->role].flags & ROLE_EXPERT)
+        return expert_scratch(m, w, n_rows);
     struct rows r = w->from_kv_b ? locate_half(m, w, 0) : locate(m, w, 0, 0, n_rows);
     if (w->from_kv_b && w->role == ROLE_ATTN_V_B)
         r.n = n_rows;

@@ -27,6 +27,7 @@ each()
 
 for class in write,ENOSPC sync,EIO rename,EIO open,EIO; do
     holds "shards: %d calls of ${class%,*} fail with ${class#*,}" drive shards faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 3)"
+    holds "pack: %d calls of ${class%,*} fail with ${class#*,}" drive pack faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 9)"
 done
 each read EIO fail "reads fail with EIO"
 each write EIO fail "writes fail with EIO"

@@ -62,11 +62,17 @@ static int compare_slab(const struct pair *p, uint64_t slab, struct slab_sum *s,
     return rc;
 }
 
-static void add_up(struct diff_row *r, const struct slab_sum *sums, const struct weight *w)
+/* Experts that a side does not have are passed over. */
+static void add_up(struct diff_row *r, const struct slab_sum *sums, const struct pair *p)
 {
+    const struct weight *w = &p->wa;
     double square = 0, square_a = 0;
-    r->weights = w->slabs * w->rows * w->cols;
     for (uint64_t i = 0; i < w->slabs; i++) {
+        const int in_a = weight_has(p->a, &p->wa, i), in_b = weight_has(p->b, &p->wb, i);
+        r->slabs_missing += in_a != in_b;
+        if (!in_a || !in_b)
+            continue;
+        r->weights += w->rows * w->cols;
         square += sums[i].square;
         square_a += sums[i].square_a;
         r->different += sums[i].different;
@@ -77,8 +83,8 @@ static void add_up(struct diff_row *r, const struct slab_sum *sums, const struct
             r->max_col = sums[i].col;
         }
     }
-    r->rms = sqrt(square / (double)r->weights);
-    r->rms_a = sqrt(square_a / (double)r->weights);
+    r->rms = r->weights ? sqrt(square / (double)r->weights) : 0;
+    r->rms_a = r->weights ? sqrt(square_a / (double)r->weights) : 0;
 }
 
 static int compare_pair(const struct pair *p, int threads, struct diff_row *r, struct error *e)
@@ -91,7 +97,7 @@ static int compare_pair(const struct pair *p, int threads, struct diff_row *r, s
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (uint64_t i = 0; i < n; i++) {
         struct error why = {0};
-        if (compare_slab(p, i, &sums[i], &why)) {
+        if (weight_has(p->a, &p->wa, i) && weight_has(p->b, &p->wb, i) && compare_slab(p, i, &sums[i], &why)) {
 #pragma omp critical(diff_error)
             {
                 if (!rc && e)
@@ -101,14 +107,19 @@ static int compare_pair(const struct pair *p, int threads, struct diff_row *r, s
         }
     }
     if (!rc)
-        add_up(r, sums, &p->wa);
+        add_up(r, sums, p);
     free(sums);
     return rc;
 }
 
+/* Experts of a pack may have several. */
 static const char *storage_name(const struct model *m, const struct weight *w)
 {
-    return stored_type(model_stored(m, w->from_kv_b ? ROLE_ATTN_KV_B : w->role, w->layer, 0));
+    const char *first = stored_type(weight_stored(m, w));
+    for (uint64_t i = 0; m->source->pack && roles[w->role].flags & ROLE_EXPERT && i < w->slabs; i++)
+        if (weight_has(m, w, i) && strcmp(first, stored_type(model_stored(m, w->role, w->layer, (int)i))))
+            return "mixed";
+    return first;
 }
 
 static int same_shape(const struct weight *a, const struct weight *b, struct error *e)

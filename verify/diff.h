@@ -19,6 +19,7 @@ struct diff_row {
     uint64_t different;           /* weights whose F32 values differ */
     double rms, rms_a, max;       /* of b - a; of a; largest |b - a| */
     uint64_t max_slab, max_row, max_col; /* where */
+    uint64_t slabs_missing;       /* experts that only one side has, of packs that hold some */
 };
 
 /* Fills *rows (malloc'd, the caller frees) with one row per role and layer that either side has. The architectures must

@@ -212,7 +212,9 @@ int engine_check(const struct engine *g, const struct model *m, struct check_rep
     struct engine_run r = {.engine = g, .model = m, .report = report, .e = e};
     const char *name = io_base_name(m->source->path);
     int rc;
-    if (g->gguf)
+    if (m->source->pack)
+        rc = engine_finding(&r, name, "%s does not load expert packs: convert it", g->title);
+    else if (g->gguf)
         rc = m->source->meta ? engine_check_gguf(&r) : engine_finding(&r, name, "%s loads GGUF files, and this is a folder", g->title);
     else
         rc = m->source->meta ? engine_finding(&r, name, "%s loads this family from a folder, and this is a GGUF", g->title) : check_folder(&r);

@@ -30,6 +30,8 @@ static int check_tokens(const struct forward *f, struct error *e)
 struct forward *forward_new(const struct model *m, const struct forward_tokens *t, const struct forward_options *o,
                             struct error *e)
 {
+    if (model_require_whole(m, e))
+        return NULL;
     struct forward *f = calloc(1, sizeof *f);
     if (!f) {
         no_memory(e);

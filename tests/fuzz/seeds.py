@@ -331,6 +331,55 @@ for name, x in {
     seed("manifest", name, dump(x)[:-1])  # the target adds the last line
 
 
+# --- pack: the file's size in blocks of 512, then a manifest; the target adds the last line, the tar header and zeros
+SUMS = {"xxh3": HASH, "crc32": "01234567"}
+
+
+def place(at, size, align):
+    return at + 512 if (at + 512) % align == 0 else -(-(at + 1536) // align) * align
+
+
+def pack(change=None, blocks=None, align=512, sides=(("config.json", 40),), tensors=(("a", "F32", [2, 3], 24),), layer=3, **more):
+    """Places depend on the manifest's length, which depends on them: until nothing changes any more."""
+    length = 0
+    while True:
+        at = 512 + -(-(length + 1) // 512) * 512
+        files, singles = [], []
+        for name, size in sides:
+            offset = place(at, size, 512)
+            files.append({"name": name, "offset": offset, "size": size, **SUMS})
+            at = -(-(offset + size) // 512) * 512
+        for name, kind, shape, size in tensors:
+            offset = place(at, size, align)
+            singles.append({"name": name, "type": kind, "shape": shape, "member": f"tensors/{name}", "offset": offset, "size": size, **SUMS})
+            at = -(-(offset + size) // 512) * 512
+        offset = place(at, 82, align)
+        inner = [{"name": n, "type": "Q4_0", "shape": [1, 32], "offset": offset + x, "size": 18, **SUMS} for n, x in (("g", 0), ("u", 64))]
+        experts = [{"layer": layer, "expert": 1, "member": f"experts/{layer:03}/001", "offset": offset, "size": 82, "tensors": inner}]
+        end = -(-(offset + 82) // 512) * 512 + 1024
+        tree = {"format": "pare-pack", "version": 1, "tool": "t", "source": "s", "recipe": "r", "model": {"layers": 4, "experts": 2}, "align": align,
+                "layout": "bundle", "split": {"index": 1, "count": 1}, "files": files, "tensors": singles, "experts": experts, **more}
+        text = dump(tree)[:-1]
+        sealed = len(text.encode()) + len(',\n\t"manifest_xxh3_128":\t"') + 32 + len('"\n}\n')
+        if -(-(sealed + 1) // 512) == -(-(length + 1) // 512):
+            break
+        length = sealed
+    text = change(text) if change else text
+    return struct.pack("<H", end // 512 if blocks is None else blocks) + text.encode()
+
+
+for name, x in {
+    "one": pack(), "align-4096": pack(align=4096), "no-sides": pack(sides=()), "no-tensors": pack(tensors=()), "subset": pack(subset="experts"),
+    "experts-only": pack(subset="experts-only", tensors=()), "plain": pack(layout="plain"), "short": pack(blocks=3), "long": pack(blocks=100),
+    "empty-tensor": pack(tensors=(("a", "F32", [0, 3], 0),)), "same-name": pack(tensors=(("g", "F32", [2, 3], 24),)),
+    "split": pack(split={"index": 1, "count": 3}), "coded": pack(lambda t: t.replace('"type":"Q4_0"', '"coded":{"chunk":1},"type":"Q4_0"', 1)),
+    "two-sides": pack(sides=(("config.json", 40), ("sub/x.json", 3))), "outside": pack(sides=(("../x", 3),)), "align-3": pack(align=512, more=1).replace(b'"align":512', b'"align":513'),
+    "version-2": pack(version=2), "wrap": pack(lambda t: t.replace('"size":24', '"size":9007199254740991')), "layer-large": pack(layer=2**53 - 1),
+    "model": pack(tensors=(("model.norm.weight", "BF16", [12], 24), ("model.layers.0.mlp.down_proj.weight", "Q8_0", [1, 32], 34))),
+}.items():
+    seed("pack", name, x)
+
+
 # --- journal; the target puts the hashes right
 def journal(records=(), identity='{"tool":"pare 0.1.0","recipe":"Q8_0"}', version=1, length=None, tail=b""):
     text = identity.encode()

@@ -38,6 +38,8 @@ with common.workdir() as tmp:
                  ["check", NANO, "--target", "vllm"], ["check", out, "--target", "sglang"], ["check", out, "--target", "llama.cpp"],
                  ["diff", NANO, out, "--all"], ["plan", NANO, *in_files], ["status", out],
                  ["convert", NANO, "-o", split, *in_files, "--part", "1/2"], ["convert", NANO, "-o", split, *in_files, "--part", "2/2"],
+                 ["convert", NANO, "-o", Path(tmp, "x.tar"), "--to", "pack"], ["inspect", Path(tmp, "x.tar")], ["check", Path(tmp, "x.tar")], ["plan", NANO, "--to", "pack"],
+                 ["convert", NANO, "-o", Path(tmp, "y.tar"), "--to", "pack", "--experts", "1:0-3"], ["diff", Path(tmp, "x.tar"), Path(tmp, "y.tar")],
                  ["imatrix", weights, "-o", older], ["inspect", weights], ["inspect", older], ["imatrix", older, "-o", Path(tmp, "again.gguf")],
                  ["plan", NANO, "-r", "Q4_0", "--imatrix", weights], ["plan", NANO, "-r", "Q2_K", "--imatrix", older, "--imatrix-missing", "layer"],
                  ["plan", NANO, "-r", "Q4_0", "--calib", calibration], ["convert", NANO, "-o", Path(tmp, "fed.gguf"), "-r", "Q4_0", "--calib", calibration],
@@ -52,7 +54,7 @@ with common.workdir() as tmp:
         valid("report", done.stdout, f"the report of pare verify with {len(argv)} words is valid by schemas/report.json")
     subprocess.run([common.PARE, "verify", NANO, out, "--tokens", tokens, "-q", "--part", "1/4", "-o", part], check=True)
     valid("part", part.read_text(), "a part of a verification is valid by schemas/part.json")
-    for name, what in (("x.gguf", "a conversion"), ("weighed.gguf", "one by an imatrix"), ("fed.gguf", "one by a calibration"), ("split.gguf.part-1-of-2", "a part"), ("split.gguf", "joined parts")):
+    for name, what in (("x.gguf", "a conversion"), ("x.tar", "a pack"), ("weighed.gguf", "one by an imatrix"), ("fed.gguf", "one by a calibration"), ("split.gguf.part-1-of-2", "a part"), ("split.gguf", "joined parts")):
         valid("manifest", Path(tmp, f"{name}.manifest.json").read_text(), f"the manifest of {what} is valid by schemas/manifest.json")
     valid("calibration", (calibration / "calibration.json").read_text(), "calibration.json is valid by schemas/calibration.json")
     recipe = Path(tmp, "recipe.json")
