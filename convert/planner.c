@@ -227,7 +227,7 @@ static const struct quant_type *most_used(const struct choosing *s)
 
 static int is_default(const struct recipe *r, const struct quant_type *type)
 {
-    return r->of_schemes ? type->flags & QT_FLOAT && !(type->flags & QT_TILED) : type == r->all;
+    return candidates_of_checkpoint(r) ? type->flags & QT_FLOAT && !(type->flags & QT_TILED) : type == r->all;
 }
 
 /* r->rules is the caller's to free, in either case. */
@@ -237,7 +237,7 @@ static int make_recipe(const struct choosing *s, struct recipe *r, struct arena 
     size_t n = 0;
     int rc = list ? candidates_recipe(&s->c, r, s->n_members, e) : no_memory(e);
     if (!rc)
-        r->all = r->of_schemes ? NULL : most_used(s);
+        r->all = candidates_of_checkpoint(r) ? NULL : most_used(s);
     for (size_t i = 0; !rc && i < s->n_items; i++)
         for (size_t m = s->first[i]; m < s->first[i + 1]; m++) {
             const struct plan_tensor *t = candidate(&s->c, chosen(s, i), s->members[m].maker);
@@ -245,9 +245,9 @@ static int make_recipe(const struct choosing *s, struct recipe *r, struct arena 
                 continue;
             /* of a checkpoint's experts, which are alike, one speaks for all */
             const int expert = roles[t->weight.role].flags & ROLE_EXPERT && t->weight.slabs == 1;
-            if (expert && r->of_schemes && t->slab0)
+            if (expert && candidates_of_checkpoint(r) && t->slab0)
                 continue;
-            list[n++] = (struct typed){t->type, t->weight.role, t->weight.layer, expert && !r->of_schemes ? (int)t->slab0 : -1};
+            list[n++] = (struct typed){t->type, t->weight.role, t->weight.layer, expert && !candidates_of_checkpoint(r) ? (int)t->slab0 : -1};
         }
     rc = rc || planner_rules(r, a, list, n, e) ? -1 : 0;
     free(list);
@@ -266,8 +266,8 @@ static uint64_t count_weights(const struct choosing *s)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < s->c.n_makers; i++) {
-        const struct weight *w = &candidate(&s->c, 0, i)->weight;
-        n += w->slabs * w->rows * w->cols;
+        const struct plan_tensor *t = candidate(&s->c, 0, i);
+        n += t->verbatim ? tensor_elements(t->verbatim) : t->weight.slabs * t->weight.rows * t->weight.cols;
     }
     return n;
 }
@@ -385,7 +385,7 @@ static int print_recipe(const struct choosing *s, const struct recipe *r, struct
     if (!(text = json_print_line(j)))
         out->text.failed = 1;
     buffer_printf(&out->text, "{\n \"name\": \"planned, %.2f bits per weight\",\n \"%s\": \"%s\",\n \"rules\": [",
-                  8.0 * (double)out->tensor_bytes / (double)out->weights, r->of_schemes ? "base" : "default", recipe_base_name(r));
+                  8.0 * (double)out->tensor_bytes / (double)out->weights, candidates_of_checkpoint(r) ? "base" : "default", recipe_base_name(r));
     planner_print_rules(r, r->n_given, &out->text);
     buffer_printf(&out->text, "\n ],\n \"planned\": %s\n}\n", text ? text : "");
     json_free(j);
