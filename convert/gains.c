@@ -390,8 +390,11 @@ struct gains_curve gains_curve(const struct measured *m)
 {
     const double power = fit(m, 1).power;
     double once = 0;
-    for (size_t i = 0; i < m->n; i++)
-        once += gain_by(m, power, m->weights[i].role, m->weights[i].layer) * measured_coarse(&m->weights[i]);
+    for (size_t i = 0; i < m->n; i++) {
+        const struct measured_weight *w = &m->weights[i];
+        const int twice = w->role == ROLE_ATTN_KV_B && measured_find(m, ROLE_ATTN_K_B, w->layer); /* its halves are there too */
+        once += twice ? 0 : gain_by(m, power, w->role, w->layer) * measured_coarse(w);
+    }
     return fit(m, once);
 }
 
