@@ -424,12 +424,35 @@ static int measure_all(struct measuring *s, size_t *n_new, const struct stream_h
     return 0;
 }
 
+/* As many threads as --memory has room for beside the largest curvature, one at least. */
+static void fit_memory(struct measuring *s)
+{
+    const struct plan_options *o = &s->c->base->options;
+    uint64_t curvature = 0, sweeper = 0, cols = s->most_cols;
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        const struct weight *w = &s->jobs[i].weight;
+        uint64_t made = s->jobs[i].input != INPUT_NONE ? hessian_bytes(o->calib, w, s->threads) : 0;
+        curvature = made > curvature ? made : curvature;
+        for (size_t k = 0; k < s->jobs[i].n_tried; k++)
+            if (s->jobs[i].tried[k]->type->best) {
+                uint64_t bytes = sweep_bytes(s->jobs[i].tried[k]->type, (size_t)w->cols);
+                sweeper = bytes > sweeper ? bytes : sweeper;
+            }
+    }
+    const uint64_t each = sweeper + (3 * sizeof(float) + 6) * TILE_ROWS * cols + 2 * sizeof(float) * LANES * cols;
+    while (s->threads > 1 && curvature + (uint64_t)s->threads * each > o->memory)
+        s->threads--;
+}
+
 int sensitivity_measure(const struct candidates *c, struct measured *m, size_t *n_new, const struct stream_hooks *hooks, struct error *e)
 {
     struct measuring s = {.c = c, .m = m, .threads = c->base->options.threads, .gemm = gemm_for(c->base->model->cpu), .step = block_rows(c)};
     *n_new = 0;
-    int rc = encoder_init(&s.encoder, c->base, NULL, e) || record_read(c->base->options.calib->folder, &s.record, NULL, e) || list_jobs(&s, e) ||
-             measure_all(&s, n_new, hooks, e);
+    int rc = encoder_init(&s.encoder, c->base, NULL, e) || record_read(c->base->options.calib->folder, &s.record, NULL, e) || list_jobs(&s, e);
+    if (!rc) {
+        fit_memory(&s);
+        rc = measure_all(&s, n_new, hooks, e);
+    }
     encoder_clear(&s.encoder);
     record_clear(&s.record);
     free(s.jobs);
