@@ -40,8 +40,8 @@ uint64_t pack_inner(const struct plan *p, const struct placed *placed, size_t fi
 /* For struct target: place. */
 uint64_t pack_place_of_tensor(const struct plan *p, size_t tensor, uint64_t end);
 
-/* Of a coded tensor whose units have their sizes: the table before its chunks. */
-int pack_table(const struct plan_tensor *t, const struct stream_state *state, struct buffer *out);
+/* Of a coded tensor whose units have their sizes: entries [first, first + n) of the table before its chunks. */
+void pack_table(const struct plan_tensor *t, const struct stream_state *state, uint64_t first, uint64_t n, uint8_t *out);
 
 /* Appends the file's manifest. state NULL: as long as it can get, before places and hashes are known. 0, or -1 without memory. */
 int pack_manifest(const struct plan *p, size_t file, const char *tool, const struct stream_state *state, const struct placed *placed,

@@ -287,11 +287,16 @@ static int write_manifest(const struct plan *p, size_t file, const char *tool, c
 
 static int write_table(const struct plan_tensor *t, const struct stream_state *state, uint64_t at, struct outputs *o, struct error *e)
 {
-    struct buffer b = {0};
-    int rc = pack_table(t, state, &b) ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory")
-                                      : outputs_write_file(o, t->out.file, at, b.data, b.size, e);
-    buffer_clear(&b);
-    return rc;
+    enum { AT_ONCE = 1024 };
+    uint8_t bytes[4 * AT_ONCE];
+    const uint64_t count = unit_count(t);
+    for (uint64_t k = 0; k < count; k += AT_ONCE) {
+        const uint64_t n = count - k < AT_ONCE ? count - k : AT_ONCE;
+        pack_table(t, state, k, n, bytes);
+        if (outputs_write_file(o, t->out.file, at + 4 * k, bytes, (size_t)(4 * n), e))
+            return -1;
+    }
+    return 0;
 }
 
 static int finish_file(const struct plan *p, size_t file, const char *tool, const struct stream_state *state, const struct placed *placed,

@@ -69,8 +69,10 @@ static int file_header(const char *name, uint64_t size, char out[PACK_BLOCK], st
         archive_entry_set_mtime(entry, 0, 0);
         if (archive_write_set_format_ustar(a) || archive_write_set_bytes_per_block(a, 0) ||
             archive_write_open(a, &t, NULL, take, NULL) || archive_write_header(a, entry) || t.n != PACK_BLOCK)
-            rc = error_set(e, archive_errno(a) == ENOMEM ? ERR_MEMORY : ERR_UNSUPPORTED, ERROR_NO_OFFSET, "no tar header for '%.120s': %.200s", name,
-                           archive_error_string(a) ? archive_error_string(a) : "the name is too long");
+            /* without a reason an entry's field could not be set, which only memory can cause */
+            rc = archive_errno(a) == ENOMEM || !archive_error_string(a)
+                     ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for a tar header")
+                     : error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "no tar header for '%.120s': %.200s", name, archive_error_string(a));
     }
     archive_entry_free(entry);
     archive_write_free(a);
