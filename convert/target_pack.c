@@ -217,7 +217,8 @@ static int check_options(const struct plan *p, struct error *e)
     if (p->options.scales_from)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--scales-from is for checkpoints");
     if (o->align < PACK_BLOCK || o->align > PACK_ALIGN_MOST || (o->align & (o->align - 1)))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--align %" PRIu64 " is no power of two from %d to %d", o->align, PACK_BLOCK, PACK_ALIGN_MOST);
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--align %" PRIu64 " is no power of two from %d to %d", o->align,
+                         PACK_BLOCK, PACK_ALIGN_MOST);
     if (p->options.mtp == MTP_KEEP && !p->model->params.num_nextn_predict_layers)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--mtp keep, but the model has no MTP layer");
     return 0;
