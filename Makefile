@@ -2,6 +2,7 @@
 PREFIX  ?= /usr/local
 ARCH    := $(if $(filter x86_64 amd64,$(shell uname -m)),x86,none)
 PKGS     = zlib libarchive libcjson libxxhash libpcre2-8
+HEADERS  = htscodecs/rANS_static4x16.h
 ROOMS    = base formats quant model convert verify
 comma   := ,
 O       := build$(if $(DEBUG),-debug)$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(COVERAGE),-cov)
@@ -13,7 +14,7 @@ TESTOBJ := $(O)/tests/tap.o $(O)/tests/samples.o $(O)/tests/patterns.o $(O)/test
 UNITS   := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/t-*.c))
 FUZZ    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS := $(wildcard tests/t-*.sh)
-TOOLS   := $(addprefix $(O)/tests/tools/,mkcheckpoint mkimatrix peak quantize-rows gguf-scale output-error layer-state \
+TOOLS   := $(addprefix $(O)/tests/tools/,mkcheckpoint mkimatrix peak quantize-rows gguf-scale output-error coding-rate layer-state \
            pack_reader moe_layer)
 FAULTS  := $(addprefix $(O)/tests/faults/,drive powercut flips $(if $(SAN),pare,inject.so))
 WRAPPED  = open open64 openat openat64 read pread pread64 write pwrite pwrite64 fsync fdatasync sync_file_range ftruncate \
@@ -25,7 +26,7 @@ FLAGS    = -std=c11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Wall -Wextra -Wno-
            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(COVERAGE),--coverage)
 CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 SECONDS  = 60
-LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhtscodecs -lm
 
 .PHONY: all test fuzz soak same-bytes demo interop bench deps packages install uninstall clean help
 .DELETE_ON_ERROR:
@@ -57,7 +58,7 @@ $(O)/tests/tools/mkcheckpoint: $(O)/tests/tools/mkcheckpoint.o $(O)/tests/tools/
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
 $(O)/tests/tools/peak: $(O)/tests/tools/peak.o
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^
-$(O)/tests/tools/quantize-rows $(O)/tests/tools/mkimatrix $(O)/tests/tools/gguf-scale $(O)/tests/tools/output-error $(O)/tests/tools/layer-state: %: %.o $(O)/libpare.a
+$(O)/tests/tools/quantize-rows $(O)/tests/tools/mkimatrix $(O)/tests/tools/gguf-scale $(O)/tests/tools/output-error $(O)/tests/tools/layer-state $(O)/tests/tools/coding-rate: %: %.o $(O)/libpare.a
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(O)/tests/tools/moe_layer: $(O)/docs/examples/moe_layer.o $(O)/libpare.a
 	@mkdir -p $(@D)
@@ -76,7 +77,7 @@ $(O)/tests/faults/%: $(O)/tests/faults/%.o $(O)/tests/tap.o
 -include $(LIBOBJ:.o=.d) $(CLIOBJ:.o=.d) $(UNITS:%=%.d) $(TESTOBJ:.o=.d) $(wildcard $(O)/tests/faults/*.d $(O)/tests/fuzz/*.d $(O)/tests/tools/*.d)
 
 packages:        ## say which packages are missing, and install them
-	@./packages.sh $(PKGS)
+	@./packages.sh $(PKGS) $(HEADERS)
 
 test: $(PARE) $(UNITS) $(FUZZ) $(TOOLS) $(FAULTS) deps  ## TAP tests; closes with 'N passed, N failed'
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/run.sh $(UNITS) $(FUZZ) $(SCRIPTS)

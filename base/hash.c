@@ -78,3 +78,8 @@ uint32_t hash_crc32(uint32_t crc, const void *bytes, size_t n)
 {
     return (uint32_t)crc32_z(crc, bytes, n);
 }
+
+uint32_t hash_crc32_combine(uint32_t first, uint32_t then, uint64_t n)
+{
+    return (uint32_t)crc32_combine(first, then, (z_off_t)n);
+}

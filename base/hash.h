@@ -33,5 +33,7 @@ uint64_t hash_64(const void *bytes, size_t n, uint64_t seed);
 
 /* CRC-32 (zlib's, gzip's, Python's zlib.crc32) of what gave `crc` and n bytes more; of the first ones crc is 0. */
 uint32_t hash_crc32(uint32_t crc, const void *bytes, size_t n);
+/* Of what `first` is of and behind it n bytes that `then` is of. */
+uint32_t hash_crc32_combine(uint32_t first, uint32_t then, uint64_t n);
 
 #endif

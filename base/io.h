@@ -75,13 +75,16 @@ struct io_out {
 int io_out_create(struct io_out *o, const char *path, uint64_t size, struct error *e);
 /* The same without reserving space: it is taken as bytes are written. */
 int io_out_create_sparse(struct io_out *o, const char *path, uint64_t size, struct error *e);
-/* Opens the PATH.partial of an earlier run, to go on with it. 1 when it is there and has `size` bytes, 0 when not, or -1. */
+/* Opens the PATH.partial of an earlier run, to go on with it. 1 when it is there and has `size` bytes (IO_ANY_SIZE: any), 0 when not, or -1. */
+#define IO_ANY_SIZE UINT64_MAX
 int io_out_reopen(struct io_out *o, const char *path, uint64_t size, struct error *e);
 
 /* Writes n bytes at `at`. Thread-safe, any order. */
 int io_out_write(const struct io_out *o, uint64_t at, const void *buf, size_t n, struct error *e);
 /* Reads back. Thread-safe. */
 int io_out_read(const struct io_out *o, uint64_t at, void *buf, size_t n, struct error *e);
+/* Makes it `size` bytes long. */
+int io_out_cut(const struct io_out *o, uint64_t size, struct error *e);
 /* Lets the disk begin with these bytes; does not wait and never fails. Thread-safe. */
 void io_out_flush(const struct io_out *o, uint64_t at, uint64_t n);
 /* Returns when all that was written is on the disk (fdatasync). After a failure nothing that was written since the last

@@ -118,7 +118,7 @@ int io_out_reopen(struct io_out *o, const char *path, uint64_t size, struct erro
     if (!partial)
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     if (!lstat(partial, &st))
-        there = S_ISREG(st.st_mode) && (uint64_t)st.st_size == size;
+        there = S_ISREG(st.st_mode) && (size == IO_ANY_SIZE || (uint64_t)st.st_size == size);
     else if (errno != ENOENT)
         there = io_error(e, "look at", partial, ERROR_NO_OFFSET);
     free(partial);
@@ -158,6 +158,14 @@ int io_out_read(const struct io_out *o, uint64_t at, void *buf, size_t n, struct
         done += (size_t)got;
     }
     return 0;
+}
+
+int io_out_cut(const struct io_out *o, uint64_t size, struct error *e)
+{
+    int rc;
+    while ((rc = ftruncate(o->fd, (off_t)size)) && errno == EINTR)
+        ;
+    return rc ? io_error(e, "set the size of", o->partial, ERROR_NO_OFFSET) : 0;
 }
 
 void io_out_flush(const struct io_out *o, uint64_t at, uint64_t n)

@@ -30,21 +30,22 @@ static const struct option_table table = {
 };
 
 /* What a report says that it has looked at. */
-static const char *looked_at(const struct options *o, int hashed)
+static const char *looked_at(const struct options *o, int hashed, int values)
 {
     const struct engine *g = options_get(o, "target") ? engine_find(options_get(o, "target")) : NULL;
     return g && g->gguf                  ? "structure, keys and types"
            : g                           ? "structure, scales and configuration"
            : options_get(o, "structure") ? "structure"
+           : !values                     ? "structure and hashes"
            : hashed                      ? "structure, values and hashes"
                                          : "structure and values";
 }
 
-static int print_as_json(const struct options *o, const struct check_report *r, int hashed, struct error *e)
+static int print_as_json(const struct options *o, const struct check_report *r, int hashed, int values, struct error *e)
 {
     struct json *root = json_new_object(), *list;
     json_add_string(root, "path", io_base_name(o->operands[0]));
-    json_add_string(root, "checked", looked_at(o, hashed));
+    json_add_string(root, "checked", looked_at(o, hashed, values));
     if (options_get(o, "target")) {
         json_add_string(root, "target", options_get(o, "target"));
         list = json_add_array(root, "notes");
@@ -65,20 +66,20 @@ static int print_as_json(const struct options *o, const struct check_report *r, 
     return print_json(root, e);
 }
 
-static int print_report(const struct options *o, const struct check_report *r, int hashed, struct error *e)
+static int print_report(const struct options *o, const struct check_report *r, int hashed, int values, struct error *e)
 {
     char sizes[PARALLEL_TEXT];
     struct buffer b = {0};
     print_notes("check", r->notes, r->n_notes);
     if (options_get(o, "json"))
-        return print_as_json(o, r, hashed, e);
+        return print_as_json(o, r, hashed, values, e);
     for (size_t i = 0; i < r->n_findings; i++)
         buffer_printf(&b, "%s: %s\n", r->findings[i].tensor, r->findings[i].text);
     if (r->n_problems > r->n_findings)
         buffer_printf(&b, "... and %" PRIu64 " more\n", r->n_problems - r->n_findings);
     if (r->parallel)
         buffer_printf(&b, "tensor-parallel sizes: %s\n", parallel_text(r->parallel, sizes));
-    buffer_printf(&b, "%s: %s checked%s%s: ", o->operands[0], looked_at(o, hashed), options_get(o, "target") ? " for " : "",
+    buffer_printf(&b, "%s: %s checked%s%s: ", o->operands[0], looked_at(o, hashed, values), options_get(o, "target") ? " for " : "",
                   options_get(o, "target") ? options_get(o, "target") : "");
     if (r->n_problems)
         buffer_printf(&b, "%" PRIu64 " problem%s\n", r->n_problems, r->n_problems == 1 ? "" : "s");
@@ -127,6 +128,20 @@ static int target_option(const struct options *o, const struct engine **g, struc
     return 0;
 }
 
+/* A model, or without one what has hashes at least. */
+static int open_source(const char *path, int for_engine, struct opened *in, struct error *e)
+{
+    *in = (struct opened){.source = source_open(path, e)};
+    if (!in->source)
+        return -1;
+    if (!for_engine && is_part_of_model(in->source))
+        return 0;
+    if ((in->model = model_open(in->source, e)))
+        return 0;
+    close_model(in);
+    return -1;
+}
+
 static int run(const struct options *o, struct error *e)
 {
     struct opened in;
@@ -135,20 +150,21 @@ static int run(const struct options *o, struct error *e)
     struct check_report r = {.n_findings = 0};
     const struct engine *engine;
     int threads, hashed = 0, rc = -1;
-    if (threads_option(o, &threads, e) || target_option(o, &engine, e) || open_model(o->operands[0], &in, e))
+    if (threads_option(o, &threads, e) || target_option(o, &engine, e) || open_source(o->operands[0], engine != NULL, &in, e))
         return -1;
-    print_notes("check", in.model->notes, in.model->n_notes);
+    if (in.model)
+        print_notes("check", in.model->notes, in.model->n_notes);
     catch_interrupts();
     display_start(&d, "checking", 0, options_get(o, "quiet") != NULL);
     if (engine)
         rc = check_target(engine, in.model, threads, &hooks, &r, e);
     else if (options_get(o, "structure"))
         rc = 0;
-    else if (!check_values(in.model, threads, &hooks, &r, e))
+    else if (!in.model || !check_values(in.model, threads, &hooks, &r, e))
         rc = check_manifest(o, in.source, threads, &hooks, &r, &hashed, e);
     display_end(&d);
     if (!rc)
-        rc = print_report(o, &r, hashed, e);
+        rc = print_report(o, &r, hashed, in.model != NULL, e);
     if (!rc && r.n_problems) {
         e->code = ERR_CHECK;
         rc = -1;

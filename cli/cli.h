@@ -25,6 +25,9 @@ struct opened {
     struct model *model;
 };
 int open_model(const char *path, struct opened *o, struct error *e);
+/* Whether a source is a folder of tensors for an engine that has the configuration elsewhere, which a conversion left: no model, but tensors
+ * and hashes. */
+int is_part_of_model(const struct source *s);
 void close_model(struct opened *o); /* safe on a zeroed one */
 
 /* Prints to stdout, all or an error: a full disk or a closed pipe must not look like success. */

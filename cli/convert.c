@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "cli/imatrix_text.h"
+#include "cli/ladder.h"
 #include "cli/plan_options.h"
 #include "convert/consume.h"
 #include "convert/convert.h"
@@ -16,6 +17,8 @@
 static const struct option_row rows[] = {
     {'o', "out", "PATH", "write to PATH (PATH.partial until it is complete)"},
     PLAN_OPTION_ROWS,
+    {0, "ladder", "R,R,..", "an output for each of these recipes, or bits per weight\n(3.5, with --calib; --pool as in plan), in one pass:\nof -o m.gguf m-Q4_K_M.gguf, m-3.5bpw.gguf and so on", 1},
+    {0, "pool", "TYPE,TYPE", "", 1},
     {'f', "force", NULL, "replace an existing output"},
     {'y', "yes", NULL, "do not ask before --consume removes anything", 1},
     {0, "restart", NULL, "throw an interrupted run's work away", 1},
@@ -45,7 +48,7 @@ static int report(const struct options *o, const struct plan *p, const char *out
         struct json *root = json_new_object();
         json_add_string(root, "output", io_base_name(out));
         json_add_string(root, "recipe", p->options.recipe.name);
-        json_add_u64(root, "bytes", p->part_bytes);
+        json_add_u64(root, "bytes", r->bytes_written);
         json_add_u64(root, "files", p->file_to - p->file_from);
         json_add_u64(root, "tensors", tensors);
         json_add_u64(root, "units", r->units);
@@ -64,13 +67,13 @@ static int report(const struct options *o, const struct plan *p, const char *out
     }
     struct buffer b = {0};
     char size[SIZE_TEXT], rate[SIZE_TEXT];
-    buffer_printf(&b, "%s: %s, ", out, size_text(p->part_bytes, size));
+    buffer_printf(&b, "%s: %s, ", out, size_text(r->bytes_written, size));
     if (p->options.parts > 1)
         buffer_printf(&b, "part %d of %d, ", p->options.part, p->options.parts);
     if (p->n_files > 1)
         buffer_printf(&b, "%zu of %zu files, ", p->file_to - p->file_from, p->n_files);
     buffer_printf(&b, "%zu tensors, %.1f s (%s/s)", tensors, seconds,
-                  size_text((uint64_t)((double)p->part_bytes / (seconds > 0 ? seconds : 1)), rate));
+                  size_text((uint64_t)((double)r->bytes_written / (seconds > 0 ? seconds : 1)), rate));
     if (r->units_reused)
         buffer_printf(&b, ", %" PRIu64 " of %" PRIu64 " units kept from an earlier run", r->units_reused, r->units);
     if (r->blocks_carried || r->blocks_not_carried)
@@ -123,7 +126,7 @@ static int convert(const struct options *o, const struct plan *p, const struct c
     struct convert_result r;
     catch_interrupts();
     display_start(&d, "converting", p->part_bytes, options_get(o, "quiet") != NULL);
-    int rc = convert_run(p, co, &hooks, &r, e);
+    int rc = convert_run(&(struct conversion){p, co, &r}, 1, &hooks, e);
     display_end(&d);
     if (rc)
         tell_kept(p, &r, e);
@@ -144,22 +147,28 @@ static int output_path(const struct options *o, char **path, struct error *e)
     return 0;
 }
 
-static int run(const struct options *o, struct error *e)
+static int run_one(const struct options *o, char *out, struct error *e)
 {
     struct planned p = {.plan = NULL};
     struct convert_options co = {.tool = "pare " PARE_VERSION, .force = options_get(o, "force") != NULL,
                                  .restart = options_get(o, "restart") != NULL, .rehash = options_get(o, "rehash") != NULL,
                                  .with_paths = options_get(o, "record-paths") != NULL};
-    char *out = NULL;
-    int rc = output_path(o, &out, e);
+    int rc = make_plan(o, &p, e);
     co.path = out;
-    if (!rc)
-        rc = make_plan(o, &p, e);
     if (!rc)
         print_notes("convert", p.plan->notes, p.plan->n_notes);
     if (!rc)
         rc = convert_check_output(p.plan, &co, e) || confirm_consume(o, p.plan, e) || convert(o, p.plan, &co, e) ? -1 : 0;
     clear_plan(&p);
+    return rc;
+}
+
+static int run(const struct options *o, struct error *e)
+{
+    char *out = NULL;
+    int rc = output_path(o, &out, e);
+    if (!rc)
+        rc = options_get(o, "ladder") ? ladder_run(o, out, e) : run_one(o, out, e);
     free(out);
     return rc;
 }

@@ -307,7 +307,7 @@ static int run(const struct options *o, struct error *e)
     if (!s)
         return -1;
     /* one shard is no model, and says so itself; everything else must be whole */
-    int single = !s->is_folder && !s->meta && !s->pack;
+    int single = (!s->is_folder && !s->meta && !s->pack) || is_part_of_model(s);
     int other = s->meta && !gguf_find(s->meta, "general.architecture");
     if (single || other || (m = model_open(s, e))) {
         if (m)

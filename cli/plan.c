@@ -6,14 +6,17 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "cli/coverage.h"
 #include "cli/imatrix_text.h"
-#include "cli/plan_options.h"
+#include "cli/plan_budget.h"
 #include "convert/fold.h"
 
 static const struct option_row rows[] = {
     PLAN_OPTION_ROWS,
-    {'o', "out", "PATH", "output: free space there is compared with the need"},
+    {'o', "out", "PATH", "where it would go; with a budget: the recipe to write"},
+    BUDGET_OPTION_ROWS,
     OPTION_JSON,
+    OPTION_QUIET,
     OPTION_END,
 };
 static const struct option_table table = {
@@ -105,8 +108,9 @@ static void print_feedback(const struct plan *p, struct buffer *b)
         buffer_printf(b, "error feedback for %zu tensors: %s\n", n, feedback_text(p->options.calib, &p->options.feedback, text));
 }
 
-static int print_plan(const struct options *o, const struct plan *p, struct error *e)
+static int print_plan(const struct options *o, const struct planned *planned, struct error *e)
 {
+    const struct plan *p = planned->plan;
     struct buffer b = {0};
     uint64_t space;
     char a[SIZE_TEXT], c[SIZE_TEXT], fold[FOLD_TEXT];
@@ -121,6 +125,9 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
     buffer_printf(&b, "\nrecipe %s%s: %zu tensors in %zu file%s, header %zu bytes, total %" PRIu64 " bytes (%s)\n",
                   p->options.recipe.name, p->options.recipe.via_bf16 ? " via bf16" : "", p->n_tensors, p->n_files, p->n_files == 1 ? "" : "s", p->files[0].header.size,
                   p->total, size_text(p->total, a));
+    if (p->options.recipe.is_planned)
+        buffer_printf(&b, "the types were chosen by pare plan, which expects a KL divergence of %.5f%s\n", p->options.recipe.predicted_kl,
+                      p->options.calib ? "" : " with the --calib that it was given");
     if (p->parallel)
         buffer_printf(&b, "tensor-parallel sizes that the shapes allow: %s\n", p->parallel);
     add_weighed_text(p, &b);
@@ -133,11 +140,16 @@ static int print_plan(const struct options *o, const struct plan *p, struct erro
     buffer_printf(&b, "memory at most %s with %d thread%s; disk needed %s", size_text(p->peak_memory, a), p->threads,
                   p->threads == 1 ? "" : "s", size_text(p->disk_peak, c));
     buffer_printf(&b, ", free %s%s\n", size_text(space, a), space < p->disk_peak ? ": TOO LITTLE" : "");
+    if (add_coverage(o, planned, &b, NULL, e)) {
+        buffer_clear(&b);
+        return -1;
+    }
     return print_buffer(&b, e);
 }
 
-static int print_plan_json(const struct options *o, const struct plan *p, struct error *e)
+static int print_plan_json(const struct options *o, const struct planned *planned, struct error *e)
 {
+    const struct plan *p = planned->plan;
     struct json *root = json_new_object(), *list;
     char name[TENSOR_NAME], fold[FOLD_TEXT], feedback[FEEDBACK_TEXT];
     uint64_t space;
@@ -169,7 +181,7 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
         struct json *j = json_add_object(list, NULL), *shape;
         json_add_string(j, "name", t->out.name);
         json_add_string(j, "role", roles[t->weight.role].name);
-        json_add_string(j, "type", t->verbatim ? t->out.type->name : t->type->name);
+        json_add_string(j, "type", shown_type(t));
         shape = json_add_array(j, "shape");
         for (uint32_t d = 0; d < t->out.n_dims; d++)
             json_add_u64(shape, NULL, t->out.dims[d]);
@@ -195,16 +207,22 @@ static int print_plan_json(const struct options *o, const struct plan *p, struct
     list = json_add_array(root, "notes");
     for (size_t i = 0; i < p->n_notes; i++)
         json_add_string(list, NULL, p->notes[i]);
+    if (add_coverage(o, planned, NULL, root, e)) {
+        json_free(root);
+        return -1;
+    }
     return print_json(root, e);
 }
 
 static int run(const struct options *o, struct error *e)
 {
     struct planned p;
+    if (has_budget(o))
+        return run_budget(o, e);
     int rc = make_plan(o, &p, e);
     if (!rc) {
         print_notes("plan", p.plan->notes, p.plan->n_notes);
-        rc = options_get(o, "json") ? print_plan_json(o, p.plan, e) : print_plan(o, p.plan, e);
+        rc = options_get(o, "json") ? print_plan_json(o, &p, e) : print_plan(o, &p, e);
     }
     clear_plan(&p);
     return rc;

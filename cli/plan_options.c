@@ -29,13 +29,13 @@ static int read_words(const struct options *o, struct plan_options *p, struct er
     return fold ? fold_parse(fold, &p->fold, e) : 0;
 }
 
-static int read_recipe(const struct options *o, const struct target *t, struct recipe *r, struct error *e)
+int read_recipe(const struct options *o, const struct target *t, const char *name, struct recipe *r, struct error *e)
 {
     static const struct {
         const char *option;
         int (*add)(struct recipe *, const char *, struct error *);
     } givers[] = {{"type", recipe_override}, {"tensor-type", tensor_type_add}, {"tensor-type-file", tensor_type_file_add}};
-    const char *name = options_get(o, "recipe"), *via = options_get(o, "via");
+    const char *via = options_get(o, "via");
     if (recipe_open(r, name ? name : t->default_recipe, t->recipes, e))
         return -1;
     const char *search = options_get(o, "search");
@@ -71,7 +71,7 @@ static int read_checkpoint_options(const struct options *o, const struct target 
 /* Packs only. */
 static int read_pack_options(const struct options *o, const struct target *t, struct plan_options *po, struct error *e)
 {
-    static const char *const names[] = {"align", "layout", "experts", "experts-only"};
+    static const char *const names[] = {"align", "layout", "experts", "experts-only", "compress", "profile", "coverage"};
     const char *layout = options_get(o, "layout");
     long align = 0;
     for (size_t i = 0; t->recipes != RECIPE_PACK && i < sizeof names / sizeof *names; i++)
@@ -83,6 +83,7 @@ static int read_pack_options(const struct options *o, const struct target *t, st
         return -1;
     po->pack = (struct pack_options){.align = (uint64_t)align, .plain = layout && !strcmp(layout, "plain"), .experts = options_get(o, "experts"),
                                      .experts_only = options_get(o, "experts-only") != NULL};
+    po->compress = options_get(o, "compress") != NULL;
     po->requantize = options_get(o, "requantize") != NULL;
     return 0;
 }
@@ -210,28 +211,34 @@ static int unknown_target(const char *name, struct error *e)
     return bad_word("to", name, known, e);
 }
 
-int make_plan(const struct options *o, struct planned *p, struct error *e)
+int open_planned(const struct options *o, struct planned *p, struct error *e)
 {
     const char *to = options_get(o, "to");
     const struct target *t = target_find(to ? to : targets[0].name);
-    struct plan_options po = {.no_vocab = options_get(o, "no-vocab") != NULL, .model_name = options_get(o, "name"),
-                              .memory = 2000000000, .part = 1, .parts = 1, .sync_every = 1 << 30,
-                              .consume = options_get(o, "consume") != NULL};
-    *p = (struct planned){.plan = NULL};
+    struct plan_options *po = &p->options;
+    *p = (struct planned){.target = t, .options = {.no_vocab = options_get(o, "no-vocab") != NULL, .model_name = options_get(o, "name"),
+                          .memory = 2000000000, .part = 1, .parts = 1, .sync_every = 1 << 30, .consume = options_get(o, "consume") != NULL}};
     if (!t)
         return unknown_target(to, e);
     if (options_get(o, "calib") || options_get(o, "sequential")) /* two matrices of 18432 x 18432 in V3 */
-        po.memory = 8000000000u;
-    if (read_words(o, &po, e) || read_recipe(o, t, &p->recipe, e) || read_checkpoint_options(o, t, p, &po, e) || read_pack_options(o, t, &po, e) || options_size(o, "memory", &po.memory, e) ||
-        options_size(o, "split-max-size", &po.split_max, e) || options_size(o, "sync-every", &po.sync_every, e) ||
-        read_part(o, t, &po, e) ||
-        threads_option(o, &po.threads, e) || read_template(o, p, e) ||
-        read_imatrix(o, p, &po, e) || open_model(o->operands[0], &p->in, e) ||
-        read_calib(o, p, &po, e))
+        po->memory = 8000000000u;
+    if (read_words(o, po, e) || read_recipe(o, t, options_get(o, "recipe"), &p->recipe, e) || read_checkpoint_options(o, t, p, po, e) || read_pack_options(o, t, po, e) ||
+        options_size(o, "memory", &po->memory, e) || options_size(o, "split-max-size", &po->split_max, e) ||
+        options_size(o, "sync-every", &po->sync_every, e) || read_part(o, t, po, e) || threads_option(o, &po->threads, e) ||
+        read_template(o, p, e) || read_imatrix(o, p, po, e) || open_model(o->operands[0], &p->in, e) || read_calib(o, p, po, e))
         return -1;
-    po.chat_template = p->chat_template;
-    po.recipe = p->recipe;
-    p->plan = plan_new(p->in.model, t, &po, e);
+    if (options_get(o, "profile") && !(po->pack.profile = p->profile = calibration_open(options_get(o, "profile"), p->in.model, e)))
+        return -1;
+    po->chat_template = p->chat_template;
+    po->recipe = p->recipe;
+    return 0;
+}
+
+int make_plan(const struct options *o, struct planned *p, struct error *e)
+{
+    if (open_planned(o, p, e))
+        return -1;
+    p->plan = plan_new(p->in.model, p->target, &p->options, e);
     return p->plan ? 0 : -1;
 }
 
@@ -239,6 +246,7 @@ void clear_plan(struct planned *p)
 {
     plan_free(p->plan);
     calibration_close(p->calib);
+    calibration_close(p->profile);
     free(p->tokens.ids);
     free(p->folder);
     close_model(&p->in);

@@ -24,10 +24,10 @@
         {0, "calib-text", "FILE", "text for --sequential (--calib-chunks N: the first\nN chunks of 512 tokens)", 1}, \
         {0, "calib-chunks", "N", "", 1}, \
         {0, "calib-pull", "X", "how far --sequential moves its target towards the\noriginal outputs, 0..1 (default 0.5)", 1}, \
-        {0, "calib-damping", "X", "added to the second moments' diagonal, in units\nof its mean (default 0.03)", 1}, \
-        {0, "calib-blend", "X", "tokens per column at which a matrix's own second\nmoments weigh as much as what is known without\n(default 1)", 1}, \
-        {0, "calib-passes", "N", "passes that lower the loss after the sweep\n(default 2)", 1}, \
-        {0, "calib-order", "HOW", "how the sweep takes columns: importance, natural, or\n(default) the one that the type gains by", 1}, \
+        {0, "calib-damping", "X", "added to the second moments' diagonal, in units\nof its mean (default 0.03); --calib-blend X: tokens\nper column at which a matrix's own second moments\nweigh as much as what is known without (default 1)", 1}, \
+        {0, "calib-blend", "X", "", 1}, \
+        {0, "calib-passes", "N", "", 1}, \
+        {0, "calib-order", "HOW", "how the sweep takes columns: importance, natural, or\n(default) the one that the type gains by;\n--calib-passes N lower the loss after it (2)", 1}, \
         {0, "pure", NULL, "the recipe's base type for everything", 1},                                                 \
         {0, "via", "bf16", "round weights to BF16 first: the file is then what\nllama-quantize makes of a BF16 file, not of an F32 file", 1},  \
         {0, "no-fallback", NULL, "fail where a row is no multiple of a type's block\n(else a larger type is taken, shown by plan)", 1}, \
@@ -38,8 +38,11 @@
         {0, "no-vocab", NULL, "write a GGUF without a vocabulary", 1},                                                    \
         {0, "align", "N", "of packs: where tensors and experts begin, a power of\ntwo from 512 to 1048576 (default 4096); --layout\nplain: no bundles of an expert's matrices", 1}, \
         {0, "layout", "HOW", "", 1}, \
-        {0, "experts", "LIST", "packs with these experts only: \"3-5:0-15,17;7\", or\n@FILE, JSON; --experts-only: and nothing else", 1}, \
-        {0, "experts-only", NULL, "", 1}, \
+        {0, "experts", "LIST", "packs with these experts only: \"3-5:0-15,17;7\", or\n@FILE, JSON; hot:N or hot:P%, the hottest by --profile\nDIR of 'pare calibrate', cold:, the others; --coverage\nDIR: what they cover of another text", 1}, \
+        {0, "profile", "DIR", "", 1}, \
+        {0, "coverage", "DIR", "", 1}, \
+        {0, "experts-only", NULL, "no tensors but experts", 1}, \
+        {0, "compress", NULL, "packs: entropy coded, without loss; with -r source the\nrelease in fewer bytes", 1}, \
         {0, "requantize", NULL, "make one tensor of experts that a pack holds in\nseveral types", 1}, \
         {0, "split-max-size", "SIZE", "size of output files (default one; checkpoints 5G)"},                               \
         {0, "part", "I/N", "only the I-th N-th of the output files\n('pare merge' joins the manifests)", 1},               \
@@ -51,16 +54,23 @@
 struct planned {
     struct opened in;
     struct opened scales; /* of --scales-from */
+    const struct target *target;
+    struct plan_options options; /* with `recipe` */
     struct recipe recipe;
     struct plan *plan;
     char *chat_template;
     struct imatrix *imatrix;
-    struct calibration *calib;
+    struct calibration *calib, *profile;
     struct tokens tokens; /* of a sequential conversion */
     char *folder;
 };
 
-/* Opens operand 0 and plans its conversion by the options. */
+/* Opens operand 0 and what else the options name. Clear it in either case, as after make_plan. */
+int open_planned(const struct options *o, struct planned *p, struct error *e);
+/* The recipe of this name (NULL: the target's default) with all the options that change one; clear it in either case. */
+int read_recipe(const struct options *o, const struct target *t, const char *name, struct recipe *r, struct error *e);
+
+/* The same, and plans its conversion. */
 int make_plan(const struct options *o, struct planned *p, struct error *e);
 void clear_plan(struct planned *p); /* safe on a zeroed one */
 

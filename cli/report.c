@@ -167,6 +167,8 @@ void report_text(const struct report *r, struct buffer *b)
         buffer_printf(b, "candidate  %s\n", r->cand_name);
     buffer_printf(b, "chunks     %zu of %zu tokens\n\n", r->c->chunks, r->c->ctx);
     print_metrics(r, b);
+    if (r->predicted_kl > 0)
+        buffer_printf(b, "%-34s %14.6f\n", "mean KL, as it was planned", r->predicted_kl);
     if (r->c->has_mtp)
         print_mtp(r, b);
     if (r->cand_name) {

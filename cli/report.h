@@ -20,6 +20,7 @@ struct report {
     const char *base_name, *cand_name; /* cand NULL: one model */
     const struct comparison *c;
     struct summary summary;
+    double predicted_kl; /* as the candidate's manifest has it; 0: not */
     const struct diff_row *tensors; /* NULL: not asked for */
     size_t n_tensors;
     struct gate_result gates[16];

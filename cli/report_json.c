@@ -144,6 +144,8 @@ struct json *report_json(const struct report *r)
     json_add_u64(root, "chunks", r->c->chunks);
     json_add_u64(root, "ctx", r->c->ctx);
     add_metrics(root, r);
+    if (r->predicted_kl > 0)
+        json_add_f64(root, "predicted_kl", r->predicted_kl);
     if (r->c->has_mtp)
         add_mtp(root, r);
     add_layers(root, r);

@@ -10,6 +10,16 @@
 
 #include "base/json.h"
 #include "cli/cli.h"
+#include "formats/manifest.h"
+
+int is_part_of_model(const struct source *s)
+{
+    char *config = s->is_folder ? io_join(s->path, "config.json") : NULL, *manifest = s->is_folder ? manifest_path(s->path, 1) : NULL;
+    int part = config && manifest && !io_kind(config) && io_kind(manifest) == 1;
+    free(config);
+    free(manifest);
+    return part;
+}
 
 int open_model(const char *path, struct opened *o, struct error *e)
 {

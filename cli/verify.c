@@ -11,6 +11,7 @@
 #include "cli/gates.h"
 #include "cli/report.h"
 #include "cli/tokens.h"
+#include "formats/manifest.h"
 #include "verify/part.h"
 
 static const struct option_row rows[] = {
@@ -101,6 +102,18 @@ static uint64_t activation_room(const struct compare_options *co)
     return co->memory > taken ? co->memory - taken : 0;
 }
 
+/* What the candidate's manifest says that its planner expects; 0 without. A manifest that cannot be read is check's affair. */
+static double predicted_kl(const struct source *s)
+{
+    struct error ignored = {0};
+    char *path = NULL;
+    struct manifest *m = s && !manifest_find(s->path, s->is_folder, &path, &ignored) && path ? manifest_load(path, &ignored) : NULL;
+    double kl = m ? m->predicted_kl : 0;
+    manifest_free(m);
+    free(path);
+    return kl;
+}
+
 /* Everything behind the opened models: walk, tensors, gates, report. */
 static int verify(const struct options *o, const struct opened *base, const struct opened *cand,
                   const struct compare_options *co, const struct tokens *in, const struct json *gate_file, struct error *e)
@@ -110,7 +123,7 @@ static int verify(const struct options *o, const struct opened *base, const stru
     struct comparison c = {0};
     struct diff_row *tensors = NULL;
     struct report r = {.base_name = io_base_name(o->operands[0]), .c = &c,
-                       .cand_name = cand->model ? io_base_name(o->operands[1]) : NULL};
+                       .predicted_kl = predicted_kl(cand->source), .cand_name = cand->model ? io_base_name(o->operands[1]) : NULL};
     int want = cand->model && (options_get(o, "tensors") || gates_need_tensors(o, gate_file));
     struct compare_options bounded = *co;
     bounded.memory = activation_room(co);

@@ -471,7 +471,8 @@ int calibrate_run(const struct model *m, const struct calibrate_options *o, cons
              run_layers(&p, &state, record.run, &r->layers_reused, e);
     forward_free(p.f);
     free(p.counts);
-    if (!rc && !o->follower && !(rc = calibrate_finish(folder, m, &record, &r->bytes, e)))
+    if (!rc && !o->follower && !(rc = calibration_write_tokens(folder, o->tokens.ids, o->tokens.chunks, o->tokens.ctx, e) ||
+                                      calibrate_finish(folder, m, &record, &r->bytes, e)))
         calibrate_state_remove(&state);
     calibrate_state_close(&state);
     record_clear(&record);

@@ -107,7 +107,8 @@ static int lock_folder(struct calibrate_state *s, struct error *e)
 /* Whether a file of a folder is one that a calibration makes. */
 static int is_ours(const char *name)
 {
-    static const char *const whole[] = {".", "..", "calibration.json", "imatrix.gguf", "output.safetensors", "resume.hidden", "resume.lock"};
+    static const char *const whole[] = {".", "..", "calibration.json", "imatrix.gguf", "output.safetensors", "resume.hidden", "resume.lock",
+                                        "tokens.safetensors", "sensitivity.json"};
     static const char *const begins[] = {"pare-scratch-", "layer-"};
     size_t n = strlen(name);
     if (n > 8 && !strcmp(name + n - 8, ".partial"))

@@ -28,7 +28,7 @@ int calibrate_state_load(const struct calibrate_state *s, const char run[HASH_TE
 /* Makes the hidden state behind `layer` durable. */
 int calibrate_state_save(const struct calibrate_state *s, const char run[HASH_TEXT], const struct forward *f, int layer, struct error *e);
 
-/* All layers' files lie in the folder: writes imatrix.gguf, fills r->use, writes calibration.json. Of m family and params count.
+/* All layers' files and the tokens lie in the folder: writes imatrix.gguf, fills r->use, writes calibration.json. Of m family and params count.
  * *bytes: of the layers' files. */
 int calibrate_finish(const char *folder, const struct model *m, struct calibration_record *r, uint64_t *bytes, struct error *e);
 

@@ -196,9 +196,8 @@ static int count_all(const struct calibration *c, struct calibration_record *r, 
 
 /* ---- calibration.json */
 
-static int add_file(struct json *list, const struct source *s, uint64_t *bytes, struct error *e)
+static int add_file(struct json *list, const struct io_file *f, uint64_t *bytes, struct error *e)
 {
-    const struct io_file *f = &s->files[0];
     char hash[HASH_TEXT];
     if (hash_range(f, 0, f->size, hash, e))
         return -1;
@@ -210,13 +209,24 @@ static int add_file(struct json *list, const struct source *s, uint64_t *bytes, 
     return 0;
 }
 
+static int add_tokens(struct json *list, const struct calibration *c, uint64_t *bytes, struct error *e)
+{
+    struct io_file f = {0};
+    char *path = io_join(c->folder, "tokens.safetensors");
+    int rc = path ? io_open(&f, path, e) || add_file(list, &f, bytes, e) : no_memory(e);
+    io_close(&f);
+    free(path);
+    return rc ? -1 : 0;
+}
+
 static int write_json(const struct calibration *c, const struct calibration_record *r, uint64_t *bytes, struct error *e)
 {
     struct json *files, *j = record_json(r, &files);
     char *path = io_join(c->folder, "calibration.json"), *text = NULL;
     int rc = 0;
     for (size_t i = 0; !rc && i <= c->n_layers * HALVES; i++)
-        rc = add_file(files, c->files[i], bytes, e);
+        rc = add_file(files, &c->files[i]->files[0], bytes, e);
+    rc = rc || add_tokens(files, c, bytes, e) ? -1 : 0;
     if (!rc) {
         text = j ? json_print(j) : NULL;
         rc = path && text ? io_write_all(path, text, strlen(text), e) : no_memory(e);

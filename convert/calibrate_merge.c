@@ -208,6 +208,27 @@ static int merge_files(struct merge *m, struct error *e)
     return merge_file(m, -1, HALF_ATTENTION, e);
 }
 
+/* The parts' tokens behind one another. */
+static int merge_ids(const struct merge *m, struct error *e)
+{
+    const struct calibration_record *all = &m->parts[0].record;
+    int32_t *ids = malloc((size_t)m->tokens * sizeof *ids);
+    uint64_t at = 0;
+    int rc = ids ? 0 : no_memory(e);
+    for (size_t i = 0; !rc && i < m->n; i++) {
+        const struct calibration_record *r = &m->parts[i].record;
+        int32_t *some = calibration_read_tokens(m->parts[i].folder, r->chunks, r->ctx, 0, r->chunks, INT32_MAX, e);
+        rc = some ? 0 : -1;
+        if (some)
+            memcpy(ids + at, some, (size_t)(r->chunks * r->ctx) * sizeof *ids);
+        at += r->chunks * r->ctx;
+        free(some);
+    }
+    rc = rc || calibration_write_tokens(m->out, ids, all->all_chunks, all->ctx, e);
+    free(ids);
+    return rc ? -1 : 0;
+}
+
 /* ---- all of it */
 
 /* What calibration.json says of the whole; its strings are the first part's. */
@@ -236,7 +257,7 @@ int calibrate_merge(const char *const *folders, size_t n, const char *out, int r
     *r = (struct calibrate_result){0};
     int rc = !m.parts ? no_memory(e)
                       : open_parts(&m, folders, e) || calibrate_state_open(&state, out, restart, e) || merge_files(&m, e) ||
-                            whole_record(&m, &whole, e) || calibrate_finish(out, &m.parts[0].model, &whole, &r->bytes, e);
+                            merge_ids(&m, e) || whole_record(&m, &whole, e) || calibrate_finish(out, &m.parts[0].model, &whole, &r->bytes, e);
     if (!rc)
         calibrate_state_remove(&state);
     calibrate_state_close(&state);

@@ -313,3 +313,54 @@ int calibration_changes(const struct calibration *c, int layer, const uint32_t *
 {
     return read_tokens(c, layer, "changes", token, n, x, e);
 }
+
+/* ---- tokens */
+
+static const char tokens_name[] = "tokens.safetensors";
+
+int calibration_write_tokens(const char *folder, const int32_t *ids, uint64_t chunks, uint64_t ctx, struct error *e)
+{
+    struct tensor t = {.name = "tokens", .type = safetensors_dtype("I32"), .n_dims = 2, .dims = {chunks, ctx}};
+    struct buffer header = {0};
+    struct io_out out = {.fd = -1};
+    uint64_t bytes;
+    char *path = io_join(folder, tokens_name);
+    int rc = !path ? no_memory(e)
+                   : safetensors_header(&t, 1, NULL, &header, &bytes, e) || io_out_create(&out, path, bytes, e) ||
+                         io_out_write(&out, 0, header.data, header.size, e) || io_out_write(&out, t.offset, ids, (size_t)t.bytes, e) ||
+                         io_out_finish(&out, e);
+    if (rc)
+        io_out_abandon(&out);
+    buffer_clear(&header);
+    free(path);
+    return rc ? -1 : 0;
+}
+
+static int check_ids(const struct source *s, const struct tensor *t, const int32_t *ids, uint64_t first, uint64_t n, uint64_t vocab, struct error *e)
+{
+    for (uint64_t i = 0; i < n; i++)
+        if (ids[i] < 0 || (uint64_t)ids[i] >= vocab)
+            return bad_value(s, t, (first + i) * sizeof *ids, "a token that the vocabulary does not have", e);
+    return 0;
+}
+
+int32_t *calibration_read_tokens(const char *folder, uint64_t chunks, uint64_t ctx, uint64_t first, uint64_t n, uint64_t vocab, struct error *e)
+{
+    char *path = io_join(folder, tokens_name);
+    struct source *s = path && io_kind(path) ? source_open(path, e) : NULL;
+    const struct tensor *t = s ? source_find(s, "tokens") : NULL;
+    int32_t *ids = malloc((size_t)(n * ctx + 1) * sizeof *ids);
+    int rc = !path || !ids ? no_memory(e) : s || !io_kind(path) ? 0 : -1;
+    if (!rc && (!t || strcmp(t->type->name, "I32") || t->n_dims != 2 || t->dims[0] != chunks || t->dims[1] != ctx)) {
+        rc = error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the calibration's tokens are missing (an earlier version kept none) or not as many as it says");
+        error_at_file(e, path);
+    }
+    rc = rc || source_read(s, t, first * ctx * sizeof *ids, ids, (size_t)(n * ctx) * sizeof *ids, e) ||
+         check_ids(s, t, ids, first * ctx, n * ctx, vocab, e);
+    source_close(s);
+    free(path);
+    if (!rc)
+        return ids;
+    free(ids);
+    return NULL;
+}

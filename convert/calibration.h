@@ -12,7 +12,9 @@
  *     expert.gates   F32  [tokens][used]     and how much its output counts
  *     INPUT.sums2    F32  [experts][n]       sums of squares over an expert's tokens, of expert and expert_inner
  *     expert.counts  F32  [experts]          its tokens
+ *   tokens.safetensors        I32 [chunks][ctx] "tokens", for who wants to walk some of them again (convert/gains.h)
  *   imatrix.gguf              the diagonals, as llama-imatrix writes them
+ *   sensitivity.json          what 'pare plan' measured with all this (convert/measured.h); not part of what is hashed
  *
  * Tokens are numbered by chunk and position. At V3's size and 128k tokens a layer takes 2.6 GB, all of them 160 GB.
  *
@@ -88,6 +90,12 @@ int calibration_routing(const struct calibration *c, int layer, uint64_t first, 
 
 /* Tokens of an expert, ascending, with their gates. Both malloc'd; *n may be 0. */
 int calibration_routed(const struct calibration *c, int layer, int expert, uint32_t **token, float **gate, size_t *n, struct error *e);
+
+/* Writes tokens.safetensors: ids of `chunks` chunks. */
+int calibration_write_tokens(const char *folder, const int32_t *ids, uint64_t chunks, uint64_t ctx, struct error *e);
+/* Reads it: malloc'd ids of chunks first .. first + n of a folder's `chunks`. NULL with ERR_FORMAT naming the file when it is missing, of
+ * another size, or holds an id that is not below `vocab`. */
+int32_t *calibration_read_tokens(const char *folder, uint64_t chunks, uint64_t ctx, uint64_t first, uint64_t n, uint64_t vocab, struct error *e);
 
 /* n of the layer's MLP inputs as panels [ceil(n / LANES)][hidden]: those with these numbers; lanes behind the last are 0. */
 int calibration_inputs(const struct calibration *c, int layer, const uint32_t *token, size_t n, struct panels *x, struct error *e);

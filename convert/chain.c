@@ -37,6 +37,12 @@ static int await_turn(struct chains *c, const struct chain *k, uint64_t at)
 
 int chain_feed(struct chains *c, size_t which, uint64_t at, const void *bytes, uint64_t n, struct error *e)
 {
+    return chain_feed_stored(c, which, at, bytes, n, NULL, 0, e);
+}
+
+int chain_feed_stored(struct chains *c, size_t which, uint64_t at, const void *bytes, uint64_t n, const void *stored, size_t stored_bytes,
+                      struct error *e)
+{
     struct chain *k = &c->list[which];
     int rc = await_turn(c, k, at);
     uint64_t known = k->fed - at;
@@ -52,7 +58,7 @@ int chain_feed(struct chains *c, size_t which, uint64_t at, const void *bytes, u
     pthread_mutex_unlock(&c->lock);
     hash_add(k->running, (const char *)bytes + known, (size_t)(n - known));
     if (c->with_crc)
-        k->crc = hash_crc32(k->crc, (const char *)bytes + known, (size_t)(n - known));
+        k->crc = stored ? hash_crc32(k->crc, stored, stored_bytes) : hash_crc32(k->crc, (const char *)bytes + known, (size_t)(n - known));
     pthread_mutex_lock(&c->lock);
     k->busy = 0;
     k->fed = at + n;

@@ -16,7 +16,7 @@ struct chain {
     int busy;             /* a thread is hashing */
     int done;
     uint64_t high, low;   /* the hash, when done */
-    uint32_t crc;         /* CRC-32, in chains that have one */
+    uint32_t crc;         /* CRC-32, in chains that have one; of coded units of what is stored */
 };
 
 struct chains {
@@ -33,6 +33,9 @@ void chains_clear(struct chains *c, size_t n); /* frees what is running in list[
 /* Adds bytes [at, at + n) of tensor `which`; what was added already is passed over. 1 when the hash is complete by this call,
  * 0, or -1: out of memory, or the run was stopped (then *e is left alone). Thread-safe. */
 int chain_feed(struct chains *c, size_t which, uint64_t at, const void *bytes, uint64_t n, struct error *e);
+/* The same of a whole unit that is stored as other bytes, which the CRC-32 is of. */
+int chain_feed_stored(struct chains *c, size_t which, uint64_t at, const void *bytes, uint64_t n, const void *stored, size_t stored_bytes,
+                      struct error *e);
 
 /* Ends all waiting. */
 void chains_stop(struct chains *c);

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/coding.h"
 #include "base/hash.h"
 #include "convert/calibrate.h"
 #include "convert/consume.h"
@@ -22,6 +23,7 @@
 #include "convert/provenance.h"
 #include "convert/sequential.h"
 #include "convert/target_checkpoint.h"
+#include "convert/unit.h"
 
 struct run {
     const struct plan *plan;
@@ -198,6 +200,23 @@ int convert_check_output(const struct plan *p, const struct convert_options *o, 
     return error_at_file(e, o->path);
 }
 
+int convert_is_done(const struct plan *p, const struct convert_options *o)
+{
+    char *path = provenance_path(p, o->path), hash[HASH_TEXT], recipe[RECIPE_TEXT];
+    struct manifest *m = path && io_kind(path) == 1 ? manifest_load(path, NULL) : NULL;
+    int done = m && m->recipe && recipe_text(&p->options.recipe, recipe) && !strcmp(m->recipe, recipe) && !identity_plan_hash(p, hash) &&
+               !strcmp(m->plan_hash, hash);
+    for (size_t i = p->file_from; done && i < p->file_to; i++) {
+        struct stat st;
+        char *file = plan_file_name(p, o->path, i);
+        done = file && !stat(file, &st) && i - p->file_from < m->n_files && (uint64_t)st.st_size == m->files[i - p->file_from].bytes;
+        free(file);
+    }
+    manifest_free(m);
+    free(path);
+    return done;
+}
+
 static int state_init(struct run *r, struct error *e)
 {
     const struct plan *p = r->plan;
@@ -216,6 +235,8 @@ static int state_init(struct run *r, struct error *e)
         st->output.list[i].bytes = p->tensors[i].out.bytes;
     for (size_t i = 0; i < s->n_tensors; i++)
         st->source.list[i].bytes = s->tensors[i].bytes;
+    if (places_init(&st->places, p, e))
+        return -1;
     if (r->options->rehash && !(st->expected = calloc(s->n_tensors + 1, HASH_TEXT)))
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     return 0;
@@ -226,6 +247,7 @@ static void state_clear(struct run *r)
     struct stream_state *st = &r->state;
     chains_clear(&st->output, r->plan->n_tensors);
     chains_clear(&st->source, r->plan->model->source->n_tensors);
+    places_clear(&st->places);
     free(st->done);
     free(st->unit_hash);
     free(st->output.list);
@@ -245,7 +267,13 @@ static void take_record(void *context, const struct journal_record *j)
     struct run *r = context;
     const struct plan *p = r->plan;
     if (j->kind == JOURNAL_UNIT && j->a < p->n_units) {
-        r->bytes_done += r->state.done[j->a] ? 0 : j->b;
+        struct unit_output out[UNIT_OUTPUTS];
+        struct unit u = unit_at(p, j->a);
+        if (p->options.compress && j->b > coding_bound((size_t)unit_bytes(out, unit_outputs(p, &u, out))))
+            return;
+        r->bytes_done += r->state.done[j->a] ? 0 : unit_bytes(out, unit_outputs(p, &u, out));
+        if (p->options.compress)
+            r->state.places.size[j->a] = j->b;
         r->units_done += !r->state.done[j->a];
         r->state.done[j->a] = 1;
         r->state.unit_hash[j->a] = j->c;
@@ -416,23 +444,31 @@ static int run_sequential(struct run *r, struct error *e)
     return rc;
 }
 
-static int work(struct run *r, struct error *e)
+/* All runs' units, in one pass over the source. */
+static int work(struct run *runs, size_t n, const struct stream_hooks *hooks, struct error *e)
 {
     struct error why = {0}, later;
-    if (keeper_start(&r->keeper, e))
-        return -1;
-    const struct plan *p = r->plan;
-    for (size_t i = p->file_from; i < p->file_to; i++)
-        r->state.bytes += p->files[i].header.size;
-    int rc = is_sequential(p) && !everything_done(r)
-                 ? run_sequential(r, &why)
-                 : stream_run(p, p->unit_from, p->unit_to, &r->outputs, &r->keeper, &r->state, r->hooks, &why);
+    struct rung rungs[STREAM_RUNGS];
+    const struct plan *p = runs[0].plan;
+    size_t started = 0;
+    int rc = 0;
+    for (; !rc && started < n; started += !rc) {
+        struct run *r = &runs[started];
+        rungs[started] = (struct rung){r->plan, &r->outputs, &r->keeper, &r->state};
+        for (size_t i = r->plan->file_from; i < r->plan->file_to; i++)
+            r->state.bytes += r->plan->files[i].header.size;
+        rc = keeper_start(&r->keeper, &why);
+    }
+    if (!rc)
+        rc = is_sequential(p) && !everything_done(&runs[0]) ? run_sequential(&runs[0], &why)
+                                                            : stream_run(rungs, n, p->unit_from, p->unit_to, hooks, &why);
     /* of bad input nothing more is kept; any other end keeps what is done */
     int keep = !rc || (why.code != ERR_FORMAT && why.code != ERR_UNSUPPORTED);
-    if (keeper_stop(&r->keeper, keep, &later) && !rc) {
-        why = later;
-        rc = -1;
-    }
+    for (size_t i = 0; i < started; i++)
+        if (keeper_stop(&runs[i].keeper, keep, &later) && !rc) {
+            why = later;
+            rc = -1;
+        }
     if (rc && e)
         *e = why;
     return rc;
@@ -481,33 +517,75 @@ static void leave(struct run *r)
         rmdir(r->options->path); /* unless something else is in it */
 }
 
-int convert_run(const struct plan *p, const struct convert_options *o, const struct stream_hooks *hooks,
-                struct convert_result *result, struct error *e)
+static void fill_result(const struct run *r)
 {
-    struct run r = {.plan = p, .options = o, .hooks = hooks, .result = result, .journal = {.fd = -1}};
+    struct convert_result *result = r->result;
+    for (size_t i = r->plan->file_from; r->outputs.files && i < r->plan->file_to; i++)
+        result->bytes_written += r->outputs.files[i].bytes;
+    result->units_reused = r->state.units_reused;
+    result->blocks_carried = r->state.blocks_carried;
+    result->blocks_not_carried = r->state.blocks_not_carried;
+    result->units_redone = r->state.units_redone;
+    result->cost = r->state.cost;
+    result->shards_removed = r->consumer.removed;
+    result->bytes_freed = r->consumer.freed;
+}
+
+/* Everything before the first unit. */
+static int prepare(struct run *r, struct error *e)
+{
+    const struct plan *p = r->plan;
+    *r->result = (struct convert_result){.units = p->unit_to - p->unit_from};
+    return state_init(r, e) || identity_make(&r->identity, p, r->options->tool, e) || outputs_init(&r->outputs, p, r->options->path, e) ||
+                   provenance_expect(p, &r->state, e) || start(r, e)
+               ? -1
+               : 0;
+}
+
+static void end(struct run *r, int failed)
+{
+    fill_result(r);
+    if (failed && r->outputs.files)
+        leave(r);
+    journal_close(&r->journal);
+    if (r->outputs.files)
+        outputs_clear(&r->outputs);
+    consumer_clear(&r->consumer);
+    identity_clear(&r->identity);
+    state_clear(r);
+}
+
+/* What one run must not share with others. */
+static int check_together(const struct conversion *c, size_t n, struct error *e)
+{
+    const struct plan *p = c[0].plan;
+    if (n < 1 || n > STREAM_RUNGS)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%zu outputs in one pass: 1 to %d are possible", n, STREAM_RUNGS);
+    for (size_t i = 1; i < n; i++)
+        if (stream_same_units(p, c[i].plan, e))
+            return -1;
+    if (n > 1 && (p->options.consume || is_sequential(p)))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--consume and --sequential are for one output");
+    return 0;
+}
+
+int convert_run(const struct conversion *c, size_t n, const struct stream_hooks *hooks, struct error *e)
+{
+    struct run runs[STREAM_RUNGS];
     struct error why = {0};
-    *result = (struct convert_result){.units = p->unit_to - p->unit_from};
-    int rc = state_init(&r, &why);
-    if (!rc)
-        rc = identity_make(&r.identity, p, o->tool, &why) || outputs_init(&r.outputs, p, o->path, &why) ||
-                     provenance_expect(p, &r.state, &why) || start(&r, &why) || work(&r, &why) || finish(&r, &why)
-                 ? -1
-                 : 0;
-    result->units_reused = r.state.units_reused;
-    result->blocks_carried = r.state.blocks_carried;
-    result->blocks_not_carried = r.state.blocks_not_carried;
-    result->units_redone = r.state.units_redone;
-    result->cost = r.state.cost;
-    result->shards_removed = r.consumer.removed;
-    result->bytes_freed = r.consumer.freed;
-    if (rc && r.outputs.files)
-        leave(&r);
-    journal_close(&r.journal);
-    if (r.outputs.files)
-        outputs_clear(&r.outputs);
-    consumer_clear(&r.consumer);
-    identity_clear(&r.identity);
-    state_clear(&r);
+    size_t begun = 0, finished = 0;
+    if (check_together(c, n, e))
+        return -1;
+    int rc = 0;
+    for (; !rc && begun < n; begun++) {
+        runs[begun] = (struct run){.plan = c[begun].plan, .options = c[begun].options, .result = c[begun].result, .hooks = hooks, .journal = {.fd = -1}};
+        rc = prepare(&runs[begun], &why);
+    }
+    rc = rc || work(runs, n, hooks, &why) ? -1 : 0;
+    for (; !rc && finished < n; finished += !rc)
+        rc = finish(&runs[finished], &why);
+    for (size_t i = 0; i < begun; i++)
+        end(&runs[i], i >= finished);
     if (rc && e)
         *e = why;
     return rc;

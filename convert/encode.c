@@ -3,6 +3,7 @@
  * of either. */
 #include "convert/encode.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,18 +12,20 @@
 #include "convert/lossless.h"
 #include "convert/via.h"
 
-int encoder_init(struct encoder *c, const struct plan *p, struct error *e)
+int encoder_init(struct encoder *c, const struct plan *p, struct feedback *shared, struct error *e)
 {
-    *c = (struct encoder){.plan = p, .cpu = cpu_features()};
-    if (p->options.calib)
-        feedback_init(&c->feedback, p->options.calib, &p->options.feedback, p->threads);
+    *c = (struct encoder){.plan = p, .cpu = cpu_features(), .feedback = shared};
+    if (p->options.calib && !shared) {
+        feedback_init(&c->own, p->options.calib, &p->options.feedback, p->threads);
+        c->feedback = &c->own;
+    }
     return p->options.fold && !(c->fold = fold_new(p, e)) ? -1 : 0;
 }
 
 void encoder_clear(struct encoder *c)
 {
     fold_free(c->fold);
-    feedback_clear(&c->feedback);
+    feedback_clear(&c->own);
 }
 
 int encode_buffers_init(struct encode_buffers *b, const struct unit_room *room)
@@ -71,7 +74,7 @@ static int encode_with_feedback(struct encoder *c, struct encode_buffers *b, con
     const uint64_t row_bytes = t->weight.cols / t->type->block_len * t->type->block_bytes;
     if (!b->sweeper || b->swept != t->type || b->swept_cols != t->weight.cols) {
         sweep_free(b->sweeper);
-        if (!(b->sweeper = sweep_new(t->type, (size_t)t->weight.cols, c->cpu, &c->feedback.o.sweep, e)))
+        if (!(b->sweeper = sweep_new(t->type, (size_t)t->weight.cols, c->cpu, &c->feedback->o.sweep, e)))
             return -1;
         b->swept = t->type;
         b->swept_cols = t->weight.cols;
@@ -79,13 +82,13 @@ static int encode_with_feedback(struct encoder *c, struct encode_buffers *b, con
     struct fold_slab folded = {.cols = NULL};
     if (c->fold && fold_get(c->fold, t, slab, &folded, e))
         return -1;
-    int rc = feedback_get(&c->feedback, &t->weight, t->type, slab, &(struct column_change){folded.cols, folded.col_from}, &h, e);
+    int rc = feedback_get(c->feedback, &t->weight, t->type, slab, &(struct column_change){folded.cols, folded.col_from}, &h, e);
     if (c->fold)
         fold_put(c->fold, &folded);
     if (rc)
         return rc;
     sweep_rows(b->sweeper, h, x, (size_t)(bytes / row_bytes), to, NULL);
-    feedback_put(&c->feedback);
+    feedback_put(c->feedback);
     return 0;
 }
 
@@ -274,6 +277,12 @@ static int largest(struct encode_buffers *b, const struct plan *p, const struct 
     return 0;
 }
 
+static float global_scale(float amax)
+{
+    const float scale = 448.0f * 6 / amax;
+    return scale <= 3.402823466e38f ? scale : 1;
+}
+
 int encode_begin(struct encoder *c, struct encode_buffers *b, const struct unit *u, struct error *e)
 {
     const struct plan_tensor *t = &c->plan->tensors[u->tensor];
@@ -287,9 +296,7 @@ int encode_begin(struct encoder *c, struct encode_buffers *b, const struct unit 
         (with != ROLE_COUNT && model_weight(c->plan->model, with, t->weight.layer, &partner) &&
          largest(b, c->plan, &partner, u->source_slab, t->slice_rows, &amax, e)))
         return -1;
-    b->global = 448.0f * 6 / amax;
-    if (!(b->global <= 3.402823466e38f))
-        b->global = 1;
+    b->global = global_scale(amax);
     return 0;
 }
 
@@ -332,4 +339,33 @@ int encode_slice(struct encoder *c, struct encode_buffers *b, const struct unit 
     if (!t->layout)
         return encode_whole(c, b, u, seen, amax, e);
     return check_range(t, amax, e) || encode_parts(c, b, u, slice, seen, e) ? -1 : 0;
+}
+
+/* ---- what a type would make of them */
+
+int encode_try(struct encoder *c, struct encode_buffers *b, const struct plan_tensor *t, const struct unit *slice, const struct weight_seen *seen,
+               const float *x, float *y, struct error *e)
+{
+    const size_t n = (size_t)(slice->rows * t->weight.cols);
+    float by = 1, amax = 0;
+    memcpy(b->floats, x, n * sizeof *x);
+    if (t->type->tiling) {
+        struct tiled tiles = tiles_in(t, slice->rows, b->blocks);
+        if (encode_tiles(c, b, t, slice, seen, &tiles, e))
+            return -1;
+        tiled_decode(&tiles, 0, (size_t)slice->rows, y, c->cpu);
+        return 0;
+    }
+    for (size_t i = 0; i < n && t->layout && t->layout->suffix[PART_GLOBAL]; i++)
+        amax = fabsf(x[i]) > amax ? fabsf(x[i]) : amax;
+    by = amax > 0 ? global_scale(amax) : 1;
+    for (size_t i = 0; i < n; i++)
+        b->floats[i] *= by;
+    const size_t blocks = n / t->type->block_len;
+    if (check_range(t, seen->amax * by, e) || encode_or_carry(c, b, t, slice, seen, b->floats, b->blocks, blocks * t->type->block_bytes, e))
+        return -1;
+    quant_kernels_for(t->type, c->cpu).decode(b->blocks, y, blocks);
+    for (size_t i = 0; i < n; i++)
+        y[i] /= by;
+    return 0;
 }

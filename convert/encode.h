@@ -18,7 +18,7 @@ struct encoder {
     const struct plan *plan;
     unsigned cpu;
     struct fold *fold;        /* or NULL */
-    struct feedback feedback; /* when the plan has a calibration */
+    struct feedback own, *feedback; /* when the plan has a calibration; NULL: it has none */
 };
 
 struct encode_buffers {
@@ -37,7 +37,8 @@ struct encode_buffers {
     uint8_t *other;
 };
 
-int encoder_init(struct encoder *c, const struct plan *p, struct error *e);
+/* shared: curvatures of another encoder, of the same calibration and options; NULL: it makes its own. */
+int encoder_init(struct encoder *c, const struct plan *p, struct feedback *shared, struct error *e);
 void encoder_clear(struct encoder *c); /* safe after a failed init */
 
 /* 0, or -1 without memory. Clear it in either case. */
@@ -51,5 +52,10 @@ int encode_begin(struct encoder *c, struct encode_buffers *b, const struct unit 
  * what reading said; its ranges are still valid. ERR_FORMAT for weights that do not fit the type. Thread-safe for different buffers. */
 int encode_slice(struct encoder *c, struct encode_buffers *b, const struct unit *u, const struct unit *slice, const struct weight_seen *seen,
                  struct error *e);
+
+/* What rows of one matrix (`slice` says which; t is of any plan with the encoder's options) become in t's type and are when they are read
+ * again: x and y [rows][cols]. b has room for such a slice. NVFP4's scale of the whole matrix is made from these rows. */
+int encode_try(struct encoder *c, struct encode_buffers *b, const struct plan_tensor *t, const struct unit *slice, const struct weight_seen *seen,
+               const float *x, float *y, struct error *e);
 
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "convert/expert_profile.h"
 
 enum { MAX_FILE = 16 << 20 };
 
@@ -135,14 +136,16 @@ static int look_for_them(struct expert_set *s, const struct model *m, int given,
     return s->n ? 0 : error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "no routed expert is left to write");
 }
 
-int expert_set_read(struct expert_set *s, const struct model *m, const char *text, struct error *e)
+int expert_set_read(struct expert_set *s, const struct model *m, const char *text, const struct calibration *profile, struct error *e)
 {
     *s = (struct expert_set){.layers = arch_all_layers(&m->params), .experts = m->params.n_routed_experts};
     if (!(s->has = calloc((size_t)(s->layers * s->experts) + 1, 1)))
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     if (!text)
         take_all(s, m);
-    else if (text[0] == '@' ? read_file(s, m, text + 1, e) : read_list(s, m, text, e))
+    else if (expert_set_is_profiled(text) && !profile)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--experts %.60s asks for --profile DIR, by 'pare calibrate'", text);
+    else if (expert_set_is_profiled(text) ? expert_set_add_profiled(s, m, profile, text, e) : text[0] == '@' ? read_file(s, m, text + 1, e) : read_list(s, m, text, e))
         return -1;
     return look_for_them(s, m, text != NULL, e);
 }

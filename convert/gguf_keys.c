@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "convert/target_gguf.h"
+#include "formats/pack.h"
 #include "model/vocab.h"
 
 enum { MAX_SIDE = 16 << 20, QUANTIZATION_VERSION = 2 };

@@ -119,6 +119,7 @@ static struct manifest *join(struct manifest *const *parts, size_t n, struct err
     m->imatrix = parts[0]->imatrix;
     m->calibration = parts[0]->calibration;
     m->fold = parts[0]->fold;
+    m->predicted_kl = parts[0]->predicted_kl;
     m->target = parts[0]->target;
     m->source = parts[0]->source;
     m->output = parts[0]->output;

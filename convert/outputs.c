@@ -16,6 +16,7 @@ int outputs_init(struct outputs *o, const struct plan *p, const char *path, stru
     int rc = o->files ? 0 : -1;
     for (size_t i = 0; o->files && i < p->n_files; i++) {
         o->files[i].out.fd = -1;
+        o->files[i].bytes = p->files[i].bytes;
         if (!(o->files[i].path = plan_file_name(p, path, i)))
             rc = -1;
     }
@@ -31,6 +32,12 @@ void outputs_clear(struct outputs *o)
     free(o->files);
     o->files = NULL;
     pthread_mutex_destroy(&o->lock);
+}
+
+/* The partial file of an earlier run or of this one: 1 and open, 0 when it is not there in its size. */
+static int reopen(const struct outputs *o, size_t file, struct io_out *out, struct error *e)
+{
+    return io_out_reopen(out, o->files[file].path, o->plan->options.compress ? IO_ANY_SIZE : o->plan->files[file].bytes, e);
 }
 
 int outputs_create(struct outputs *o, struct error *e)
@@ -55,7 +62,7 @@ int outputs_present(struct outputs *o, int or_final, struct error *e)
     int there = 1;
     for (size_t i = o->plan->file_from; there == 1 && i < o->plan->file_to; i++) {
         struct io_out out;
-        there = io_out_reopen(&out, o->files[i].path, o->plan->files[i].bytes, e);
+        there = reopen(o, i, &out, e);
         io_out_keep(&out);
         if (there == 0 && or_final)
             there = io_kind(o->files[i].path) == 1;
@@ -116,7 +123,7 @@ static struct output_file *acquire(struct outputs *o, size_t file, struct error 
     int there = 1;
     pthread_mutex_lock(&o->lock);
     if (f->out.fd < 0)
-        there = close_one(o, e) ? -1 : io_out_reopen(&f->out, f->path, o->plan->files[file].bytes, e);
+        there = close_one(o, e) ? -1 : reopen(o, file, &f->out, e);
     if (there == 1)
         f->pins++;
     pthread_mutex_unlock(&o->lock);
@@ -154,22 +161,38 @@ int outputs_write(struct outputs *o, size_t tensor, uint64_t at, const void *byt
     return outputs_write_file(o, t->file, t->offset + at, bytes, n, e);
 }
 
+int outputs_read(struct outputs *o, size_t tensor, uint64_t at, void *bytes, size_t n, struct error *e)
+{
+    const struct tensor *t = &o->plan->tensors[tensor].out;
+    struct output_file *f = acquire(o, t->file, e);
+    if (!f)
+        return -1;
+    int rc = io_out_read(&f->out, t->offset + at, bytes, n, e);
+    release(o, f, 0);
+    return rc;
+}
+
 int outputs_is_partial(struct outputs *o, size_t file, struct error *e)
 {
     struct io_out out;
-    int there = o->files[file].out.fd >= 0 ? 1 : io_out_reopen(&out, o->files[file].path, o->plan->files[file].bytes, e);
-    if (o->files[file].out.fd < 0)
-        io_out_keep(&out);
+    if (o->files[file].out.fd >= 0)
+        return 1;
+    int there = reopen(o, file, &out, e);
+    io_out_keep(&out);
     return there;
 }
 
-int outputs_read(struct outputs *o, size_t tensor, uint64_t at, void *bytes, size_t n, struct error *e)
+int outputs_cut(struct outputs *o, size_t file, uint64_t bytes, struct error *e)
 {
-    struct output_file *f = acquire(o, o->plan->tensors[tensor].out.file, e);
-    if (!f)
+    struct output_file *f = &o->files[file];
+    int partial = outputs_is_partial(o, file, e), rc;
+    f->bytes = bytes;
+    if (partial <= 0)
+        return partial;
+    if (!(f = acquire(o, file, e)))
         return -1;
-    int rc = io_out_read(&f->out, o->plan->tensors[tensor].out.offset + at, bytes, n, e);
-    release(o, f, 0);
+    rc = io_out_cut(&f->out, bytes, e);
+    release(o, f, 1);
     return rc;
 }
 
@@ -206,7 +229,7 @@ static int is_finished(const struct output_file *f, const struct plan_file *pf, 
         return -1;
     char *header = malloc(pf->header.size + 1);
     int rc = header ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
-    if (!rc && in.size != pf->bytes)
+    if (!rc && in.size != f->bytes)
         rc = 1;
     if (!rc)
         rc = io_read(&in, 0, header, pf->header.size, e) ? -1 : memcmp(header, pf->header.data, pf->header.size) != 0;
@@ -223,7 +246,7 @@ int outputs_finish(struct outputs *o, struct error *e)
 {
     for (size_t i = o->plan->file_from; i < o->plan->file_to; i++) {
         struct output_file *f = &o->files[i];
-        int there = f->out.fd >= 0 ? 1 : io_out_reopen(&f->out, f->path, o->plan->files[i].bytes, e);
+        int there = f->out.fd >= 0 ? 1 : reopen(o, i, &f->out, e);
         if (there < 0 || (there ? io_out_finish(&f->out, e) : is_finished(f, &o->plan->files[i], e)))
             return -1;
     }

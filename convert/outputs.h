@@ -12,6 +12,7 @@
 
 struct output_file {
     char *path;
+    uint64_t bytes;    /* of the finished file; of plans that compress the most it can be, until outputs_cut */
     struct io_out out; /* fd -1: not open just now */
     int pins;          /* threads that are writing */
     int dirty;         /* written since the last sync began */
@@ -41,10 +42,13 @@ void outputs_abandon(struct outputs *o);
 int outputs_write(struct outputs *o, size_t tensor, uint64_t at, const void *bytes, size_t n, struct error *e);
 int outputs_read(struct outputs *o, size_t tensor, uint64_t at, void *bytes, size_t n, struct error *e);
 
-/* The same at a place of file `file`, whatever lies there. */
-int outputs_write_file(struct outputs *o, size_t file, uint64_t at, const void *bytes, size_t n, struct error *e);
-/* Whether a file still has its partial name: 1, 0 or -1. */
+/* For what belongs to no tensor (struct target: finish). File `file` of the plan: 1 while it has its temporary name, 0 when an interrupted
+ * finish has given it its final one, or -1. */
 int outputs_is_partial(struct outputs *o, size_t file, struct error *e);
+/* Writes n bytes at `at` of a file that has its temporary name. */
+int outputs_write_file(struct outputs *o, size_t file, uint64_t at, const void *bytes, size_t n, struct error *e);
+/* Makes a file `bytes` long; one with its final name must be. */
+int outputs_cut(struct outputs *o, size_t file, uint64_t bytes, struct error *e);
 
 /* Returns when everything written before the call is on the disk. One thread at a time; others may go on writing. */
 int outputs_sync(struct outputs *o, struct error *e);

@@ -27,14 +27,21 @@ size_t pack_together(const struct plan *p, size_t first)
     return n;
 }
 
-uint64_t pack_inner(const struct plan *p, size_t first, size_t n, uint64_t *inner)
+/* Bytes that a tensor takes in the file. */
+static uint64_t stored_bytes(const struct plan *p, const struct placed *placed, size_t i)
+{
+    const struct plan_tensor *t = &p->tensors[i];
+    return placed ? placed[i].bytes : t->coded ? coded_most(t) : t->out.bytes;
+}
+
+uint64_t pack_inner(const struct plan *p, const struct placed *placed, size_t first, size_t n, uint64_t *inner)
 {
     uint64_t at = 0;
     for (size_t i = 0; i < n; i++) {
         at = pack_round(at, PACK_INNER);
         if (inner)
             inner[i] = at;
-        at += p->tensors[first + i].out.bytes;
+        at += stored_bytes(p, placed, first + i);
     }
     return at;
 }
@@ -60,7 +67,7 @@ int pack_next(struct pack_cursor *c, struct pack_item *m)
         m->first = c->tensor;
         m->n = pack_together(p, c->tensor);
         m->bundle = t->bundled;
-        m->size = pack_inner(p, m->first, m->n, NULL);
+        m->size = pack_inner(p, c->placed, m->first, m->n, NULL);
         m->align = p->options.pack.align;
         if (m->bundle)
             pack_bundle_name((uint64_t)t->weight.layer, t->slab0, m->name);
@@ -73,6 +80,22 @@ int pack_next(struct pack_cursor *c, struct pack_item *m)
     m->offset = pack_place(m->at, m->size, m->align);
     c->at = pack_after(m->offset, m->size);
     return 1;
+}
+
+uint64_t pack_place_of_tensor(const struct plan *p, size_t tensor, uint64_t end)
+{
+    const struct plan_tensor *t = &p->tensors[tensor];
+    const int first = tensor == p->files[t->out.file].first;
+    if (first) { /* behind the side files */
+        struct pack_cursor c = pack_begin(p, t->out.file);
+        struct pack_item m;
+        while (c.side < c.sides)
+            pack_next(&c, &m);
+        end = c.at;
+    } else if (t->bundled && t[-1].bundled && t[-1].weight.layer == t->weight.layer && t[-1].slab0 == t->slab0) {
+        return pack_round(end, PACK_INNER);
+    }
+    return pack_place(pack_after(end, 0), 0, p->options.pack.align); /* sizes of 8 GiB, which take another header, are refused */
 }
 
 /* ---- manifest */
@@ -100,9 +123,37 @@ static int add_text_sums(struct json *o, uint64_t offset, const void *bytes, siz
     return 0;
 }
 
-/* A tensor: on its own, or as one of a bundle. */
-static int add_tensor(struct json *o, const struct plan *p, size_t i, const char *member, const struct stream_state *state)
+int pack_table(const struct plan_tensor *t, const struct stream_state *state, struct buffer *out)
 {
+    const uint64_t count = unit_count(t);
+    for (uint64_t k = 0; k < count; k++) {
+        const uint64_t size = state->places.size[t->first_unit + k];
+        const uint8_t bytes[4] = {(uint8_t)size, (uint8_t)(size >> 8), (uint8_t)(size >> 16), (uint8_t)(size >> 24)};
+        buffer_add(out, bytes, sizeof bytes);
+    }
+    return out->failed ? -1 : 0;
+}
+
+/* CRC-32 of what is stored of a tensor. */
+static uint32_t crc_of(const struct pack_cursor *cursor, size_t i, const struct stream_state *state)
+{
+    const struct plan_tensor *t = &cursor->plan->tensors[i];
+    const struct chain *c = state ? &state->output.list[i] : NULL;
+    struct buffer table = {0};
+    if (!c || !t->coded)
+        return c ? c->crc : 0;
+    pack_table(t, state, &table);
+    const uint32_t crc = hash_crc32_combine(hash_crc32(0, table.data, table.size), c->crc, cursor->placed[i].bytes - table.size);
+    buffer_clear(&table);
+    return crc;
+}
+
+/* A tensor: on its own, or as one of a bundle. */
+static int add_tensor(struct json *o, const struct pack_cursor *cursor, size_t i, const char *member, const struct stream_state *state)
+{
+    const struct plan *p = cursor->plan;
+    const struct plan_tensor *planned = &p->tensors[i];
+    const uint64_t offset = cursor->placed ? cursor->placed[i].offset : planned->out.offset;
     const struct tensor *t = &p->tensors[i].out;
     char hash[HASH_TEXT];
     json_add_string(o, "name", t->name);
@@ -113,10 +164,16 @@ static int add_tensor(struct json *o, const struct plan *p, size_t i, const char
     if (member)
         json_add_string(o, "member", member);
     if (state && !t->bytes) /* no unit has fed its chain */
-        return add_text_sums(o, t->offset, "", 0);
+        return add_text_sums(o, offset, "", 0);
     const struct chain *c = state ? &state->output.list[i] : NULL;
     hash_text(c ? c->high : 0, c ? c->low : 0, hash);
-    add_sums(o, state ? t->offset : longest, t->bytes, hash, c ? c->crc : 0);
+    add_sums(o, state ? offset : longest, t->bytes, hash, crc_of(cursor, i, state));
+    if (planned->coded) {
+        struct json *coded = json_add_object(o, "coded");
+        json_add_u64(coded, "chunk", coded_chunk_of(planned));
+        json_add_u64(coded, "count", unit_count(planned));
+        json_add_u64(coded, "size", stored_bytes(p, cursor->placed, i));
+    }
     return 0;
 }
 
@@ -131,15 +188,16 @@ static int add_line(struct buffer *b, struct json *o, int *first)
     return text && !b->failed ? 0 : -1;
 }
 
-static int add_item(struct buffer *b, const struct plan *p, const struct pack_item *m, const struct stream_state *state, int *first)
+static int add_item(struct buffer *b, const struct pack_cursor *cursor, const struct pack_item *m, const struct stream_state *state, int *first)
 {
+    const struct plan *p = cursor->plan;
     struct json *o = json_new_object(), *list;
     int rc = o ? 0 : -1;
     if (m->side) {
         json_add_string(o, "name", m->side->name);
         rc = add_text_sums(o, state ? m->offset : longest, m->side->text.data ? m->side->text.data : "", m->side->text.size);
     } else if (!m->bundle) {
-        rc = add_tensor(o, p, m->first, m->name, state);
+        rc = add_tensor(o, cursor, m->first, m->name, state);
     } else {
         json_add_u64(o, "layer", (uint64_t)p->tensors[m->first].weight.layer);
         json_add_u64(o, "expert", p->tensors[m->first].slab0);
@@ -148,7 +206,7 @@ static int add_item(struct buffer *b, const struct plan *p, const struct pack_it
         json_add_u64(o, "size", m->size);
         list = json_add_array(o, "tensors");
         for (size_t i = 0; !rc && i < m->n; i++)
-            rc = add_tensor(json_add_object(list, NULL), p, m->first + i, NULL, state);
+            rc = add_tensor(json_add_object(list, NULL), cursor, m->first + i, NULL, state);
     }
     if (!rc)
         return add_line(b, o, first);
@@ -196,13 +254,15 @@ static int add_head(struct buffer *b, const struct plan *p, size_t file, const c
 }
 
 /* Side files, single tensors, bundles: lists in this order, as the members are. */
-int pack_manifest(const struct plan *p, size_t file, const char *tool, const struct stream_state *state, struct buffer *out)
+int pack_manifest(const struct plan *p, size_t file, const char *tool, const struct stream_state *state, const struct placed *placed,
+                  struct buffer *out)
 {
     static const char *const keys[] = {"files", "tensors", "experts"};
     char most[TOOL + 1];
     struct pack_cursor c = pack_begin(p, file);
     struct pack_item m;
     int more, open = -1, first = 1, rc;
+    c.placed = placed;
     memset(most, 'x', TOOL);
     most[TOOL] = '\0';
     rc = add_head(out, p, file, state ? tool : most);
@@ -216,7 +276,7 @@ int pack_manifest(const struct plan *p, size_t file, const char *tool, const str
                 buffer_printf(out, ",\n\t\"%s\":\t[", keys[open]);
         }
         if (more && !rc)
-            rc = add_item(out, p, &m, state, &first);
+            rc = add_item(out, &c, &m, state, &first);
     } while (more && !rc);
     return rc ? -1 : manifest_seal(out);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/coding.h"
 #include "base/io.h"
 #include "base/memory.h"
 #include "convert/consume.h"
@@ -134,6 +135,8 @@ int plan_cut_files(struct plan *p, uint64_t head, struct error *e)
 
 char *plan_file_name(const struct plan *p, const char *path, size_t i)
 {
+    if (p->files[i].name)
+        return io_join(path, p->files[i].name);
     return p->n_files == 1 && !p->target->form ? strdup(path) : p->target->file_name(path, i, p->n_files);
 }
 
@@ -171,12 +174,20 @@ static uint64_t unit_rows(const struct plan_tensor *t)
     return t->layout && (t->layout->whole || t->layout->suffix[PART_GLOBAL]) ? t->weight.rows : t->slice_rows;
 }
 
-static void number_units(struct plan *p)
+void plan_size_units(struct plan *p)
 {
     for (size_t i = 0; i < p->n_tensors; i++) {
         struct plan_tensor *t = &p->tensors[i];
         t->slice_rows = decoded_rows(p, t);
         t->unit_rows = unit_rows(t);
+    }
+}
+
+static void number_units(struct plan *p)
+{
+    plan_size_units(p);
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        struct plan_tensor *t = &p->tensors[i];
         t->first_unit = p->n_units;
         p->n_units += unit_count(t);
     }
@@ -268,6 +279,7 @@ static int fit_memory(struct plan *p, struct error *e)
     struct unit_room room = unit_room(p);
     process_memory(&peak, &now);
     p->worker_bytes = sizeof(float) * (room.floats + room.turned + room.folded + room.importance) + room.encoded + room.blocks + room.scratch + THREAD_BYTES;
+    p->worker_bytes += p->options.compress ? 2 * coding_bound(room.encoded) : 0; /* the library takes as much again */
     p->worker_bytes += room.compared ? sizeof(float) * room.floats + room.blocks : 0;
     now += fold_memory(p, &choosing);
     p->worker_bytes += choosing;

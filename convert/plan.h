@@ -33,6 +33,7 @@ enum dialect { DIALECT_LLAMA_CPP, DIALECT_IK };
 
 /* Of packs (convert/target_pack.h). */
 struct pack_options {
+    const struct calibration *profile; /* borrowed; of hot and cold experts, or NULL */
     uint64_t align;      /* of members; 0: PACK_ALIGN */
     int plain;           /* no bundles */
     const char *experts; /* which: "3-5:0-15,17;7" or "@FILE"; NULL: all */
@@ -58,7 +59,10 @@ struct plan_options {
     uint64_t split_max;     /* bytes that an output file may have, if one tensor does not exceed them; 0: one file */
     int part, parts;        /* which part of the output files this run writes, 1 .. parts; 1 of 1: all */
     uint64_t sync_every;    /* bytes of output that are made durable together */
+    int sizes_only;         /* what a plan would be, not one to carry out: without the small files of folders */
     int consume;            /* source shards are removed as they are used up */
+    int compress;           /* tensors are entropy coded: their places are known when they are written (convert/places.h), until then out.offset
+                               is 0 and sizes of files are the most that they can be */
     int requantize;         /* experts of one stack may come from several types */
     struct pack_options pack;
 };
@@ -79,6 +83,7 @@ struct plan_tensor {
     const struct layout *layout;   /* how the blocks become parts; NULL: they are written as they are */
     enum layout_part part;                /* with a layout: which part this tensor is */
     int n_parts;                   /* of UNITS_WITH_PARTS: with this one */
+    int coded;                     /* its units are entropy coded, each by itself (formats/coded.h); out.bytes is what they stand for */
     int copied;                    /* codes and scales are the source's own */
     const struct tensor *verbatim; /* a tensor of the source whose bytes are copied, whatever they are: the weight has a row per byte; NULL */
     const struct stored *scales_from; /* a matrix whose scales are taken; NULL: own ones */
@@ -95,6 +100,7 @@ struct plan_tensor {
 
 struct plan_file { /* one file of the output */
     size_t first, n;      /* its tensors */
+    const char *name;     /* plain, of targets that are folders; NULL: the target's file_name makes one */
     struct buffer header; /* bytes before the tensor data */
     uint64_t bytes;       /* all of them */
     uint64_t reserved;    /* of packs: for the manifest within */
@@ -158,6 +164,8 @@ struct target {
     int (*build)(struct plan *p, struct error *e);
     /* malloc'd name of file i of n (n > 1) when the output is `path` */
     char *(*file_name)(const char *path, size_t i, size_t n);
+    /* of targets that can compress: where the data of a tensor begin when what is before it in the file ends at `end` */
+    uint64_t (*place)(const struct plan *p, size_t tensor, uint64_t end);
     /* NULL, or writes what of the files is neither header nor tensor, when all units of this part are durable and before the files get their
      * names; a run that was stopped in it does it again. */
     int (*finish)(const struct plan *p, const char *tool, const struct stream_state *state, struct outputs *o, struct error *e);
@@ -183,6 +191,9 @@ struct plan_file *plan_add_file(struct plan *p, size_t first, size_t n, struct e
  * allowed. */
 const struct quant_type *plan_fitting_type(struct plan *p, const struct weight *w, const struct quant_type *wanted, const char **note,
                                            struct error *e);
+/* For targets that must know them early: unit_rows and slice_rows of all tensors. */
+void plan_size_units(struct plan *p);
+
 /* For targets: cuts the list of tensors into files of at most split_max bytes, the first with `head` bytes before its tensors' infos. What
  * is made together stays together. */
 int plan_cut_files(struct plan *p, uint64_t head, struct error *e);

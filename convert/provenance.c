@@ -9,6 +9,7 @@
 #include "convert/fold.h"
 #include "convert/identity.h"
 #include "convert/importance.h"
+#include "formats/coded.h"
 #include "formats/pack.h"
 
 char *provenance_path(const struct plan *p, const char *path)
@@ -26,21 +27,22 @@ static char *absolute_folder(const char *path)
     return full;
 }
 
-static void add_output_tensor(struct manifest *m, const struct plan *p, size_t i, const struct chain *c)
+static void add_output_tensor(struct manifest *m, const struct plan *p, size_t i, const struct placed *placed, const struct chain *c)
 {
     const struct tensor *t = &p->tensors[i].out;
     struct manifest_tensor *mt = &m->tensors[m->n_tensors++];
-    *mt = (struct manifest_tensor){.name = t->name, .type = t->type->name, .file = t->file - p->file_from, .offset = t->offset,
-                                   .bytes = t->bytes, .n_dims = t->n_dims};
+    *mt = (struct manifest_tensor){.name = t->name, .type = t->type->name, .file = t->file - p->file_from,
+                                   .offset = placed ? placed[i].offset : t->offset, .bytes = t->bytes,
+                                   .stored = p->tensors[i].coded ? placed[i].bytes : 0, .n_dims = t->n_dims};
     memcpy(mt->dims, t->dims, sizeof mt->dims);
     hash_text(c->high, c->low, mt->hash);
 }
 
-static int add_output_file(struct manifest *m, const struct plan_file *f, const char *path, struct error *e)
+static int add_output_file(struct manifest *m, const struct plan_file *f, const char *path, uint64_t bytes, struct error *e)
 {
     struct manifest_file *mf = &m->files[m->n_files++];
     struct hash *h = hash_new();
-    *mf = (struct manifest_file){.name = io_base_name(path), .bytes = f->bytes, .header_bytes = f->header.size};
+    *mf = (struct manifest_file){.name = io_base_name(path), .bytes = bytes, .header_bytes = f->header.size};
     if (!h)
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");
     hash_add(h, f->header.data, f->header.size);
@@ -65,7 +67,7 @@ static void add_source_tensors(struct manifest *m, const struct source *s, const
             continue;
         struct manifest_tensor *mt = &m->source_tensors[m->n_source_tensors++];
         *mt = (struct manifest_tensor){.name = t->name, .type = t->type->name, .file = t->file, .offset = t->offset,
-                                       .bytes = t->bytes, .n_dims = t->n_dims};
+                                       .bytes = t->bytes, .stored = t->coded ? coded_stored(t) : 0, .n_dims = t->n_dims};
         memcpy(mt->dims, t->dims, sizeof mt->dims);
         hash_text(chains[i].high, chains[i].low, mt->hash);
     }
@@ -84,6 +86,7 @@ static struct manifest *make(const struct plan *p, const struct convert_options 
         rc = (m->imatrix = arena_copy(&m->arena, importance, strlen(importance))) ? 0 : -1;
     }
     if (!rc && p->options.calib) {
+        m->predicted_kl = p->options.recipe.predicted_kl;
         feedback_text(p->options.calib, &p->options.feedback, feedback);
         rc = (m->calibration = arena_copy(&m->arena, feedback, strlen(feedback))) ? 0 : -1;
     }
@@ -91,14 +94,17 @@ static struct manifest *make(const struct plan *p, const struct convert_options 
         fold_text(p->options.fold, fold);
         rc = (m->fold = arena_copy(&m->arena, fold, strlen(fold))) ? 0 : -1;
     }
-    if (rc)
-        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest");
+    uint64_t *ends = NULL;
+    struct placed *placed = !rc && p->options.compress ? places_of_tensors(&state->places, &ends) : NULL;
+    rc = rc || (p->options.compress && !placed) ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the manifest") : 0;
     for (size_t i = p->file_from; !rc && i < p->file_to; i++) {
         const struct plan_file *f = &p->files[i];
-        rc = add_output_file(m, f, out->files[i].path, e);
+        rc = add_output_file(m, f, out->files[i].path, out->files[i].bytes, e);
         for (size_t k = f->first; k < f->first + f->n; k++)
-            add_output_tensor(m, p, k, &state->output.list[k]);
+            add_output_tensor(m, p, k, placed, &state->output.list[k]);
     }
+    free(placed);
+    free(ends);
     for (size_t i = 0; !rc && i < s->n_files; i++)
         rc = add_source_file(m, s, i, e);
     if (rc) {

@@ -362,4 +362,13 @@ const struct checkpoint_form form_gptq_v2 = {.layouts = {"gptq_v2"}, .f16_scales
 const struct checkpoint_form form_awq = {.layouts = {"awq"}, .f16_scales = 1, .one_type = 1, .describe = awq_config};
 const struct checkpoint_form form_fp8 = {.layouts = {"block"}, .only = "FP8-", .one_type = 1, .describe = fp8_config};
 const struct checkpoint_form form_int8_block = {.layouts = {"block"}, .only = "INT8-", .one_type = 1, .describe = int8_block_config};
+/* As kt-kernel asks for them; all weights of a matrix lie with its first (and only) memory node. Source: kt-kernel/python/utils/loader.py. */
+static const char *kt_name(enum tensor_role role, int layer, int expert, char out[TENSOR_NAME])
+{
+    snprintf(out, TENSOR_NAME, "blk.%d.%s.%d.numa.0.weight", layer, roles[role].name, expert);
+    return out;
+}
+
+const struct checkpoint_form form_ktransformers = {.layouts = {"kt-amx"}, .one_type = 1, .experts_only = 1, .name = kt_name};
+const struct checkpoint_form form_source = {.only = ""};
 const struct checkpoint_form form_bf16 = {.bf16 = 1};

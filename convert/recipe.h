@@ -55,6 +55,8 @@ struct recipe {
     struct recipe_rule *rules;    /* in the order of their trial */
     size_t n_rules, n_given;      /* n_given: of the command line, the first ones */
     const char *file;             /* where the other rules are from, or NULL */
+    int is_planned;               /* by 'pare plan' (convert/planner.h) */
+    double predicted_kl;          /* then: what it expects */
     struct arena arena;
 };
 

@@ -198,11 +198,21 @@ static int read_pure(struct recipe *r, const struct json *v, struct error *e)
     return json_bool(v, &r->pure) ? bad(e, "neither true nor false for", json_key(v)) : 0;
 }
 
+/* What 'pare plan' says of a recipe that it chose. The rules are what counts: of this only the prediction is taken. */
+static int read_planned(struct recipe *r, const struct json *v, struct error *e)
+{
+    if (json_type(v) != JSON_OBJECT || json_f64(json_get(v, "predicted_kl"), &r->predicted_kl) || !(r->predicted_kl >= 0))
+        return bad(e, "no object with a 'predicted_kl' for", json_key(v));
+    r->is_planned = 1;
+    return 0;
+}
+
 static const struct {
     const char *key;
     file_key_fn *read;
 } file_keys[] = {
     {"name", read_recipe_name}, {"base", read_base}, {"default", read_default}, {"pure", read_pure}, {"rules", read_rules},
+    {"planned", read_planned},
 };
 
 static int read_file_key(struct recipe *r, const struct json *v, struct error *e)

@@ -20,6 +20,8 @@ const struct preset_scheme schemes[] = {
     {"MXFP4", "MXFP4-CT", "MXFP4-CT", NULL, NULL, 0},
     {"NVFP4", "NVFP4-CT", "NVFP4-CT", NULL, NULL, 0},
     {"INT8_BLOCK", "INT8-BLOCK", "INT8-BLOCK", "INT8-BLOCK", NULL, 0},
+    {"AMXINT8", "INT8-C-F32", NULL, NULL, "kt-amx", 0},
+    {"AMXINT4", "INT4-C-F32", NULL, NULL, "kt-amx", 0},
     {"BF16", NULL, NULL, NULL, NULL, 0},
     {0},
 };

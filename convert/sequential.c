@@ -36,6 +36,7 @@ static int belongs(const struct sequence *q, const struct plan_tensor *t, int la
 static int quantize(struct sequence *q, int layer, enum half half, struct error *e)
 {
     const struct plan *p = q->p;
+    const struct rung rung = {p, q->out, q->keeper, q->state};
     for (size_t i = 0, end; i < p->n_tensors; i = end) {
         end = i + 1;
         if (!belongs(q, &p->tensors[i], layer, half))
@@ -43,7 +44,7 @@ static int quantize(struct sequence *q, int layer, enum half half, struct error 
         while (end < p->n_tensors && belongs(q, &p->tensors[end], layer, half))
             end++;
         uint64_t to = end < p->n_tensors ? p->tensors[end].first_unit : p->n_units;
-        if (stream_run(p, p->tensors[i].first_unit, to, q->out, q->keeper, q->state, q->hooks, e))
+        if (stream_run(&rung, 1, p->tensors[i].first_unit, to, q->hooks, e))
             return -1;
     }
     return 0;

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * Side files of a checkpoint folder or pack: index and configuration of what is written, a model card, and what the source has beside
  * its weights. They are complete when the plan is made, so that its identity covers them. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/io.h"
 #include "convert/target_checkpoint.h"
+#include "convert/target_source.h"
 
 enum { MAX_SIDE_FILE = 128 << 20 };
 static const char config_name[] = "config.json", index_name[] = "model.safetensors.index.json", card_name[] = "README.md",
@@ -202,6 +205,8 @@ static int add_copies(struct plan *p, int (*is_wanted)(const struct plan *p, con
 
 int sides_make(struct plan *p, struct error *e)
 {
+    if (p->target->form->experts_only)
+        return add_card(p, e);
     return add_config(p, 0, e) || (p->n_files > 1 && add_index(p, e)) || add_card(p, e) || add_copies(p, is_copied, e) ? -1 : 0;
 }
 
@@ -213,8 +218,28 @@ static int is_packed(const struct plan *p, const char *name)
 
 static int is_packed_as_released(const struct plan *p, const char *name)
 {
-    return is_packed(p, name) || !strcmp(name, config_name) || !strcmp(name, index_name) || !strcmp(name, "quantize_config.json") ||
+    return is_packed(p, name) || !strncmp(name, SOURCE_SHARDS, strlen(SOURCE_SHARDS)) || !strcmp(name, config_name) || !strcmp(name, index_name) || !strcmp(name, "quantize_config.json") ||
            !strcmp(name, "quant_config.json");
+}
+
+/* Headers of a checkpoint's shards, by which --to source makes them again; those of a pack's own source. */
+static int add_shard_headers(struct plan *p, struct error *e)
+{
+    const struct source *s = p->model->source;
+    char name[TENSOR_NAME];
+    for (size_t i = 0; s->is_folder && i < s->n_files; i++) {
+        const uint64_t n = source_header_size(s, i);
+        char *header = malloc((size_t)n + 1);
+        int rc = header ? io_read(&s->files[i], 0, header, (size_t)n, e) : no_memory(e);
+        snprintf(name, sizeof name, SOURCE_SHARDS "%s", io_base_name(s->files[i].path));
+        struct buffer *b = rc ? NULL : add_side(p, name, e);
+        if (b)
+            buffer_add(b, header, (size_t)n);
+        free(header);
+        if (!b || b->failed)
+            return rc ? -1 : no_memory(e);
+    }
+    return 0;
 }
 
 int sides_make_packed(struct plan *p, int as_released, int keeps_quantization, struct error *e)
@@ -222,7 +247,28 @@ int sides_make_packed(struct plan *p, int as_released, int keeps_quantization, s
     static const char second[] = "inference/config_671B_v3.2.json", gptq[] = "quantize_config.json";
     if (!as_released)
         return add_config(p, keeps_quantization, e) || (keeps_quantization && copy_file(p, gptq, e)) || add_copies(p, is_packed, e) ? -1 : 0;
-    return add_copies(p, is_packed_as_released, e) || copy_file(p, second, e) ? -1 : 0;
+    return add_copies(p, is_packed_as_released, e) || copy_file(p, second, e) || add_shard_headers(p, e) ? -1 : 0;
+}
+
+static int is_of_source(const struct plan *p, const char *name)
+{
+    (void)p;
+    return strncmp(name, SOURCE_SHARDS, strlen(SOURCE_SHARDS)) != 0;
+}
+
+int sides_make_source(struct plan *p, struct error *e)
+{
+    return add_copies(p, is_of_source, e);
+}
+
+/* The folder of a side file that lies deeper than `folder`. */
+static int make_folder_of(const char *folder, const char *path, struct error *e)
+{
+    char *deeper = io_folder(path);
+    int rc = !deeper ? no_memory(e) : strlen(deeper) <= strlen(folder) || !mkdir(deeper, 0777) || errno == EEXIST ? 0
+                                    : io_error(e, "make the folder", deeper, ERROR_NO_OFFSET);
+    free(deeper);
+    return rc;
 }
 
 int sides_write(const struct plan *p, const char *folder, struct error *e)
@@ -230,7 +276,7 @@ int sides_write(const struct plan *p, const char *folder, struct error *e)
     int rc = 0;
     for (size_t i = 0; !rc && i < p->n_sides; i++) {
         char *path = io_join(folder, p->sides[i].name);
-        rc = path ? io_write_all(path, p->sides[i].text.data ? p->sides[i].text.data : "", p->sides[i].text.size, e) : no_memory(e);
+        rc = path && !make_folder_of(folder, path, e) ? io_write_all(path, p->sides[i].text.data ? p->sides[i].text.data : "", p->sides[i].text.size, e) : path ? -1 : no_memory(e);
         free(path);
     }
     return rc;

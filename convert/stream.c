@@ -7,27 +7,24 @@
 #include <string.h>
 
 #include "base/thread.h"
-#include "convert/encode.h"
 #include "convert/order.h"
 
 /* Source bytes that are asked of the disk ahead of the workers. */
 enum { READ_AHEAD = 32 << 20 };
 
 struct stream {
-    const struct plan *plan;
-    struct outputs *out;
-    struct keeper *keeper;
-    struct stream_state *state;
+    const struct rung *rungs;
+    size_t n_rungs;
     const struct stream_hooks *hooks;
-    struct unit_room room;
     uint32_t *order;   /* of units; NULL: by number */
-    struct encoder encoder;
+    struct encoder encoders[STREAM_RUNGS];
 
     pthread_mutex_t lock; /* guards all below */
     uint64_t from, next, to; /* places in the order of units: first, next, the end */
     uint64_t ahead;       /* place up to which the disk has been told */
     uint64_t ahead_bytes; /* of the units next .. ahead */
-    uint64_t done;        /* output bytes */
+    uint64_t done;        /* output bytes, of all rungs */
+    uint64_t total;
     int failed;
     struct error error;
 };
@@ -35,8 +32,14 @@ struct stream {
 struct worker { /* one thread and its buffers */
     struct stream *stream;
     pthread_t thread;
-    struct encode_buffers b;
+    struct rung_buffers b[STREAM_RUNGS]; /* the source is read into the first ones */
 };
+
+/* The first rung's: all have the same units of the same source. */
+static const struct plan *plan_of(const struct stream *s)
+{
+    return s->rungs[0].plan;
+}
 
 static uint64_t source_bytes(const struct weight_range *r, int n)
 {
@@ -53,7 +56,7 @@ struct span {
 
 static struct unit unit_in_order(const struct stream *s, uint64_t place)
 {
-    return unit_at(s->plan, s->order ? s->order[place - s->from] : place);
+    return unit_at(plan_of(s), s->order ? s->order[place - s->from] : place);
 }
 
 /* 1 and a unit, or 0 when none is left or the run failed. *ahead are units whose source should be fetched now: few at a time, so
@@ -66,13 +69,13 @@ static int take_unit(struct stream *s, struct unit *u, struct span *ahead)
     int more = !s->failed && s->next < s->to;
     if (more) {
         *u = unit_in_order(s, s->next++);
-        uint64_t bytes = source_bytes(r, unit_ranges(s->plan, u, r));
+        uint64_t bytes = source_bytes(r, unit_ranges(plan_of(s), u, r));
         s->ahead_bytes -= s->ahead_bytes < bytes ? s->ahead_bytes : bytes;
         s->ahead = s->ahead < s->next ? s->next : s->ahead;
         ahead->from = s->ahead;
         while (s->ahead < s->to && s->ahead_bytes < READ_AHEAD && s->ahead - ahead->from < 4) {
             struct unit v = unit_in_order(s, s->ahead++);
-            s->ahead_bytes += source_bytes(r, unit_ranges(s->plan, &v, r));
+            s->ahead_bytes += source_bytes(r, unit_ranges(plan_of(s), &v, r));
         }
         ahead->to = s->ahead;
     }
@@ -85,175 +88,82 @@ static void read_ahead(const struct stream *s, const struct span *span)
     struct weight_range r[WEIGHT_RANGES];
     for (uint64_t place = span->from; place < span->to; place++) {
         struct unit u = unit_in_order(s, place);
-        for (int i = 0, n = unit_ranges(s->plan, &u, r); i < n && !s->state->done[u.number]; i++)
-            io_will_need(&s->plan->model->source->files[r[i].tensor->file], r[i].tensor->offset + r[i].at, r[i].n);
+        for (int i = 0, n = unit_ranges(plan_of(s), &u, r); i < n && !s->rungs[0].state->done[u.number]; i++)
+            source_will_need(plan_of(s)->model->source, r[i].tensor, r[i].at, r[i].n);
     }
-}
-
-/* Moves a unit's encoded bytes to or from the output files. */
-static int transfer(const struct stream *s, const struct worker *w, const struct unit *u,
-                    int (*move)(struct outputs *, size_t, uint64_t, uint8_t *, size_t, struct error *), struct error *e)
-{
-    struct unit_output out[UNIT_OUTPUTS];
-    uint8_t *bytes = w->b.encoded;
-    int n = unit_outputs(s->plan, u, out), rc = 0;
-    for (int i = 0; !rc && i < n; i++) {
-        rc = out[i].bytes ? move(s->out, out[i].tensor, out[i].at, bytes, (size_t)out[i].bytes, e) : 0;
-        bytes += out[i].bytes;
-    }
-    return rc;
-}
-
-static int write_bytes(struct outputs *o, size_t tensor, uint64_t at, uint8_t *bytes, size_t n, struct error *e)
-{
-    return outputs_write(o, tensor, at, bytes, n, e);
-}
-
-static int read_bytes(struct outputs *o, size_t tensor, uint64_t at, uint8_t *bytes, size_t n, struct error *e)
-{
-    return outputs_read(o, tensor, at, bytes, n, e);
-}
-
-static size_t source_index(const struct stream *s, const struct tensor *t)
-{
-    return (size_t)(t - s->plan->model->source->tensors);
-}
-
-static int check_expected(const struct stream *s, size_t source, struct error *e)
-{
-    const struct chain *c = &s->state->source.list[source];
-    const struct tensor *t = &s->plan->model->source->tensors[source];
-    char is[HASH_TEXT];
-    if (!s->state->expected || !s->state->expected[source][0])
-        return 0;
-    hash_text(c->high, c->low, is);
-    if (!strcmp(is, s->state->expected[source]))
-        return 0;
-    error_set(e, ERR_FORMAT, t->offset, "the tensor's bytes are not those of its hash, which the source's manifest or an earlier run recorded");
-    error_at_file(e, s->plan->model->source->files[t->file].path);
-    return error_at_tensor(e, t->name);
-}
-
-/* Records of the hashes that a unit completes. */
-struct records {
-    struct journal_record list[1 + UNIT_OUTPUTS + WEIGHT_RANGES];
-    size_t n;
-};
-
-static void add_record(struct records *r, const struct journal_record *record)
-{
-    r->list[r->n++] = *record;
-}
-
-/* The source's bytes that were read for a slice. Of all slices of a unit only one completes a tensor's hash. */
-static int feed_source(const struct stream *s, const struct weight_seen *seen, struct records *r, struct error *e)
-{
-    for (int i = 0; i < seen->n; i++) {
-        const struct weight_range *g = &seen->ranges[i];
-        size_t source = source_index(s, g->tensor);
-        const struct chain *c = &s->state->source.list[source];
-        int rc = chain_feed(&s->state->source, source, g->at, g->bytes, g->n, e);
-        if (rc < 0 || (rc && check_expected(s, source, e)))
-            return -1;
-        if (rc)
-            add_record(r, &(struct journal_record){JOURNAL_SOURCE, source, c->high, c->low, 0});
-    }
-    return 0;
-}
-
-static int feed_output(const struct stream *s, const struct worker *w, const struct unit *u, struct records *r, struct error *e)
-{
-    struct unit_output out[UNIT_OUTPUTS];
-    const uint8_t *bytes = w->b.encoded;
-    for (int i = 0, n = unit_outputs(s->plan, u, out); i < n; bytes += out[i++].bytes) {
-        const struct chain *c = &s->state->output.list[out[i].tensor];
-        int rc = out[i].bytes ? chain_feed(&s->state->output, out[i].tensor, out[i].at, bytes, out[i].bytes, e) : 0;
-        if (rc < 0)
-            return -1;
-        if (rc)
-            add_record(r, &(struct journal_record){JOURNAL_OUTPUT, out[i].tensor, c->high, c->low, c->crc});
-    }
-    return 0;
-}
-
-/* Whether any hash still lacks this unit's bytes. */
-static int hashes_want(const struct stream *s, const struct unit *u, int *want_source)
-{
-    struct unit_output out[UNIT_OUTPUTS];
-    struct weight_range r[WEIGHT_RANGES];
-    int want = 0;
-    *want_source = 0;
-    for (int i = 0, n = unit_outputs(s->plan, u, out); i < n; i++)
-        want |= out[i].bytes && !s->state->output.list[out[i].tensor].done;
-    for (int i = 0, n = unit_ranges(s->plan, u, r); i < n; i++)
-        *want_source |= !s->state->source.list[source_index(s, r[i].tensor)].done;
-    return want | *want_source;
-}
-
-/* A unit that is on the disk already: 1 when its bytes are there (now in w->b.encoded) and 0 when they are not what the
- * journal says. */
-static int read_back(const struct stream *s, const struct worker *w, const struct unit *u, uint64_t bytes, struct error *e)
-{
-    if (transfer(s, w, u, read_bytes, e))
-        return -1;
-    return hash_64(w->b.encoded, (size_t)bytes, 0) == s->state->unit_hash[u->number];
-}
-
-static uint64_t output_bytes(const struct stream *s, const struct unit *u)
-{
-    struct unit_output out[UNIT_OUTPUTS];
-    return unit_bytes(out, unit_outputs(s->plan, u, out));
 }
 
 /* Reads a unit of a tensor that is copied. */
-static int copy_unit(const struct stream *s, const struct worker *w, const struct unit *u, struct records *r, struct error *e)
+static int copy_unit(struct stream *s, struct worker *w, const struct unit *u, struct passage *passages, struct error *e)
 {
-    struct weight_seen seen = {.n = unit_ranges(s->plan, u, seen.ranges)};
+    struct weight_seen seen = {.n = unit_ranges(plan_of(s), u, seen.ranges)};
     struct weight_range *g = &seen.ranges[0];
-    g->bytes = w->b.encoded;
-    return source_read(s->plan->model->source, g->tensor, g->at, w->b.encoded, (size_t)g->n, e) || feed_source(s, &seen, r, e) ? -1 : 0;
+    uint8_t *bytes = w->b[0].b.encoded;
+    g->bytes = bytes;
+    if (source_read(plan_of(s)->model->source, g->tensor, g->at, bytes, (size_t)g->n, e))
+        return -1;
+    for (size_t i = 0; i < s->n_rungs; i++) {
+        if (i && passages[i].encode)
+            memcpy(w->b[i].b.encoded, bytes, (size_t)g->n);
+        if (rung_source(&s->rungs[i], &seen, &passages[i], e))
+            return -1;
+    }
+    return 0;
 }
 
-/* Reads a unit slice by slice, for its hashes and, with `encode`, into its outputs' bytes. */
-static int run_slices(struct stream *s, struct worker *w, const struct unit *u, int encode, struct records *r, struct error *e)
+/* Hands a slice that was read into the first rung's buffers to all. */
+static int use_slice(struct stream *s, struct worker *w, const struct unit *u, const struct unit *slice, const struct weight_seen *seen,
+                     struct passage *passages, struct error *e)
 {
-    if (s->plan->tensors[u->tensor].verbatim)
-        return copy_unit(s, w, u, r, e);
-    if (encode && encode_begin(&s->encoder, &w->b, u, e))
-        return -1;
+    /* encoding may change the weights where they are: the first rung is the last to do it */
+    for (size_t i = s->n_rungs; i-- > 0;) {
+        struct encode_buffers *b = &w->b[i].b;
+        if (passages[i].encode && i)
+            memcpy(b->floats, w->b[0].b.floats, (size_t)(slice->source_rows * slice->source.cols) * sizeof *b->floats);
+        if (passages[i].encode && encode_slice(&s->encoders[i], b, u, slice, seen, e))
+            return -1;
+    }
+    for (size_t i = 0; i < s->n_rungs; i++)
+        if (rung_source(&s->rungs[i], seen, &passages[i], e))
+            return -1;
+    return 0;
+}
+
+/* Reads a unit slice by slice, for hashes, and into the outputs of the rungs that want it encoded. */
+static int run_slices(struct stream *s, struct worker *w, const struct unit *u, struct passage *passages, struct error *e)
+{
+    const struct plan *p = plan_of(s);
+    struct encode_buffers *b = &w->b[0].b;
+    if (p->tensors[u->tensor].verbatim)
+        return copy_unit(s, w, u, passages, e);
+    for (size_t i = 0; i < s->n_rungs; i++)
+        if (passages[i].encode && encode_begin(&s->encoders[i], &w->b[i].b, u, e))
+            return -1;
     for (uint64_t at = 0; at < u->rows;) {
-        const struct unit slice = unit_slice(s->plan, u, at);
+        const struct unit slice = unit_slice(p, u, at);
         struct weight_seen seen = {.n = 0};
-        if (weight_read(s->plan->model, &slice.source, slice.source_slab, slice.source_row0, slice.source_rows, w->b.floats, w->b.scratch,
-                        &seen, e) ||
-            (encode && encode_slice(&s->encoder, &w->b, u, &slice, &seen, e)) || feed_source(s, &seen, r, e))
+        if (weight_read(p->model, &slice.source, slice.source_slab, slice.source_row0, slice.source_rows, b->floats, b->scratch, &seen, e) ||
+            use_slice(s, w, u, &slice, &seen, passages, e))
             return -1;
         at += slice.rows;
     }
     return 0;
 }
 
-/* *kept: the unit was on the disk already and is good. */
-static int run_unit(struct stream *s, struct worker *w, const struct unit *u, int *kept, struct error *e)
+static int run_unit(struct stream *s, struct worker *w, const struct unit *u, struct passage *passages, struct error *e)
 {
-    struct records r = {.n = 0};
-    uint64_t bytes = output_bytes(s, u);
-    int want_source, want = hashes_want(s, u, &want_source);
-    *kept = s->state->done[u->number];
-    if (*kept && !want)
-        return 0;
-    if (*kept && (*kept = read_back(s, w, u, bytes, e)) < 0)
-        return -1;
-    if ((!*kept || want_source) && run_slices(s, w, u, !*kept, &r, e))
-        return -1;
-    if (!*kept) {
-        if (transfer(s, w, u, write_bytes, e))
+    int wanted = 0;
+    for (size_t i = 0; i < s->n_rungs; i++) {
+        if (rung_begin(&s->rungs[i], &w->b[i], u, &passages[i], e))
             return -1;
-        add_record(&r, &(struct journal_record){JOURNAL_UNIT, u->number, bytes, hash_64(w->b.encoded, (size_t)bytes, 0), 0});
+        wanted |= passages[i].encode || passages[i].source;
     }
-    if (feed_output(s, w, u, &r, e))
+    if (wanted && run_slices(s, w, u, passages, e))
         return -1;
-    return r.n ? keeper_add(s->keeper, r.list, r.n, e) : 0;
+    for (size_t i = 0; i < s->n_rungs; i++)
+        if (rung_end(&s->rungs[i], &w->b[i], u, &passages[i], e))
+            return -1;
+    return 0;
 }
 
 static void fail(struct stream *s, const struct error *e)
@@ -264,8 +174,8 @@ static void fail(struct stream *s, const struct error *e)
         s->error = *e;
     }
     pthread_mutex_unlock(&s->lock);
-    chains_stop(&s->state->output);
-    chains_stop(&s->state->source);
+    for (size_t i = 0; i < s->n_rungs; i++)
+        rung_stop(&s->rungs[i]);
 }
 
 static int stopped(const struct stream *s, struct error *e)
@@ -275,14 +185,18 @@ static int stopped(const struct stream *s, struct error *e)
     return error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted");
 }
 
-static void count(struct stream *s, const struct unit *u, int kept)
+static void count(struct stream *s, const struct unit *u, const struct passage *passages)
 {
     pthread_mutex_lock(&s->lock);
-    s->done += output_bytes(s, u);
-    s->state->units_reused += (uint64_t)kept;
-    s->state->units_redone += s->state->done[u->number] && !kept;
+    for (size_t i = 0; i < s->n_rungs; i++) {
+        struct stream_state *state = s->rungs[i].state;
+        s->done += passages[i].bytes;
+        state->bytes += passages[i].bytes;
+        state->units_reused += (uint64_t)passages[i].kept;
+        state->units_redone += state->done[u->number] && !passages[i].kept;
+    }
     if (s->hooks->progress)
-        s->hooks->progress(s->hooks->context, s->done, s->plan->part_bytes);
+        s->hooks->progress(s->hooks->context, s->done, s->total);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -293,25 +207,51 @@ static void *work(void *worker)
     struct error e = {0};
     struct unit u;
     struct span ahead;
-    int kept;
+    struct passage passages[STREAM_RUNGS];
     while (take_unit(s, &u, &ahead)) {
         read_ahead(s, &ahead);
-        if (stopped(s, &e) || run_unit(s, w, &u, &kept, &e)) {
+        if (stopped(s, &e) || run_unit(s, w, &u, passages, &e)) {
             fail(s, &e);
             break;
         }
-        count(s, &u, kept);
+        count(s, &u, passages);
     }
     return NULL;
 }
 
-/* This thread is the first worker. When the system gives less than was wished for, those that it gives work. */
-static int run_workers(struct stream *s, struct error *e)
+/* 0, or -1 without memory. */
+static int worker_init(struct worker *w, struct stream *s)
 {
-    struct worker *workers = calloc((size_t)s->plan->threads, sizeof *workers);
+    w->stream = s;
+    for (size_t i = 0; i < s->n_rungs; i++) {
+        const struct unit_room room = unit_room(s->rungs[i].plan);
+        if (rung_buffers_init(&w->b[i], s->rungs[i].plan, &room))
+            return -1;
+    }
+    return 0;
+}
+
+/* Adds up what a worker counted. */
+static void worker_clear(struct worker *w, struct stream *s)
+{
+    for (size_t i = 0; i < s->n_rungs; i++) {
+        struct stream_state *state = s->rungs[i].state;
+        const struct encode_buffers *b = &w->b[i].b;
+        state->cost.size += b->cost.size;
+        state->cost.error += b->cost.error;
+        state->cost.error_f32 += b->cost.error_f32;
+        state->blocks_carried += b->carried;
+        state->blocks_not_carried += b->not_carried;
+        rung_buffers_clear(&w->b[i]);
+    }
+}
+
+/* This thread is the first worker. When the system gives less than was wished for, those that it gives work. */
+static int run_workers(struct stream *s, int threads, struct error *e)
+{
+    struct worker *workers = calloc((size_t)threads, sizeof *workers);
     int n = 0;
-    while (workers && n < s->plan->threads && !encode_buffers_init(&workers[n].b, &s->room)) {
-        workers[n].stream = s;
+    while (workers && n < threads && !worker_init(&workers[n], s)) {
         if (n && thread_start(&workers[n].thread, work, &workers[n]))
             break;
         n++;
@@ -322,32 +262,59 @@ static int run_workers(struct stream *s, struct error *e)
         work(&workers[0]);
     for (int i = 1; i < n; i++)
         pthread_join(workers[i].thread, NULL);
-    for (int i = 0; workers && i < s->plan->threads; i++) {
-        const struct scale_cost *cost = &workers[i].b.cost;
-        s->state->cost.size += cost->size;
-        s->state->cost.error += cost->error;
-        s->state->cost.error_f32 += cost->error_f32;
-        s->state->blocks_carried += workers[i].b.carried;
-        s->state->blocks_not_carried += workers[i].b.not_carried;
-        encode_buffers_clear(&workers[i].b);
-    }
+    for (int i = 0; workers && i < threads; i++)
+        worker_clear(&workers[i], s);
     free(workers);
     return n ? 0 : -1;
 }
 
-int stream_run(const struct plan *p, uint64_t from, uint64_t to, struct outputs *out, struct keeper *keeper, struct stream_state *state,
-               const struct stream_hooks *hooks, struct error *e)
+/* Encoders of all rungs; curvatures are made once for all. */
+static int init_encoders(struct stream *s, struct error *e)
 {
-    struct stream s = {.plan = p, .out = out, .keeper = keeper, .state = state, .hooks = hooks, .room = unit_room(p),
-                       .from = from, .next = from, .to = to, .ahead = from, .done = state->bytes};
-    if (p->options.calib && !(s.order = order_by_expert(p, from, to)))
+    int rc = 0;
+    for (size_t i = 0; i < s->n_rungs; i++)
+        rc |= encoder_init(&s->encoders[i], s->rungs[i].plan, i ? s->encoders[0].feedback : NULL, rc ? NULL : e);
+    return rc ? -1 : 0;
+}
+
+static int differ(size_t tensor, const struct plan *p, const char *what, struct error *e)
+{
+    error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "these outputs cannot be made in one pass: their plans differ in %s", what);
+    return tensor < p->n_tensors ? error_at_tensor(e, p->tensors[tensor].out.name) : -1;
+}
+
+int stream_same_units(const struct plan *a, const struct plan *b, struct error *e)
+{
+    if (a->n_tensors != b->n_tensors || a->n_units != b->n_units || a->unit_from != b->unit_from || a->unit_to != b->unit_to)
+        return differ(SIZE_MAX, a, "the number of tensors or units", e);
+    for (size_t i = 0; i < a->n_tensors; i++) {
+        const struct plan_tensor *t = &a->tensors[i], *v = &b->tensors[i];
+        if (t->weight.role != v->weight.role || t->weight.layer != v->weight.layer || t->slab0 != v->slab0 || t->verbatim != v->verbatim ||
+            t->units != v->units || t->first_unit != v->first_unit || t->unit_rows != v->unit_rows || t->slice_rows != v->slice_rows)
+            return differ(i, a, "the units of a tensor", e);
+    }
+    return 0;
+}
+
+int stream_run(const struct rung *rungs, size_t n, uint64_t from, uint64_t to, const struct stream_hooks *hooks, struct error *e)
+{
+    struct stream s = {.rungs = rungs, .n_rungs = n, .hooks = hooks, .from = from, .next = from, .to = to, .ahead = from};
+    const struct plan *p = rungs[0].plan;
+    int threads = p->threads, ordered = p->options.calib != NULL;
+    for (size_t i = 0; i < n; i++) {
+        s.done += rungs[i].state->bytes;
+        s.total += rungs[i].plan->part_bytes;
+        threads = rungs[i].plan->threads < threads ? rungs[i].plan->threads : threads;
+        ordered &= !rungs[i].plan->options.compress; /* places are given in the order of units */
+    }
+    if (ordered && !(s.order = order_by_expert(p, from, to)))
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the order of units");
     pthread_mutex_init(&s.lock, NULL);
-    int rc = encoder_init(&s.encoder, p, e) ? -1 : run_workers(&s, e);
-    encoder_clear(&s.encoder);
+    int rc = init_encoders(&s, e) ? -1 : run_workers(&s, threads, e);
+    for (size_t i = n; i-- > 0;)
+        encoder_clear(&s.encoders[i]);
     free(s.order);
     pthread_mutex_destroy(&s.lock);
-    state->bytes = s.done;
     if (s.failed && e)
         *e = s.error;
     return s.failed ? -1 : rc;

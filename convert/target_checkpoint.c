@@ -90,8 +90,9 @@ static int note_unfit(struct plan *p, struct choice *c, const char *wanted, stru
 {
     char text[200];
     int n = snprintf(text, sizeof text, "a matrix of %" PRIu64 " x %" PRIu64 " cannot be stored as %s", c->weight.rows, c->weight.cols, wanted);
-    if (p->options.recipe.no_fallback)
-        return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "%s, and --no-fallback allows no other type", text);
+    if (p->options.recipe.no_fallback || p->target->form->experts_only)
+        return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "%s, and %s allows no other type", text,
+                         p->options.recipe.no_fallback ? "--no-fallback" : p->target->name);
     snprintf(text + n, sizeof text - (size_t)n, ": %s instead", c->type->name);
     c->note = arena_copy(&p->arena, text, strlen(text));
     return c->note ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
@@ -120,11 +121,15 @@ static int choose(struct plan *p, enum tensor_role role, int layer, struct choic
 {
     char name[TENSOR_NAME];
     *c = (struct choice){.note = NULL};
+    if (p->target->form->experts_only && !(roles[role].flags & ROLE_EXPERT))
+        return 0;
     if (!role_in_layer(role, p->model->family, &p->model->params, layer, 0) || !model_weight(p->model, role, layer, &c->weight))
         return 0;
     role_hf_name(role, layer, 0, name);
     if (wanted_type(p, &c->weight, name, &c->type, &c->rule, e))
         return -1;
+    if (p->target->form->experts_only && (!c->type || is_plain(c->type)))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s experts are INT8 or INT4, not %s", p->target->name, c->type ? c->type->name : "as they are");
     if (!c->type || is_plain(c->type)) {
         c->type = c->type ? c->type : plain_type(p, &c->weight);
         return 1;
@@ -199,7 +204,10 @@ static int add_matrix(struct plan *p, const struct choice *c, uint64_t slab, str
     struct weight w = c->weight;
     const size_t first = p->n_tensors;
     w.slabs = 1;
-    role_hf_name(w.role, w.layer, (int)slab, name);
+    if (p->target->form->name)
+        p->target->form->name(w.role, w.layer, (int)slab, name);
+    else
+        role_hf_name(w.role, w.layer, (int)slab, name);
     if (!c->layout)
         return add_plain(p, c, &w, slab, name, e);
     for (int k = 0; k < PART_COUNT; k++) {
@@ -372,7 +380,8 @@ int target_check_options(const struct plan *p, struct error *e)
 int target_checkpoint_build(struct plan *p, struct error *e)
 {
     const struct arch_params *a = &p->model->params;
-    int layers = (int)(p->options.mtp == MTP_DROP ? a->num_hidden_layers : arch_all_layers(a));
+    const int drops = p->options.mtp == MTP_DROP || (p->options.mtp == MTP_AS_TARGET && p->target->form->experts_only);
+    int layers = (int)(drops ? a->num_hidden_layers : arch_all_layers(a));
     if (p->options.mtp == MTP_KEEP && !a->num_nextn_predict_layers)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--mtp keep, but the model has no MTP layer");
     if (target_check_options(p, e))
@@ -381,5 +390,5 @@ int target_checkpoint_build(struct plan *p, struct error *e)
     for (int layer = -1; layer < layers; layer++)
         if (add_layer(p, layer, e))
             return -1;
-    return check_one_type(p, e) || find_parallel(p, e) || plan_cut_files(p, 4096, e) || lay_out(p, e) || sides_make(p, e) ? -1 : 0;
+    return check_one_type(p, e) || find_parallel(p, e) || plan_cut_files(p, 4096, e) || lay_out(p, e) || (!p->options.sizes_only && sides_make(p, e)) ? -1 : 0;
 }

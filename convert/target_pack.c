@@ -13,6 +13,10 @@
 #include "convert/target_checkpoint.h"
 #include "formats/split_name.h"
 
+enum { LEAST_CODED = 4096 };
+/* Beyond it tar headers are longer, which must be known before sizes are. */
+static const uint64_t MOST_CODED = UINT64_C(8000000000) / 3;
+
 struct build {
     struct plan *p;
     struct expert_set experts;
@@ -151,7 +155,7 @@ static int cut_files(struct plan *p, struct error *e)
         size += p->sides[i].text.size + PACK_ENTRY + 2 * PACK_BLOCK;
     for (size_t i = 0, n; i < p->n_tensors; i += n) {
         n = pack_together(p, i);
-        const uint64_t more = pack_inner(p, i, n, NULL) + (n + 1) * PACK_ENTRY + p->options.pack.align + 4 * PACK_BLOCK;
+        const uint64_t more = pack_inner(p, NULL, i, n, NULL) + (n + 1) * PACK_ENTRY + p->options.pack.align + 4 * PACK_BLOCK;
         if (max && i > first && size + more > max) {
             if (add_cut(p, first, i, e))
                 return -1;
@@ -169,7 +173,7 @@ static int lay_out(struct plan *p, size_t file, struct error *e)
     struct plan_file *f = &p->files[file];
     struct buffer text = {0};
     struct pack_item m;
-    int rc = pack_manifest(p, file, "", NULL, &text) ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory") : 0;
+    int rc = pack_manifest(p, file, "", NULL, NULL, &text) ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory") : 0;
     f->reserved = text.size + 1;
     buffer_clear(&text);
     if (rc || pack_headers(&f->header, PACK_MANIFEST, 0, f->reserved, PACK_BLOCK, e))
@@ -178,9 +182,9 @@ static int lay_out(struct plan *p, size_t file, struct error *e)
     while (pack_next(&c, &m)) {
         uint64_t inner[3 * PART_COUNT];
         if (!m.side && m.n <= sizeof inner / sizeof *inner)
-            pack_inner(p, m.first, m.n, inner);
+            pack_inner(p, NULL, m.first, m.n, inner);
         for (size_t i = 0; i < m.n; i++) {
-            p->tensors[m.first + i].out.offset = m.offset + inner[i];
+            p->tensors[m.first + i].out.offset = p->options.compress ? 0 : m.offset + inner[i];
             p->tensors[m.first + i].out.file = (uint32_t)file;
         }
     }
@@ -193,15 +197,30 @@ char *target_pack_file_name(const char *path, size_t i, size_t n)
     return split_part(path, i + 1, n, ".tar");
 }
 
+/* Which tensors are coded: all that could become shorter than their table and its chunk's own tables make them longer. */
+static int choose_coded(struct plan *p, struct error *e)
+{
+    plan_size_units(p);
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        struct plan_tensor *t = &p->tensors[i];
+        t->coded = p->options.compress && t->out.bytes >= LEAST_CODED;
+        if (t->out.bytes < MOST_CODED || !p->options.compress)
+            continue;
+        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "--compress: a tensor of 8 GiB or more");
+        return error_at_tensor(e, t->out.name);
+    }
+    return 0;
+}
+
 static int add_all(struct build *b, struct error *e)
 {
     struct plan *p = b->p;
     const int whole = is_source_recipe(&p->options.recipe), only = p->options.pack.experts_only;
-    if (expert_set_read(&b->experts, p->model, p->options.pack.experts, e) || (!only && add_rest(b, e)) ||
+    if (expert_set_read(&b->experts, p->model, p->options.pack.experts, p->options.pack.profile, e) || (!only && add_rest(b, e)) ||
         (!only && whole && p->options.mtp != MTP_DROP && add_others(b, e)) || add_experts(b, e))
         return -1;
     p->pack_subset = only ? PACK_EXPERTS_ONLY : b->experts.all ? PACK_WHOLE : PACK_SOME_EXPERTS;
-    if (sides_make_packed(p, whole && p->options.mtp != MTP_DROP, b->keeps_quantization, e) || cut_files(p, e))
+    if (sides_make_packed(p, whole && p->options.mtp != MTP_DROP, b->keeps_quantization, e) || choose_coded(p, e) || cut_files(p, e))
         return -1;
     for (size_t i = 0; i < p->n_files; i++)
         if (lay_out(p, i, e))
@@ -250,12 +269,12 @@ static int write_item(struct outputs *o, size_t file, const struct pack_item *m,
 }
 
 /* The manifest, with spaces up to what was kept free for it. */
-static int write_manifest(const struct plan *p, size_t file, const char *tool, const struct stream_state *state, struct outputs *o,
-                          struct error *e)
+static int write_manifest(const struct plan *p, size_t file, const char *tool, const struct stream_state *state, const struct placed *placed,
+                          struct outputs *o, struct error *e)
 {
     const uint64_t reserved = p->files[file].reserved;
     struct buffer b = {0};
-    int rc = pack_manifest(p, file, tool, state, &b) || b.size + 1 > reserved ? -1 : 0;
+    int rc = pack_manifest(p, file, tool, state, placed, &b) || b.size + 1 > reserved ? -1 : 0;
     while (!rc && b.size + 1 < reserved && !b.failed)
         buffer_text(&b, " ");
     buffer_text(&b, "\n");
@@ -267,22 +286,50 @@ static int write_manifest(const struct plan *p, size_t file, const char *tool, c
     return rc;
 }
 
-int target_pack_finish(const struct plan *p, const char *tool, const struct stream_state *state, struct outputs *o, struct error *e)
+static int write_table(const struct plan_tensor *t, const struct stream_state *state, uint64_t at, struct outputs *o, struct error *e)
+{
+    struct buffer b = {0};
+    int rc = pack_table(t, state, &b) ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory")
+                                      : outputs_write_file(o, t->out.file, at, b.data, b.size, e);
+    buffer_clear(&b);
+    return rc;
+}
+
+static int finish_file(const struct plan *p, size_t file, const char *tool, const struct stream_state *state, const struct placed *placed,
+                       struct outputs *o, struct error *e)
 {
     static const char end[PACK_END];
-    for (size_t i = p->file_from; i < p->file_to; i++) {
-        struct pack_cursor c = pack_begin(p, i);
-        struct pack_item m;
-        int partial = outputs_is_partial(o, i, e);
-        if (partial < 0)
+    struct pack_cursor c = pack_begin(p, file);
+    struct pack_item m;
+    c.placed = placed;
+    while (pack_next(&c, &m)) {
+        if (write_item(o, file, &m, e))
             return -1;
-        if (!partial) /* an earlier finish has renamed it */
-            continue;
-        while (pack_next(&c, &m))
-            if (write_item(o, i, &m, e))
+        for (size_t i = m.first; i < m.first + m.n; i++)
+            if (p->tensors[i].coded && write_table(&p->tensors[i], state, placed[i].offset, o, e))
                 return -1;
-        if (outputs_write_file(o, i, c.at, end, sizeof end, e) || write_manifest(p, i, tool, state, o, e))
-            return -1;
     }
-    return 0;
+    return outputs_write_file(o, file, c.at, end, sizeof end, e) || write_manifest(p, file, tool, state, placed, o, e) ||
+                   (placed && outputs_cut(o, file, c.at + sizeof end, e))
+               ? -1
+               : 0;
+}
+
+int target_pack_finish(const struct plan *p, const char *tool, const struct stream_state *state, struct outputs *o, struct error *e)
+{
+    uint64_t *ends = NULL;
+    struct placed *placed = p->options.compress ? places_of_tensors(&state->places, &ends) : NULL;
+    int rc = p->options.compress && !placed ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the places of tensors") : 0;
+    for (size_t i = p->file_from; !rc && i < p->file_to; i++) {
+        int partial = outputs_is_partial(o, i, e);
+        if (partial > 0)
+            rc = finish_file(p, i, tool, state, placed, o, e);
+        else if (partial < 0)
+            rc = -1;
+        else if (placed) /* an earlier finish has renamed it: its size is still to be known */
+            rc = outputs_cut(o, i, pack_after(ends[i], 0) + PACK_END, e);
+    }
+    free(placed);
+    free(ends);
+    return rc;
 }

@@ -64,6 +64,8 @@ static struct json *tensor_json(const struct manifest_tensor *t)
         json_add_u64(shape, NULL, t->dims[i]);
     json_add_u64(o, "offset", t->offset);
     json_add_u64(o, "bytes", t->bytes);
+    if (t->stored)
+        json_add_u64(o, "stored", t->stored);
     json_add_string(o, "xxh3_128", t->hash);
     return o;
 }
@@ -137,6 +139,8 @@ static void add_head(struct buffer *b, const struct manifest *m)
     add_text(root, "imatrix", m->imatrix);
     add_text(root, "calibration", m->calibration);
     add_text(root, "fold", m->fold);
+    if (m->predicted_kl > 0)
+        json_add_f64(root, "predicted_kl", m->predicted_kl);
     add_text(root, "plan_xxh3_128", m->plan_hash[0] ? m->plan_hash : NULL);
     if (m->parts > 1) {
         json_add_u64(root, "part", m->part);
@@ -225,7 +229,10 @@ static int load_tensor(struct manifest *m, const struct json *v, struct manifest
         json_u64(json_get(v, "offset"), &t->offset) || json_u64(json_get(v, "bytes"), &t->bytes) ||
         load_hash(json_get(v, "xxh3_128"), t->hash))
         return bad(e, "a tensor of the manifest lacks name, type, place or hash");
-    if (t->offset > files[t->file].bytes || t->bytes > files[t->file].bytes - t->offset) {
+    const struct json *stored = json_get(v, "stored");
+    if (stored && json_u64(stored, &t->stored))
+        return bad(e, "a tensor's stored bytes are no number");
+    if (t->offset > files[t->file].bytes || (t->stored ? t->stored : t->bytes) > files[t->file].bytes - t->offset) {
         bad(e, "a tensor of the manifest ends behind its file");
         return error_at_tensor(e, t->name);
     }
@@ -299,9 +306,11 @@ static struct manifest *load(const struct json *root, int whole, struct error *e
     m->output = load_text(m, json_get(root, "output"));
     m->source_folder = load_text(m, json_get(root, "source_folder"));
     m->output_folder = load_text(m, json_get(root, "output_folder"));
-    const struct json *plan = json_get(root, "plan_xxh3_128");
+    const struct json *plan = json_get(root, "plan_xxh3_128"), *kl = json_get(root, "predicted_kl");
     if (plan && load_hash(plan, m->plan_hash))
         bad(e, "the manifest's hash of the plan is none");
+    else if (kl && (json_f64(kl, &m->predicted_kl) || !(m->predicted_kl > 0)))
+        bad(e, "the manifest's prediction is no number above 0");
     else if (!m->tool)
         bad(e, "the manifest does not name the tool that made it");
     else if (!load_part(m, root, e) && !load_lists(m, root, e))

@@ -27,6 +27,7 @@ struct manifest_tensor {
     const char *name, *type;
     uint64_t file; /* index into files */
     uint64_t offset, bytes;
+    uint64_t stored; /* bytes in the file of an entropy coded tensor, whose `bytes` are those that it stands for; 0: of others */
     uint32_t n_dims;
     uint64_t dims[TENSOR_MAX_DIMS];
     char hash[HASH_TEXT];
@@ -39,6 +40,7 @@ struct manifest {
     const char *recipe, *target;
     const char *imatrix; /* what weighed columns: name, size, hash, what was without data; NULL: none */
     const char *calibration; /* what error feedback rounded by: hash, size, options; NULL: none */
+    double predicted_kl; /* what the planner that chose the types expects (convert/planner.h); 0: none did */
     const char *fold;    /* exact symmetries that were used, as --fold takes them; NULL: none */
     const char *source, *output;               /* names without their paths */
     const char *source_folder, *output_folder; /* NULL unless asked for */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "formats/coded.h"
 #include "formats/manifest.h"
 #include "formats/pack.h"
 #include "formats/split_name.h"
@@ -95,8 +96,31 @@ static int read_shape(const struct json *v, struct tensor *t, struct error *e)
     return 0;
 }
 
+/* Of an entropy coded tensor how; of others `stored` is all that counts. */
+struct chunks {
+    uint64_t chunk, count, stored; /* stored: bytes in the file */
+};
+
+static int read_coded(const struct json *v, const struct tensor *t, struct chunks *c, struct error *e)
+{
+    *c = (struct chunks){0, 0, t->bytes};
+    if (!v || (!json_u64(json_get(v, "chunk"), &c->chunk) && !json_u64(json_get(v, "count"), &c->count) &&
+               !json_u64(json_get(v, "size"), &c->stored) && c->chunk))
+        return 0;
+    bad(e, "coded lacks chunk, count or size");
+    return error_at_tensor(e, t->name);
+}
+
+/* A tensor whose place is proven. */
+static int add_tensor(struct part *p, struct tensor *t, const struct chunks *c, struct error *e)
+{
+    if (c->chunk && coded_open(p->s, t, c->chunk, c->count, c->stored, e))
+        return -1;
+    return source_add_tensor(p->s, t, e);
+}
+
 /* A tensor, wherever it lies. `keys`: how many an entry of its kind has; one that is not known may mean anything. */
-static int read_tensor(struct part *p, const struct json *v, size_t keys, struct tensor *t, struct error *e)
+static int read_tensor(struct part *p, const struct json *v, size_t keys, struct tensor *t, struct chunks *c, struct error *e)
 {
     const char *type = json_string(json_get(v, "type"));
     struct packed *sum = arena_alloc(&p->s->arena, sizeof *sum);
@@ -106,15 +130,14 @@ static int read_tensor(struct part *p, const struct json *v, size_t keys, struct
         return no_memory(e);
     if (!t->name || !io_name_is_plain(t->name) || strlen(t->name) > MAX_TENSOR_NAME)
         return bad(e, "a tensor of the manifest has no plain name");
-    if (json_get(v, "coded"))
-        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "its data are coded in a way that is not known here");
-    else if (json_count(v) != keys)
+    const struct json *coded = json_get(v, "coded");
+    if (json_count(v) != keys + (coded != NULL) || (coded && json_count(coded) != 3))
         error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "its entry in the manifest has keys that are not known here");
     else if (!type || !(t->type = pack_storage(type)))
         error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "unknown type '%.60s'", type ? type : "");
     else if (!read_shape(json_get(v, "shape"), t, e) && !read_sums(v, &t->offset, &t->bytes, sum, e) && !tensor_size(t, &need, e)) {
         if (need == t->bytes)
-            return 0;
+            return read_coded(coded, t, c, e);
         error_set(e, ERR_FORMAT, t->offset, "type and shape need %" PRIu64 " bytes, the manifest says %" PRIu64, need, t->bytes);
     }
     return error_at_tensor(e, t->name);
@@ -123,16 +146,17 @@ static int read_tensor(struct part *p, const struct json *v, size_t keys, struct
 static int read_single(struct part *p, const struct json *v, struct error *e)
 {
     struct tensor t;
+    struct chunks c;
     struct pack_member *member;
     char name[PACK_NAME];
     const char *given = json_string(json_get(v, "member"));
-    if (read_tensor(p, v, 8, &t, e))
+    if (read_tensor(p, v, 8, &t, &c, e))
         return -1;
     snprintf(name, sizeof name, PACK_TENSORS "%s", t.name);
     if (!given || strcmp(given, name))
         bad(e, "a tensor's member is not named after it");
-    else if (!place(p, t.name, t.offset, t.bytes, p->pack->align, &member, e))
-        return (member->name = keep(p, json_get(v, "member"))) ? source_add_tensor(p->s, &t, e) : no_memory(e);
+    else if (!place(p, t.name, t.offset, c.stored, p->pack->align, &member, e))
+        return (member->name = keep(p, json_get(v, "member"))) ? add_tensor(p, &t, &c, e) : no_memory(e);
     return error_at_tensor(e, t.name);
 }
 
@@ -143,16 +167,17 @@ static int read_inner(struct part *p, const struct json *list, struct pack_membe
     m->first = p->pack->n_extents;
     for (const struct json *v = json_child(list); v; v = json_next(v)) {
         struct tensor t;
-        if (read_tensor(p, v, 7, &t, e))
+        struct chunks c;
+        if (read_tensor(p, v, 7, &t, &c, e))
             return -1;
         end = pack_round(end, PACK_INNER);
-        if (t.offset != m->offset + end || t.bytes > m->size - (end < m->size ? end : m->size)) {
+        if (t.offset != m->offset + end || c.stored > m->size - (end < m->size ? end : m->size)) {
             error_set(e, ERR_FORMAT, t.offset, "it does not lie where it must in its bundle, '%.100s'", m->name);
             return error_at_tensor(e, t.name);
         }
-        end += t.bytes;
-        p->pack->extents[p->pack->n_extents++] = (struct pack_extent){t.offset, t.bytes};
-        if (source_add_tensor(p->s, &t, e))
+        end += c.stored;
+        p->pack->extents[p->pack->n_extents++] = (struct pack_extent){t.offset, c.stored};
+        if (add_tensor(p, &t, &c, e))
             return -1;
     }
     m->n = p->pack->n_extents - m->first;

@@ -215,6 +215,21 @@ out:
     return rc;
 }
 
+int safetensors_read_text(struct source *s, uint32_t file, const char *header, size_t n, uint64_t *file_bytes, struct error *e)
+{
+    const size_t first = s->n_tensors;
+    if (n < 8 || le64((const uint8_t *)header) != n - 8)
+        return error_set(e, ERR_FORMAT, 0, "the header has %zu bytes, which is not the length that it says", n);
+    struct json *root = json_parse(header + 8, n - 8, e);
+    int rc = root ? read_entries(s, file, root, e) : -1;
+    *file_bytes = n;
+    for (size_t i = first; !rc && i < s->n_tensors; i++)
+        *file_bytes += s->tensors[i].bytes;
+    rc = rc || check_coverage(s, first, n, *file_bytes - n, e) ? -1 : 0;
+    json_free(root);
+    return rc;
+}
+
 static int probe(const char *path, int is_folder, const uint8_t *head, size_t n)
 {
     size_t len = strlen(path);

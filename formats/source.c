@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/coded.h"
 #include "formats/gguf_meta.h"
 #include "formats/split_name.h"
 
@@ -205,6 +206,7 @@ void source_close(struct source *s)
     free(s->files);
     free(s->tensors);
     gguf_meta_free(s->meta);
+    coded_cache_free(s->coded);
     arena_clear(&s->arena);
     free(s);
 }
@@ -218,9 +220,46 @@ const struct tensor *source_find(const struct source *s, const char *name)
 int source_read(const struct source *s, const struct tensor *t, uint64_t at, void *buf, size_t n,
                 struct error *e)
 {
+    if (t->coded)
+        return coded_read(s, t, at, buf, n, e);
     if (io_read(&s->files[t->file], t->offset + at, buf, n, e))
         return error_at_tensor(e, t->name);
     return 0;
+}
+
+void source_will_need(const struct source *s, const struct tensor *t, uint64_t at, uint64_t n)
+{
+    uint64_t from = t->offset + at, to = from + n;
+    if (t->coded)
+        coded_range(t, at, n, &from, &to);
+    io_will_need(&s->files[t->file], from, to - from);
+}
+
+static int hash_coded(const struct source *s, const struct tensor *t, struct hash *h, struct error *e)
+{
+    size_t room = (size_t)t->coded->chunk;
+    uint8_t *bytes = malloc(room);
+    int rc = bytes ? 0 : out_of_memory(e);
+    for (uint64_t at = 0; !rc && at < t->bytes;) {
+        size_t n = t->bytes - at < room ? (size_t)(t->bytes - at) : room;
+        if (!(rc = coded_read(s, t, at, bytes, n, e)))
+            hash_add(h, bytes, n);
+        at += n;
+    }
+    free(bytes);
+    return rc;
+}
+
+int source_hash(const struct source *s, const struct tensor *t, char out[HASH_TEXT], struct error *e)
+{
+    if (!t->coded)
+        return hash_range(&s->files[t->file], t->offset, t->bytes, out, e);
+    struct hash *h = hash_new();
+    if (!h)
+        return out_of_memory(e);
+    int rc = hash_coded(s, t, h, e);
+    hash_finish(h, out);
+    return rc;
 }
 
 uint64_t source_header_size(const struct source *s, size_t file)

@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/io.h"
 
 enum { TENSOR_MAX_DIMS = 8 };
@@ -36,12 +37,14 @@ struct tensor {
     uint64_t dims[TENSOR_MAX_DIMS]; /* row-major, slowest first: [rows][cols] of a matrix */
     uint64_t offset;                /* of its first byte in the file */
     uint64_t bytes;                 /* checked: equals the size that type and dims give, and lies in the file */
+    const struct coded *coded;      /* entropy coded (formats/coded.h): bytes is what they stand for; NULL: they lie there as they are */
     const struct packed *packed;    /* of a pack: its sums (formats/pack.h); NULL for others */
 };
 
 struct gguf_meta;
 struct pack;
 struct packed;
+struct coded_cache;
 
 struct source {
     const struct format *format;
@@ -54,6 +57,7 @@ struct source {
     uint64_t tensor_bytes;   /* sum over tensors */
     int is_folder;           /* side files (config.json, tokenizer.json) lie in the folder `path` */
     struct gguf_meta *meta;  /* key-value pairs of a GGUF; NULL for others */
+    struct coded_cache *coded; /* NULL: no tensor is coded */
     struct pack *pack;       /* members, side files and more of a pack (formats/pack.h); NULL for others */
     const char *note;        /* something odd but harmless that the user should know, or NULL */
 };
@@ -80,6 +84,11 @@ const struct tensor *source_find(const struct source *s, const char *name);
 /* Reads n bytes at `at` of the tensor's data; at + n <= t->bytes is the caller's duty. Errors name file and tensor. */
 int source_read(const struct source *s, const struct tensor *t, uint64_t at, void *buf, size_t n,
                 struct error *e);
+
+/* Tells the disk that source_read will want these bytes soon. */
+void source_will_need(const struct source *s, const struct tensor *t, uint64_t at, uint64_t n);
+/* XXH3-128 of all its bytes; of coded ones, of what they stand for. */
+int source_hash(const struct source *s, const struct tensor *t, char out[HASH_TEXT], struct error *e);
 
 /* Bytes of a file before its first tensor's data. */
 uint64_t source_header_size(const struct source *s, size_t file);

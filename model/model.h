@@ -33,6 +33,14 @@ struct stored {
 /* What people call the form of the weights: a tensor's storage type where that is a number format, else the type's name. */
 const char *stored_type(const struct stored *s);
 
+struct weight;
+/* Changes rows of a weight behind their reading, so that a copy of a model's struct is that model with other weights: [n][cols] floats of
+ * one slab. Called by any thread. */
+struct weight_filter {
+    void *context;
+    void (*change)(void *context, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n, float *rows);
+};
+
 struct model {
     const struct source *source; /* borrowed; must outlive the model */
     const struct family *family;
@@ -43,6 +51,7 @@ struct model {
     unsigned cpu; /* features for the decoders */
     struct arena arena;
     struct stored *slots; /* see model.c */
+    const struct weight_filter *filter; /* of weight_read; NULL: weights as they are stored. Borrowed */
 };
 
 /* Recognises every tensor of the source. ERR_UNSUPPORTED for another family, ERR_FORMAT for anything missing, unknown,

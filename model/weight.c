@@ -375,6 +375,8 @@ int weight_read(const struct model *m, const struct weight *w, uint64_t slab, ui
     } else {
         rc = read_stored(m, &r, out, scratch, seen, e);
     }
+    if (!rc && m->filter)
+        m->filter->change(m->filter->context, w, slab, row0, n_rows, out);
     return rc ? error_at_file(e, m->source->files[t->file].path) : 0;
 }
 

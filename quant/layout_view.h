@@ -79,4 +79,10 @@ int layout_gptq_get(const struct layout *l, const struct part_rows *r, void *blo
 void layout_awq_put(const struct layout *l, const struct part_rows *r, const void *blocks);
 int layout_awq_get(const struct layout *l, const struct part_rows *r, void *blocks);
 
+/* quant/layouts_amx.c */
+int layout_amx_shape(const struct layout *l, const struct quant_type *t, enum layout_part p, uint64_t rows, uint64_t cols,
+                     struct part_shape *out);
+void layout_amx_put(const struct layout *l, const struct part_rows *r, const void *blocks);
+int layout_amx_get(const struct layout *l, const struct part_rows *r, void *blocks);
+
 #endif

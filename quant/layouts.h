@@ -21,6 +21,9 @@
  *   w4afp8               .weight I8 [O][I/2], q in two's complement, even columns in low nibbles, .weight_scale_inv [O][G], which
  *                        multiplies: the experts of SGLang's W4AFP8, whose other weights are `block`
  *
+ *   kt-amx               .weight I8 [O*I*b/8] in the order of AMX tiles, .scale F32 [O] (quant/layouts_amx.c): experts for kt-kernel, under
+ *                        names of its own
+ *
  * Sources: vllm-project/compressed-tensors compressors/; casper-hansen/AutoAWQ utils/packing_utils.py; AutoGPTQ qlinear/;
  * deepseek-ai/DeepSeek-V3 README_WEIGHTS.md; sgl-project/sglang blockwise_int8.py, w4afp8.py.
  * Nothing is allocated; thread-safe. */

@@ -62,6 +62,8 @@ const struct quant_type quant_types[] = {
     TILED_ROW("INT8-BLOCK", WIDE, 128, 128, 8, 127, "F32"),
     TILED_ROW("INT8-C", WIDE, 1, 0, 8, 127.5f, "BF16"),
     TILED_ROW("INT8-C-F16", SCALE * 127.5f, 1, 0, 8, 127.5f, "F16"),
+    TILED_ROW("INT8-C-F32", WIDE, 1, 0, 8, 127, "F32"),
+    TILED_ROW("INT4-C-F32", WIDE, 1, 0, 4, 7, "F32"),
     TILED_ROW("INT4-C", WIDE, 1, 0, 4, 7.5f, "BF16"),
     TILED_ROW("INT4-C-ASYM", WIDE, 1, 0, 4, 7.5f, "BF16", .asymmetric = 1),
     TILED_ROW("INT4-C-F16", SCALE * 7.5f, 1, 0, 4, 7.5f, "F16"),

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Ratios against what a user would run instead, both in this run on this machine. Needs the environment of `make interop`.
 # The slice has V3's real layer shapes; its tensors are made by tests/tools/mkcheckpoint and mean nothing.
-# usage: bench.sh [conversion|mixture|checkpoint|kernels]...      all of them by default
+# usage: bench.sh [conversion|mixture|checkpoint|kernels|coding]...      all of them by default
 set -eu
 PARE=${PARE:-./pare}
 TOOLS=${TOOLS:-build/tests/tools}
@@ -52,6 +52,27 @@ make_slice()
     "$TOOLS/mkcheckpoint" --family v3 --out "$tmp/slice" --hidden 7168 --heads 128 --q-lora 1536 --kv-lora 512 --layers 2 --dense 1 \
         --inter 18432 --moe-inter 2048 --experts 16 --groups 8 --topk-group 4 --used 8 --mtp 0 --vocab 2048 --shards 3 \
         --tokenizer tests/data/nano-v3
+}
+
+# Entropy coding of FP8 codes in pieces of 1 MiB, in memory, and of the shards by zstd; then a pack of the slice and the way back.
+coding()
+{
+    make_slice
+    threads=$(nproc 2>/dev/null || echo 2)
+    "$TOOLS/coding-rate" "$tmp/slice" "$threads"
+    for level in 1 3; do
+        ! command -v zstd >/dev/null || zstd -q -b$level -e$level -B1048576 -T"$threads" "$tmp"/slice/model-00001*.safetensors
+    done
+    size=$(du -cb "$tmp"/slice/*.safetensors | tail -n 1 | cut -f 1)
+    packed=$(seconds "$PARE" convert "$tmp/slice" --to pack -r source --compress -o "$tmp/out.tar" -q)
+    bytes=$(stat -c %s "$tmp/out.tar")
+    rm -rf "$tmp/back"
+    start=$(date +%s.%N)
+    "$PARE" convert "$tmp/out.tar" --to source -o "$tmp/back" -q >/dev/null
+    back=$(echo "$start $(date +%s.%N)" | awk '{print $2 - $1}')
+    echo "$size $bytes $packed $back" | awk '{
+        printf "pack -r source --compress: %.1f %% of the release, %.2f GB/s, source cold; --to source: %.2f GB/s, pack warm\n", 100 * $2 / $1, $1 / $3 / 1e9, $1 / $4 / 1e9}'
+    rm -rf "$tmp/back" "$tmp"/out.tar*
 }
 
 conversion()
@@ -126,7 +147,7 @@ kernels()
 }
 
 python=$(sh tests/interop/env.sh)/bin/python
-[ $# -gt 0 ] || set -- conversion mixture checkpoint kernels
+[ $# -gt 0 ] || set -- conversion mixture checkpoint kernels coding
 for part; do
     $part
 done

@@ -156,4 +156,5 @@ def main():
             best_table(judge, args.recipes)
 
 
-main()
+if __name__ == "__main__":
+    main()

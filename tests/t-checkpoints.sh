@@ -142,4 +142,13 @@ refused 2 "--fold" "$nano" -o "$tmp/no" --to compressed-tensors --fold all
 refused 2 "an unknown target" "$nano" -o "$tmp/no" --to onnx
 ok "nothing was left behind" test ! -e "$tmp/no"
 
+# experts for kt-kernel: names, sizes and a folder that is part of a model
+ok "experts in the order of AMX tiles" "$PARE" convert "$nano" --to ktransformers -o "$tmp/kt" -q
+ok "under kt-kernel's names" sh -c '"$1" inspect "$2" | grep -q "^blk.2.ffn_up_exps.7.numa.0.weight  *I8  *\[65536\]"' sh "$PARE" "$tmp/kt"
+ok "and nothing of the rest of the model" sh -c '! "$1" inspect "$2" | grep -q -e attn -e shexp -e config' sh "$PARE" "$tmp/kt"
+ok "its hashes are proven" "$PARE" check "$tmp/kt" -q
+has "$tmp/stdout" "structure and hashes checked" "without values, as there is no configuration"
+fails 2 "plain numbers are refused" "$PARE" convert "$nano" --to ktransformers --type ffn_up_exps=BF16 -o "$tmp/kt2" -q
+fails 3 "it is no model" "$PARE" verify "$tmp/kt" --tokens "$nano/golden/tokens.bin" --chunks 1 -q
+
 done_testing

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "formats/pack.h"
 #include "verify/hashing.h"
 
 enum { CHUNK_FLOATS = 1 << 19 };
@@ -26,6 +27,7 @@ struct job {
 
 struct run {
     const struct model *model;
+    const struct source *packed; /* of hashes: the pack that they are of, or NULL */
     const struct manifest *manifest;
     struct io_file *files; /* of the manifest */
     const struct manifest_tensor **placed; /* its tensors by file and offset */
@@ -197,6 +199,15 @@ static int check_padding(const struct run *r, struct job *j, struct error *e)
     return 0;
 }
 
+/* A pack has sums of its own, which are held against its bytes elsewhere (check_pack.h): they must be those of the manifest. */
+static int check_packed(const struct run *r, struct job *j, const struct manifest_tensor *t, struct error *e)
+{
+    const struct tensor *is = source_find(r->packed, t->name);
+    if (is && is->offset == t->offset && is->bytes == t->bytes && !strcmp(is->packed->hash, t->hash))
+        return 0;
+    return say(j, "the pack has not this tensor here, or its hash is not the manifest's", e);
+}
+
 static int check_range(const struct run *r, struct job *j, struct error *e)
 {
     const struct manifest_file *f = &r->manifest->files[j->file];
@@ -207,6 +218,8 @@ static int check_range(const struct run *r, struct job *j, struct error *e)
     if (j->tensor == PADDING)
         return check_padding(r, j, e);
     const struct manifest_tensor *t = header ? NULL : &r->manifest->tensors[j->tensor];
+    if (t && r->packed)
+        return check_packed(r, j, t, e);
     if (hash_range(&r->files[j->file], header ? 0 : t->offset, header ? f->header_bytes : t->bytes, got, e))
         return verdict(j, e);
     if (!strcmp(got, header ? f->header_hash : t->hash))
@@ -417,7 +430,7 @@ static int add_hash_jobs(struct run *r, struct error *e)
 int check_hashes(const struct manifest *m, const struct source *s, const char *folder, int threads,
                  const struct check_hooks *hooks, struct check_report *report, struct error *e)
 {
-    struct run r = {.manifest = m, .hooks = hooks};
+    struct run r = {.manifest = m, .hooks = hooks, .packed = s->pack ? s : NULL};
     char **paths = calloc(m->n_files + 1, sizeof *paths);
     int rc = -1;
     r.files = calloc(m->n_files + 1, sizeof *r.files);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/coded.h"
 #include "formats/pack.h"
 
 enum { CHUNK = 1 << 20 };
@@ -17,33 +18,45 @@ struct range {
     uint32_t file;
     uint64_t offset, size;
     const struct packed *sum;
+    const struct tensor *coded; /* the hash is of what it stands for, the CRC of what is stored */
     int bad;
 };
 
 /* ---- sums */
 
-static int sums_differ(const struct source *s, const struct range *r, int *differ, struct error *e)
+/* CRC-32 of the stored bytes, with their hash in h unless that is NULL. */
+static int sum_stored(const struct source *s, const struct range *r, struct hash *h, uint32_t *crc, struct error *e)
 {
     uint8_t *bytes = malloc(CHUNK);
-    struct hash *h = bytes ? hash_new() : NULL;
-    uint64_t high, low;
-    uint32_t crc = 0;
-    char hash[HASH_TEXT];
-    int rc = h ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    int rc = bytes ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    *crc = 0;
     for (uint64_t at = 0; !rc && at < r->size;) {
         const size_t n = r->size - at < CHUNK ? (size_t)(r->size - at) : CHUNK;
         if ((rc = io_read(&s->files[r->file], r->offset + at, bytes, n, e)))
             break;
-        hash_add(h, bytes, n);
-        crc = hash_crc32(crc, bytes, n);
+        if (h)
+            hash_add(h, bytes, n);
+        *crc = hash_crc32(*crc, bytes, n);
         at += n;
     }
     free(bytes);
-    if (h) {
-        hash_finish_128(h, &high, &low);
-        hash_text(high, low, hash);
-        *differ = !rc && (strcmp(hash, r->sum->hash) || crc != r->sum->crc);
-    }
+    return rc;
+}
+
+static int sums_differ(const struct source *s, const struct range *r, int *differ, struct error *e)
+{
+    struct hash *h = r->coded ? NULL : hash_new();
+    struct error why = {0};
+    uint32_t crc = 0;
+    char hash[HASH_TEXT] = "";
+    int rc = r->coded || h ? sum_stored(s, r, h, &crc, e) : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (h)
+        hash_finish(h, hash);
+    if (!rc && r->coded && (rc = source_hash(s, r->coded, hash, &why)) && why.code == ERR_FORMAT)
+        rc = 0; /* damaged: it has no hash */
+    else if (rc && r->coded && e && why.code)
+        *e = why;
+    *differ = !rc && (strcmp(hash, r->sum->hash) || crc != r->sum->crc);
     return rc;
 }
 
@@ -53,10 +66,10 @@ static struct range *list_ranges(const struct source *s, size_t *n)
     struct range *list = calloc(s->n_tensors + k->n_sides + 1, sizeof *list);
     *n = 0;
     for (size_t i = 0; list && i < k->n_sides; i++)
-        list[(*n)++] = (struct range){k->sides[i].name, k->sides[i].file, k->sides[i].offset, k->sides[i].size, &k->sides[i].sum, 0};
+        list[(*n)++] = (struct range){k->sides[i].name, k->sides[i].file, k->sides[i].offset, k->sides[i].size, &k->sides[i].sum, NULL, 0};
     for (size_t i = 0; list && i < s->n_tensors; i++) {
         const struct tensor *t = &s->tensors[i];
-        list[(*n)++] = (struct range){t->name, t->file, t->offset, t->bytes, t->packed, 0};
+        list[(*n)++] = (struct range){t->name, t->file, t->offset, t->coded ? coded_stored(t) : t->bytes, t->packed, t->coded ? t : NULL, 0};
     }
     return list;
 }

@@ -12,7 +12,7 @@
 
 #include "model/forward/det_math.h"
 #include "model/forward/forward.h"
-#include "verify/head.h"
+#include "model/forward/head.h"
 
 struct walk {
     const struct compare_options *o;
@@ -244,7 +244,8 @@ static int run_head(struct walk *w, struct error *e)
         error_set(e, ERR_IO, ERROR_NO_OFFSET, "cannot create: %s", strerror(errno));
         return error_at_file(e, w->o->save_logits);
     }
-    rc = head_run(w->base, w->cand, ROLE_OUTPUT_NORM, -1, &w->list, w->positions, fd, e);
+    rc = head_run(&(struct head_side){w->base, 0}, &(struct head_side){w->cand, 0}, w->cand != NULL, ROLE_OUTPUT_NORM, -1, &w->list,
+                  w->positions, fd, e);
     if (fd >= 0 && close(fd) && !rc)
         rc = error_set(e, ERR_IO, ERROR_NO_OFFSET, "cannot write the logits: %s", strerror(errno));
     return rc;
@@ -274,9 +275,7 @@ static void score_one(const struct walk *w, const struct position *p, struct sco
     s->p_cand = (float)det_exp(-(log_c - (double)p->cand_target));
     s->top_cand = p->cand_top.id[0];
     s->same_top5 = common_top5(p);
-    /* sum p_b (b - c) - log_b + log_c; rounding may leave a hair below zero */
-    double kld = p->cross / p->base.sum - log_b + log_c;
-    s->kld = (float)(kld > 0 ? kld : 0);
+    s->kld = (float)position_kld(p);
 }
 
 static void fill_scores(struct walk *w)
@@ -305,7 +304,7 @@ static int run_mtp(struct walk *w, struct forward *f, int is_cand, struct error 
     for (size_t i = 0; i < w->list.n; i++)
         p[i].target = i % ctx + 2 < ctx ? w->tokens[i + 2] : -1;
     int rc = forward_mtp_input(f, layer, e) || forward_layer(f, layer, e) ||
-             head_run(f, NULL, ROLE_NEXTN_SHARED_HEAD_NORM, layer, &w->list, p, -1, e);
+             head_run(&(struct head_side){f, 0}, NULL, 0, ROLE_NEXTN_SHARED_HEAD_NORM, layer, &w->list, p, -1, e);
     for (size_t i = 0; !rc && i < w->list.n; i++) {
         struct mtp_sums *m = &w->c->mtp_sums[i / ctx];
         const struct position *next = &w->positions[i + 1];

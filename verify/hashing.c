@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/coded.h"
+
 static const char *const side_files[] = {
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
     "model.safetensors.index.json",
@@ -51,12 +53,12 @@ static int add_tensors(struct manifest *m, const struct source *s, int threads, 
         int rc = 0, skip;
 #pragma omp critical(hashing)
         skip = failed;
-        *mt = (struct manifest_tensor){.name = t->name, .type = t->type->name, .file = t->file, .bytes = t->bytes,
+        *mt = (struct manifest_tensor){.name = t->name, .type = t->type->name, .file = t->file, .bytes = t->bytes, .stored = t->coded ? coded_stored(t) : 0,
                                        .n_dims = t->n_dims};
         mt->offset = t->offset;
         memcpy(mt->dims, t->dims, sizeof mt->dims);
         if (!skip)
-            rc = hash_range(&s->files[t->file], t->offset, t->bytes, mt->hash, &why);
+            rc = source_hash(s, t, mt->hash, &why);
 #pragma omp critical(hashing)
         {
             done += t->bytes;

@@ -40,13 +40,17 @@ int feedback_applies(const struct calibration *cal, const struct weight *w, cons
     return cal && type->best && w->layer < (int)cal->n_layers && input_of(w->role) != INPUT_NONE && !(roles[w->role].flags & ROLE_VECTOR);
 }
 
+enum column_order feedback_order(const struct feedback *f, const struct quant_type *type)
+{
+    if (f->o.hessian.order != ORDER_BY_TYPE)
+        return f->o.hessian.order;
+    return type->best->groups == 1 ? ORDER_IMPORTANCE : ORDER_NATURAL;
+}
+
 static struct feedback_key key_of(const struct feedback *f, const struct weight *w, const struct quant_type *type, uint64_t slab)
 {
     int own = roles[w->role].flags & (ROLE_PER_HEAD | ROLE_EXPERT);
-    enum column_order order = f->o.hessian.order;
-    if (order == ORDER_BY_TYPE)
-        order = type->best->groups == 1 ? ORDER_IMPORTANCE : ORDER_NATURAL;
-    return (struct feedback_key){input_of(w->role), w->layer, own ? slab : 0, order};
+    return (struct feedback_key){input_of(w->role), w->layer, own ? slab : 0, feedback_order(f, type)};
 }
 
 static int same(const struct feedback_key *a, const struct feedback_key *b)

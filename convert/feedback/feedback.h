@@ -40,6 +40,9 @@ void feedback_clear(struct feedback *f);
 /* Whether rows of this weight in this type go through error feedback: there is no calibration of MTP layers. */
 int feedback_applies(const struct calibration *cal, const struct weight *w, const struct quant_type *type);
 
+/* The order of columns for a type with a struct best. */
+enum column_order feedback_order(const struct feedback *f, const struct quant_type *type);
+
 /* The curvature of a matrix that gets this type and whose columns were changed so, made when nobody has it yet; to be given back with
  * feedback_put. 0, 1 without data (nothing is to be given back), or -1. ORDER_BY_TYPE: blocks with one scale take columns by importance;
  * superblocks, whose scales are worth more when they are chosen late, as they lie. */

@@ -41,7 +41,7 @@ struct forward *forward_new(const struct model *m, const struct forward_tokens *
     f->tokens = *t;
     f->options = *o;
     f->tiles_per_chunk = (t->ctx + LANES - 1) / LANES;
-    f->tiles = f->tiles_per_chunk * t->chunks * o->streams;
+    f->tiles = f->most_tiles = f->tiles_per_chunk * t->chunks * o->streams;
     size_t tokens = f->tiles * LANES, used = (size_t)m->params.num_experts_per_tok;
     f->chosen = calloc(tokens * used + 1, sizeof *f->chosen);
     f->gates = calloc(tokens * used + 1, sizeof *f->gates);
@@ -58,12 +58,19 @@ void forward_free(struct forward *f)
 {
     if (!f)
         return;
+    f->hidden.tiles = f->most_tiles;
     panels_clear(&f->hidden, f->options.store);
     free(f->rope_cos);
     free(f->rope_sin);
     free(f->chosen);
     free(f->gates);
     free(f);
+}
+
+void forward_set_streams(struct forward *f, size_t n)
+{
+    f->options.streams = n;
+    f->tiles = f->hidden.tiles = f->tiles_per_chunk * f->tokens.chunks * n;
 }
 
 int need_weight(const struct forward *f, enum tensor_role role, int layer, struct weight *w, struct error *e)

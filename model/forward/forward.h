@@ -63,7 +63,8 @@ struct forward {
     const struct model *model; /* borrowed */
     struct forward_tokens tokens;
     struct forward_options options;
-    size_t tiles_per_chunk, tiles; /* tiles: of all streams */
+    size_t tiles_per_chunk, tiles; /* tiles: of all streams that take part */
+    size_t most_tiles;             /* of those it was made for */
     struct panels hidden;          /* [tiles][hidden_size]: the residual stream */
     float *rope_cos, *rope_sin;    /* [rope pairs][positions, padded to tiles] */
     double softmax_scale;
@@ -76,6 +77,9 @@ struct forward {
 struct forward *forward_new(const struct model *m, const struct forward_tokens *t, const struct forward_options *o,
                             struct error *e);
 void forward_free(struct forward *f); /* NULL is allowed */
+
+/* From now on the first n streams take part, at most those it was made for. The hidden states of the others stay as they are. */
+void forward_set_streams(struct forward *f, size_t n);
 
 /* Fills the hidden states of every stream with the token embeddings. */
 int forward_embed(struct forward *f, struct error *e);

@@ -57,6 +57,12 @@ with common.workdir() as tmp:
     for name, what in (("x.gguf", "a conversion"), ("x.tar", "a pack"), ("weighed.gguf", "one by an imatrix"), ("fed.gguf", "one by a calibration"), ("split.gguf.part-1-of-2", "a part"), ("split.gguf", "joined parts")):
         valid("manifest", Path(tmp, f"{name}.manifest.json").read_text(), f"the manifest of {what} is valid by schemas/manifest.json")
     valid("calibration", (calibration / "calibration.json").read_text(), "calibration.json is valid by schemas/calibration.json")
+    recipe = Path(tmp, "recipe.json")
+    done = subprocess.run([common.PARE, "plan", NANO, "--calib", calibration, "--fit", "10M", "--ctx", "256", "--pool", "Q4_0,Q8_0", "--gain-tokens", "64",
+                           "--gain-layers", "1", "-q", "-o", recipe, "--json"], capture_output=True, text=True)
+    valid("planned", done.stdout, "pare plan with a budget is valid by schemas/planned.json")
+    valid("recipe", recipe.read_text(), "the recipe by schemas/recipe.json")
+    valid("sensitivity", (calibration / "sensitivity.json").read_text(), "and what was measured by schemas/sensitivity.json")
     done = subprocess.run([common.PARE, "calibrate", NANO, "--tokens", tokens, "--plan", "--json"], capture_output=True, text=True)
     valid("calibration", done.stdout, "and so is the plan of one")
     made = Path(tmp, "m.json")

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Scored positions: online softmax, Kullback-Leibler sum and best tokens. */
-#include "verify/positions.h"
+#include "model/forward/positions.h"
 
 #include "model/forward/det_math.h"
 
@@ -67,4 +67,11 @@ void position_add(struct position *p, int32_t row0, size_t n, const float *b, co
 double softmax_log(const struct softmax_sum *s)
 {
     return s->max + det_log(s->sum);
+}
+
+double position_kld(const struct position *p)
+{
+    /* sum p_b (b - c) - log_b + log_c; rounding may leave a hair below zero */
+    double kld = p->cross / p->base.sum - softmax_log(&p->base) + softmax_log(&p->cand);
+    return kld > 0 ? kld : 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Scored positions: what is kept of the logits of one position while the vocabulary streams by in blocks, for one model or
  * a pair. Nothing of the size of the vocabulary is stored. Sums are in double, in the order of the vocabulary. */
-#ifndef PARE_VERIFY_POSITIONS_H
-#define PARE_VERIFY_POSITIONS_H
+#ifndef PARE_MODEL_FORWARD_POSITIONS_H
+#define PARE_MODEL_FORWARD_POSITIONS_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -32,5 +32,8 @@ void position_add(struct position *p, int32_t row0, size_t n, const float *b, co
 
 /* log of the softmax's denominator: max + ln sum. */
 double softmax_log(const struct softmax_sum *s);
+
+/* The divergence of the candidate from the base, not below 0. */
+double position_kld(const struct position *p);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Final norm and vocabulary projection. The listed positions are packed into panels of their own first, so that nothing is
  * computed for positions that nobody scores. */
-#include "verify/head.h"
+#include "model/forward/head.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 
 struct side { /* one model's part */
     struct forward *f;
+    size_t first_tile;
     struct weight w;
     struct panels x, y; /* packed normed states; logits of a block */
 };
@@ -25,20 +26,18 @@ static int pack(struct side *s, enum tensor_role norm, int layer, const struct h
     for (size_t r = 0; r < D; r++)
         for (size_t i = 0; i < list->n; i++)
             panel_row(&all, i / LANES, r)[i % LANES] =
-                panel_row(&s->f->hidden, list->token[i] / LANES, r)[list->token[i] % LANES];
+                panel_row(&s->f->hidden, s->first_tile + list->token[i] / LANES, r)[list->token[i] % LANES];
     int rc = forward_norm(s->f, norm, layer, &all, &s->x, e);
     panels_clear(&all, store);
     return rc;
 }
 
-static int side_init(struct side *s, struct forward *f, enum tensor_role norm, int layer, const struct head_list *list,
+static int side_init(struct side *s, const struct head_side *of, enum tensor_role norm, int layer, const struct head_list *list,
                      struct error *e)
 {
-    *s = (struct side){.f = f};
-    if (!f)
-        return 0;
-    forward_head(f, layer, &s->w);
-    return pack(s, norm, layer, list, e) || panels_init(&s->y, f->options.store, s->x.tiles, HEAD_BLOCK, e) ? -1 : 0;
+    *s = (struct side){.f = of->f, .first_tile = of->first_tile};
+    forward_head(s->f, layer, &s->w);
+    return pack(s, norm, layer, list, e) || panels_init(&s->y, s->f->options.store, s->x.tiles, HEAD_BLOCK, e) ? -1 : 0;
 }
 
 static void side_clear(struct side *s)
@@ -69,23 +68,38 @@ static void add_block(const struct side *b, const struct side *c, const struct h
 #pragma omp parallel for num_threads(b->f->options.threads)
     for (size_t i = 0; i < list->n; i++)
         position_add(&positions[i], row0, n, panel_row(&b->y, i / LANES, 0) + i % LANES,
-                     c->f ? panel_row(&c->y, i / LANES, 0) + i % LANES : NULL, LANES);
+                     c ? panel_row(&c->y, i / LANES, 0) + i % LANES : NULL, LANES);
 }
 
-int head_run(struct forward *base, struct forward *cand, enum tensor_role norm, int layer, const struct head_list *list,
-             struct position *positions, int fd, struct error *e)
+/* Rows [row, row + n) of the vocabulary: side 0 is the base. */
+static int run_block(struct side *sides, size_t n_sides, const struct head_list *list, uint64_t row, uint64_t n, struct position *positions,
+                     int fd, struct error *e)
 {
-    struct side b, c = {.f = NULL};
-    int rc = side_init(&b, base, norm, layer, list, e) || side_init(&c, cand, norm, layer, list, e);
-    for (uint64_t row = 0; !rc && row < b.w.rows; row += HEAD_BLOCK) {
-        uint64_t n = b.w.rows - row < HEAD_BLOCK ? b.w.rows - row : HEAD_BLOCK;
-        rc = forward_product(base, &b.w, 0, row, n, &b.x, &b.y, 0, e) ||
-             (cand && forward_product(cand, &c.w, 0, row, n, &c.x, &c.y, 0, e)) ||
-             (fd >= 0 && write_block(fd, &b, list, row, (size_t)n, e));
-        if (!rc)
-            add_block(&b, &c, list, (int32_t)row, (size_t)n, positions);
+    for (size_t i = 0; i < n_sides; i++)
+        if (forward_product(sides[i].f, &sides[i].w, 0, row, n, &sides[i].x, &sides[i].y, 0, e))
+            return -1;
+    if (fd >= 0 && write_block(fd, &sides[0], list, row, (size_t)n, e))
+        return -1;
+    for (size_t i = 1; i < n_sides; i++)
+        add_block(&sides[0], &sides[i], list, (int32_t)row, (size_t)n, positions + (i - 1) * list->n);
+    if (n_sides == 1)
+        add_block(&sides[0], NULL, list, (int32_t)row, (size_t)n, positions);
+    return 0;
+}
+
+int head_run(const struct head_side *base, const struct head_side *cands, size_t n_cands, enum tensor_role norm, int layer,
+             const struct head_list *list, struct position *positions, int fd, struct error *e)
+{
+    struct side *sides = calloc(n_cands + 1, sizeof *sides);
+    int rc = sides ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the logits");
+    for (size_t i = 0; !rc && i <= n_cands; i++)
+        rc = side_init(&sides[i], i ? &cands[i - 1] : base, norm, layer, list, e);
+    for (uint64_t row = 0; !rc && row < sides[0].w.rows; row += HEAD_BLOCK) {
+        uint64_t n = sides[0].w.rows - row < HEAD_BLOCK ? sides[0].w.rows - row : HEAD_BLOCK;
+        rc = run_block(sides, n_cands + 1, list, row, n, positions, fd, e);
     }
-    side_clear(&b);
-    side_clear(&c);
+    for (size_t i = 0; sides && i <= n_cands; i++)
+        side_clear(&sides[i]);
+    free(sides);
     return rc ? -1 : 0;
 }
