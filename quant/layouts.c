@@ -265,7 +265,7 @@ const struct layout layouts[] = {
     {"awq", 1, {".qweight", ".scales", ".qzeros"}, layout_turned_shape, layout_awq_put, layout_awq_get},
     {"block", 0, {".weight", ".weight_scale_inv"}, block_shape, tiles_put, tiles_get},
     {"w4afp8", 0, {".weight", ".weight_scale_inv"}, nibble_shape, nibble_put, nibble_get},
-    {"kt-amx", 0, {".weight", ".scale"}, layout_amx_shape, layout_amx_put, layout_amx_get},
+    {"kt-amx", 1, {".weight", ".scale"}, layout_amx_shape, layout_amx_put, layout_amx_get},
     {0},
 };
 

@@ -29,17 +29,16 @@ int layout_amx_shape(const struct layout *l, const struct quant_type *t, enum la
     if (f.kind != KIND_INT || f.tile_rows != 1 || f.len || f.asymmetric || !t->tiling || strcmp(f.scales, "F32") || rows % STRIP ||
         row_bytes % PIECE)
         return -1;
-    /* one dimension, as its readers want it; the second number is what a row takes, for ranges of rows */
     if (p == PART_CODES)
-        return layout_give_shape(l, p, "I8", 1, rows * row_bytes, row_bytes, out);
-    return p == PART_SCALES ? layout_give_shape(l, p, "F32", 1, rows, 1, out) : 0;
+        return layout_give_shape(l, p, "I8", 1, rows * row_bytes, 0, out);
+    return p == PART_SCALES ? layout_give_shape(l, p, "F32", 1, rows, 0, out) : 0;
 }
 
-/* Where a code lies: its byte in the codes of the range, which begins at a block's first row. */
+/* The byte of the codes that has this one. */
 static uint64_t place_of(const struct part_rows *r, int bits, uint64_t row, uint64_t col)
 {
     const uint64_t block_rows = bits == 8 ? 64 : 128, per_byte = (uint64_t)(8 / bits);
-    const uint64_t block = row / block_rows * block_rows, n_rows = least(block_rows, r->rows - r->row0 - block);
+    const uint64_t block = row / block_rows * block_rows, n_rows = least(block_rows, r->rows - block);
     const uint64_t panel = col / PANEL * PANEL, n_cols = least(PANEL, r->cols - panel);
     const uint64_t strip = (row - block) / STRIP * STRIP, piece = (col - panel) / (PIECE * per_byte) * (PIECE * per_byte);
     const uint64_t in_strip = (row - block) % STRIP, byte = (col - panel) % PIECE;
@@ -63,7 +62,7 @@ void layout_amx_put(const struct layout *l, const struct part_rows *r, const voi
     for (uint64_t o = 0; o < r->n; o++) {
         const uint8_t *code = in->codes + o * r->cols;
         for (uint64_t c = 0; c < r->cols; c++) {
-            uint8_t *to = codes + place_of(r, bits, o, c);
+            uint8_t *to = codes + place_of(r, bits, r->row0 + o, c);
             if (bits == 8)
                 *to = code[c];
             else if (is_upper(c))
@@ -71,7 +70,7 @@ void layout_amx_put(const struct layout *l, const struct part_rows *r, const voi
             else
                 *to = (uint8_t)((*to & 0xf0) | (code[c] & 0x0f));
         }
-        view_put_scale_at(r, scales, o, bits == 8 ? in->scale[o] : in->scale[o] / 16);
+        view_put_scale_at(r, scales, r->row0 + o, bits == 8 ? in->scale[o] : in->scale[o] / 16);
     }
 }
 
@@ -85,10 +84,10 @@ int layout_amx_get(const struct layout *l, const struct part_rows *r, void *bloc
     for (uint64_t o = 0; o < r->n; o++) {
         uint8_t *code = out->codes + o * r->cols;
         for (uint64_t c = 0; c < r->cols; c++) {
-            const uint8_t byte = codes[place_of(r, bits, o, c)];
+            const uint8_t byte = codes[place_of(r, bits, r->row0 + o, c)];
             code[c] = bits == 8 ? byte : (uint8_t)((((is_upper(c) ? byte >> 4 : byte & 0x0f) ^ 8) - 8));
         }
-        out->scale[o] = view_scale_at(r, scales, o) * (bits == 8 ? 1 : 16);
+        out->scale[o] = view_scale_at(r, scales, r->row0 + o) * (bits == 8 ? 1 : 16);
     }
     return 0;
 }
