@@ -215,7 +215,8 @@ static int choose_coded(struct plan *p, struct error *e)
 static int add_all(struct build *b, struct error *e)
 {
     struct plan *p = b->p;
-    const int whole = is_source_recipe(&p->options.recipe), only = p->options.pack.experts_only;
+    const struct pack *from = p->model->source->pack;
+    const int whole = is_source_recipe(&p->options.recipe), only = p->options.pack.experts_only || (from && from->subset == PACK_EXPERTS_ONLY);
     if (expert_set_read(&b->experts, p->model, p->options.pack.experts, p->options.pack.profile, e) || (!only && add_rest(b, e)) ||
         (!only && whole && p->options.mtp != MTP_DROP && add_others(b, e)) || add_experts(b, e))
         return -1;
