@@ -17,16 +17,11 @@
 static const uint64_t longest = (UINT64_C(1) << 53) - 1;
 enum { TOOL = 64 };
 
-int pack_is_bundle(const struct plan *p, size_t first)
-{
-    return p->tensors[first].bundled;
-}
-
 size_t pack_together(const struct plan *p, size_t first)
 {
     const struct plan_tensor *t = &p->tensors[first];
     size_t n = 1;
-    if (!pack_is_bundle(p, first))
+    if (!t->bundled)
         return 1;
     while (first + n < p->n_tensors && t[n].bundled && t[n].weight.layer == t->weight.layer && t[n].slab0 == t->slab0)
         n++;
@@ -72,7 +67,7 @@ int pack_next(struct pack_cursor *c, struct pack_item *m)
         const struct plan_tensor *t = &p->tensors[c->tensor];
         m->first = c->tensor;
         m->n = pack_together(p, c->tensor);
-        m->bundle = pack_is_bundle(p, c->tensor);
+        m->bundle = t->bundled;
         m->size = pack_inner(p, c->placed, m->first, m->n, NULL);
         m->align = p->options.pack.align;
         if (m->bundle)

@@ -32,8 +32,6 @@ int pack_next(struct pack_cursor *c, struct pack_item *m);
 
 /* How many tensors from `first` on are in one member. */
 size_t pack_together(const struct plan *p, size_t first);
-/* Whether these tensors are a bundle. */
-int pack_is_bundle(const struct plan *p, size_t first);
 /* Where the tensors of a member lie in it; returns its size. `inner` may be NULL. */
 uint64_t pack_inner(const struct plan *p, const struct placed *placed, size_t first, size_t n, uint64_t *inner);
 

@@ -215,7 +215,8 @@ static int choose_coded(struct plan *p, struct error *e)
 static int add_all(struct build *b, struct error *e)
 {
     struct plan *p = b->p;
-    const int whole = is_source_recipe(&p->options.recipe), only = p->options.pack.experts_only;
+    const struct pack *from = p->model->source->pack;
+    const int whole = is_source_recipe(&p->options.recipe), only = p->options.pack.experts_only || (from && from->subset == PACK_EXPERTS_ONLY);
     if (expert_set_read(&b->experts, p->model, p->options.pack.experts, p->options.pack.profile, e) || (!only && add_rest(b, e)) ||
         (!only && whole && p->options.mtp != MTP_DROP && add_others(b, e)) || add_experts(b, e))
         return -1;
@@ -236,7 +237,8 @@ static int check_options(const struct plan *p, struct error *e)
     if (p->options.scales_from)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--scales-from is for checkpoints");
     if (o->align < PACK_BLOCK || o->align > PACK_ALIGN_MOST || (o->align & (o->align - 1)))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--align %" PRIu64 " is no power of two from %d to %d", o->align, PACK_BLOCK, PACK_ALIGN_MOST);
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--align %" PRIu64 " is no power of two from %d to %d", o->align,
+                         PACK_BLOCK, PACK_ALIGN_MOST);
     if (p->options.mtp == MTP_KEEP && !p->model->params.num_nextn_predict_layers)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--mtp keep, but the model has no MTP layer");
     return 0;

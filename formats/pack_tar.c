@@ -166,16 +166,19 @@ static la_int64_t skip(struct archive *a, void *reader, la_int64_t n)
 /* What libarchive says of the file, unless reading it has failed. */
 static int bad(const struct reader *r, struct archive *a, struct error *e)
 {
-    if (!r->failed)
-        error_set(e, !a || archive_errno(a) == ENOMEM ? ERR_MEMORY : ERR_FORMAT, a ? (uint64_t)archive_read_header_position(a) : ERROR_NO_OFFSET, "no tar that can be read: %.300s",
-                  a && archive_error_string(a) ? archive_error_string(a) : "out of memory");
+    if (!a || (!r->failed && archive_errno(a) == ENOMEM))
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    else if (!r->failed)
+        error_set(e, ERR_FORMAT, (uint64_t)archive_read_header_position(a), "no tar that can be read: %.300s",
+                  archive_error_string(a) ? archive_error_string(a) : "libarchive does not say why");
     return error_at_file(e, r->file->path);
 }
 
 static struct archive *open_tar(struct reader *r, struct error *e)
 {
     struct archive *a = archive_read_new();
-    if (a && !archive_read_support_format_tar(a) && !archive_read_set_callback_data(a, r) && !archive_read_set_read_callback(a, read_window) &&
+    if (a && !archive_read_support_format_tar(a) && !archive_read_set_callback_data(a, r) &&
+        !archive_read_set_read_callback(a, read_window) &&
         !archive_read_set_skip_callback(a, skip) && !archive_read_open1(a))
         return a;
     bad(r, a, e);
