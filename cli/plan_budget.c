@@ -101,7 +101,7 @@ static int read_size(const struct options *o, const struct plan *p, struct plann
 
 static int read_budget(const struct options *o, const struct plan *p, struct planner_options *po, struct engine_memory *beside, struct error *e)
 {
-    static const char *const others[] = {"recipe", "pure", "sequential", "fold", "via", "part", "consume"};
+    static const char *const others[] = {"recipe", "pure", "sequential", "fold", "via", "part", "consume", "compress"};
     long tokens = GAIN_TOKENS, layers = -1;
     *po = (struct planner_options){.tool = "pare " PARE_VERSION};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)

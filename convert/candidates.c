@@ -27,6 +27,11 @@ uint64_t candidate_bytes(const struct candidates *c, size_t k, size_t i)
     return bytes;
 }
 
+int candidates_of_checkpoint(const struct recipe *r)
+{
+    return r->of_schemes && !r->of_packs;
+}
+
 int candidates_recipe(const struct candidates *c, struct recipe *r, size_t more_rules, struct error *e)
 {
     const struct recipe *base = &c->base->options.recipe;
@@ -40,7 +45,7 @@ int candidates_recipe(const struct candidates *c, struct recipe *r, size_t more_
     r->scheme = NULL;
     r->file = NULL;
     r->pure = 0;
-    if (r->of_schemes)
+    if (candidates_of_checkpoint(r))
         recipe_set_base(r, "BF16");
     return 0;
 }
@@ -76,8 +81,8 @@ static int plan_pure(struct candidates *c, size_t k, struct error *e)
     const struct quant_type *type = c->pool[k];
     if (candidates_recipe(c, &r, 1, e))
         return -1;
-    r.all = r.of_schemes ? NULL : type;
-    if (r.of_schemes && !is_plain(type))
+    r.all = candidates_of_checkpoint(&r) ? NULL : type;
+    if (candidates_of_checkpoint(&r) && !is_plain(type))
         r.rules[r.n_rules++] = (struct recipe_rule){.text = type->name, .roles = checkpoint_roles(type), .type = type, .may_miss = 1};
     c->plans[k] = recipe_find_type(&r, type->name, e) ? candidates_plan(c, &r, 1, e) : NULL;
     free(r.rules);

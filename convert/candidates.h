@@ -31,7 +31,10 @@ uint64_t candidate_bytes(const struct candidates *c, size_t k, size_t i);
 /* A plan by the same options and another recipe, whose memory is borrowed. sizes_only: see plan.h. */
 struct plan *candidates_plan(const struct candidates *c, const struct recipe *r, int sizes_only, struct error *e);
 
-/* A recipe with the rules of the command line and no others, for GGUF with `all` for the rest, for checkpoints with what is as it
+/* Whether a recipe is of checkpoints, whose matrices stay as they are where no rule says otherwise. */
+int candidates_of_checkpoint(const struct recipe *r);
+
+/* A recipe with the rules of the command line and no others, for GGUF and packs with `all` for the rest, for checkpoints with what is as it
  * is. Its memory is the base's, but rules, which the caller frees. */
 int candidates_recipe(const struct candidates *c, struct recipe *r, size_t more_rules, struct error *e);
 

@@ -9,8 +9,10 @@
 #include "convert/sensitivity.h"
 #include "model/forward/head.h"
 
-static const double whole_levels[MEASURED_WHOLES] = {0.5, 1, 2};
+/* Where the errors of real choices lie. */
+static const double whole_levels[MEASURED_WHOLES] = {0.125, 0.35, 1};
 enum { ANY_LAYER = -2, MOST_OF_STREAM = ROLE_COUNT };
+#define LEAST_POWER 0.5 /* what decisions that flip would give alone; above 1 is noise */
 
 /* What a copy of the model has wrong. */
 struct fault {
@@ -75,10 +77,9 @@ static void fault_init(struct fault *f, const struct model *m, uint64_t role_bit
 
 /* ---- which streams there are */
 
-static int is_chosen(const struct gaining *g, int layer)
+static int is_chosen(const struct arch_params *p, int some, int layer)
 {
-    const struct arch_params *p = &g->model->params;
-    const int n = (int)p->num_hidden_layers, dense = (int)p->first_k_dense_replace, some = g->o->layers;
+    const int n = (int)p->num_hidden_layers, dense = (int)p->first_k_dense_replace;
     if (layer < 0 || !some)
         return 1;
     if (layer < dense)
@@ -121,18 +122,28 @@ static int add_stream(struct gaining *g, size_t i, struct error *e)
     return 0;
 }
 
+static int is_wanted(const struct arch_params *p, int layers, const struct measured_weight *w)
+{
+    return w->kl < 0 && measured_coarse(w) > 0 && is_chosen(p, layers, w->layer);
+}
+
 /* Weights are sorted by layer: globals come first, of which the output must be last. */
 static int list_streams(struct gaining *g, struct error *e)
 {
     const struct measured *m = g->m;
-    for (size_t i = 0; i < m->n; i++)
-        if (m->weights[i].role != ROLE_OUTPUT && m->weights[i].kl < 0 && measured_coarse(&m->weights[i]) > 0 && is_chosen(g, m->weights[i].layer) &&
-            add_stream(g, i, e))
-            return -1;
-    for (size_t i = 0; i < m->n; i++)
-        if (m->weights[i].role == ROLE_OUTPUT && m->weights[i].kl < 0 && measured_coarse(&m->weights[i]) > 0 && add_stream(g, i, e))
-            return -1;
+    for (int output = 0; output < 2; output++)
+        for (size_t i = 0; i < m->n; i++)
+            if ((m->weights[i].role == ROLE_OUTPUT) == output && is_wanted(&g->model->params, g->o->layers, &m->weights[i]) && add_stream(g, i, e))
+                return -1;
     return 0;
+}
+
+int gains_complete(const struct model *model, const struct measured *m, int layers)
+{
+    for (size_t i = 0; i < m->n; i++)
+        if (is_wanted(&model->params, layers, &m->weights[i]))
+            return 0;
+    return m->n_whole != 0;
 }
 
 static int is_output(const struct stream *s)
@@ -247,15 +258,16 @@ static double mean_kld(const struct position *p, size_t n)
 
 static void take_results(struct gaining *g, const struct position *positions, size_t n)
 {
-    for (size_t i = 0; i < g->n; i++)
-        for (size_t k = 0; k < g->streams[i].n; k++) {
-            /* of those that share a stream, each by its part of the error */
-            struct measured_weight *w = &g->m->weights[g->streams[i].weights[k]];
-            double all = 0;
-            for (size_t j = 0; j < g->streams[i].n; j++)
-                all += measured_coarse(&g->m->weights[g->streams[i].weights[j]]);
-            w->kl = (double)(float)(mean_kld(positions + i * n, n) * measured_coarse(w) / all);
+    for (size_t i = 0; i < g->n; i++) {
+        const struct stream *s = &g->streams[i];
+        double off = 0;
+        for (size_t k = 0; k < s->n; k++)
+            off += measured_coarse(&g->m->weights[s->weights[k]]);
+        for (size_t k = 0; k < s->n; k++) {
+            g->m->weights[s->weights[k]].kl = (double)(float)mean_kld(positions + i * n, n);
+            g->m->weights[s->weights[k]].off = (double)(float)off;
         }
+    }
     for (int i = 0; i < MEASURED_WHOLES && g->walks[i]; i++)
         g->m->whole[g->m->n_whole++] = (struct measured_whole){whole_levels[i], (double)(float)mean_kld(positions + (g->n + (size_t)i) * n, n)};
     g->m->gain_tokens = n;
@@ -311,7 +323,7 @@ int gains_measure(const struct model *model, struct measured *m, const struct ga
 {
     struct gaining g = {.model = model, .m = m, .o = o, .store = {.room = o->memory, .scratch = o->scratch}};
     int rc = list_streams(&g, e);
-    if (!rc && (g.n || !m->n_whole))
+    if (!rc)
         rc = start(&g, e) || walk(&g, hooks, e) || run_head(&g, e);
     for (int i = 0; i < MEASURED_WHOLES; i++)
         forward_free(g.walks[i]);
@@ -322,49 +334,14 @@ int gains_measure(const struct model *model, struct measured *m, const struct ga
 
 /* ---- what they say */
 
-static double own_gain(const struct measured_weight *w)
+/* The slope of KL over the whole model's error, both on log scales, and what a sum of 1 would give. */
+static struct gains_curve fit(const struct measured *m, double sum)
 {
-    double coarse = measured_coarse(w);
-    return w->kl >= 0 && coarse > 0 ? w->kl / coarse : -1;
-}
-
-double gains_of(const struct measured *m, enum tensor_role role, int layer)
-{
-    const struct measured_weight *below = NULL, *above = NULL;
-    for (size_t i = 0; i < m->n; i++) {
-        const struct measured_weight *w = &m->weights[i];
-        if (w->role != role || own_gain(w) < 0)
-            continue;
-        if (w->layer <= layer)
-            below = w;
-        if (w->layer >= layer && !above)
-            above = w;
-    }
-    if (!below || !above)
-        return below ? own_gain(below) : above ? own_gain(above) : 0;
-    double a = own_gain(below), b = own_gain(above);
-    if (above->layer == below->layer || !(a > 0) || !(b > 0))
-        return a > b ? a : b;
-    double t = (double)(layer - below->layer) / (double)(above->layer - below->layer);
-    return exp(log(a) * (1 - t) + log(b) * t);
-}
-
-static double coarse_sum(const struct measured *m)
-{
-    double sum = 0;
-    for (size_t i = 0; i < m->n; i++)
-        sum += gains_of(m, m->weights[i].role, m->weights[i].layer) * measured_coarse(&m->weights[i]);
-    return sum;
-}
-
-struct gains_curve gains_curve(const struct measured *m)
-{
-    const double once = coarse_sum(m);
     double n = 0, x = 0, y = 0, xx = 0, xy = 0;
-    for (int i = 0; i < m->n_whole && once > 0; i++) {
+    for (int i = 0; i < m->n_whole && sum > 0; i++) {
         if (!(m->whole[i].kl > 0))
             continue;
-        double a = log(once * m->whole[i].level * m->whole[i].level), b = log(m->whole[i].kl);
+        double a = log(sum * m->whole[i].level * m->whole[i].level), b = log(m->whole[i].kl);
         n++;
         x += a;
         y += b;
@@ -374,7 +351,51 @@ struct gains_curve gains_curve(const struct measured *m)
     if (n < 2)
         return (struct gains_curve){1, 1};
     double power = (n * xy - x * y) / (n * xx - x * x);
+    power = power < LEAST_POWER ? LEAST_POWER : power > 1 ? 1 : power;
     return (struct gains_curve){exp((y - power * x) / n), power};
+}
+
+static double own_gain(const struct measured_weight *w, double power)
+{
+    return w->kl >= 0 && w->off > 0 ? pow(w->kl, 1 / power) / w->off : -1;
+}
+
+static double gain_by(const struct measured *m, double power, enum tensor_role role, int layer)
+{
+    const struct measured_weight *below = NULL, *above = NULL;
+    for (size_t i = 0; i < m->n; i++) {
+        const struct measured_weight *w = &m->weights[i];
+        if (w->role != role || own_gain(w, power) < 0)
+            continue;
+        if (w->layer <= layer)
+            below = w;
+        if (w->layer >= layer && !above)
+            above = w;
+    }
+    if (!below || !above)
+        return below ? own_gain(below, power) : above ? own_gain(above, power) : 0;
+    double a = own_gain(below, power), b = own_gain(above, power);
+    if (above->layer == below->layer || !(a > 0) || !(b > 0))
+        return a > b ? a : b;
+    double t = (double)(layer - below->layer) / (double)(above->layer - below->layer);
+    return exp(log(a) * (1 - t) + log(b) * t);
+}
+
+double gains_of(const struct measured *m, enum tensor_role role, int layer)
+{
+    return gain_by(m, fit(m, 1).power, role, layer);
+}
+
+struct gains_curve gains_curve(const struct measured *m)
+{
+    const double power = fit(m, 1).power;
+    double once = 0;
+    for (size_t i = 0; i < m->n; i++) {
+        const struct measured_weight *w = &m->weights[i];
+        const int twice = w->role == ROLE_ATTN_KV_B && measured_find(m, ROLE_ATTN_K_B, w->layer); /* its halves are there too */
+        once += twice ? 0 : gain_by(m, power, w->role, w->layer) * measured_coarse(w);
+    }
+    return fit(m, once);
 }
 
 double gains_predict(const struct gains_curve *c, double sum)

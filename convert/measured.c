@@ -2,7 +2,6 @@
  * sensitivity.json: in memory, reading, writing. */
 #include "convert/measured.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "base/json.h"
 
 static const uint64_t max_file = (uint64_t)1 << 28;
+#define MOST 1e30 /* of any number, so that none becomes infinite */
 static const char file_name[] = "sensitivity.json", format_name[] = "pare sensitivity 1";
 
 static int no_memory(struct error *e)
@@ -116,8 +116,8 @@ static int read_numbers(const struct json *list, double *out, size_t n, struct e
     if (json_type(list) != JSON_ARRAY || json_count(list) != n)
         return bad(e, "a list of another length than there are experts or heads");
     for (const struct json *v = json_child(list); v; v = json_next(v), i++)
-        if (json_f64(v, &out[i]) || !(out[i] >= 0) || !isfinite(out[i]))
-            return bad(e, "an error that is no number from 0 on");
+        if (json_f64(v, &out[i]) || !(out[i] >= 0 && out[i] <= MOST))
+            return bad(e, "an error that is no number from 0 on, or too large");
     return 0;
 }
 
@@ -146,8 +146,8 @@ static int read_weight(struct measured *m, const struct json *j, int gains, stru
     if (!w || read_numbers(output, w->output, w->slabs, e) || read_numbers(json_get(j, "coarse"), w->coarse, w->slabs, e) ||
         read_types(m, w, json_get(j, "types"), e))
         return -1;
-    if (kl && gains && (json_f64(kl, &w->kl) || !(w->kl >= 0)))
-        return bad(e, "a divergence that is no number from 0 on");
+    if (kl && gains && (json_f64(kl, &w->kl) || !(w->kl >= 0 && w->kl <= MOST) || json_f64(json_get(j, "off"), &w->off) || !(w->off >= 1 / MOST)))
+        return bad(e, "a divergence that is no number from 0 on, or of no error");
     return 0;
 }
 
@@ -158,7 +158,7 @@ static int read_gains(struct measured *m, const struct json *j, struct error *e)
         return bad(e, "gains without tokens and streams");
     for (const struct json *v = json_child(whole); v; v = json_next(v)) {
         struct measured_whole *w = &m->whole[m->n_whole++];
-        if (json_f64(json_get(v, "level"), &w->level) || json_f64(json_get(v, "kl"), &w->kl) || !(w->level > 0) || !(w->kl >= 0))
+        if (json_f64(json_get(v, "level"), &w->level) || json_f64(json_get(v, "kl"), &w->kl) || !(w->level >= 1 / MOST && w->level <= MOST) || !(w->kl >= 0 && w->kl <= MOST))
             return bad(e, "a level without its divergence");
     }
     return 0;
@@ -214,8 +214,10 @@ static void add_weight(struct json *list, const struct measured_weight *w)
     struct json *j = json_add_object(list, NULL), *types;
     json_add_string(j, "role", roles[w->role].name);
     json_add_f64(j, "layer", w->layer);
-    if (w->kl >= 0)
+    if (w->kl >= 0) {
         json_add_f64(j, "kl", w->kl);
+        json_add_f64(j, "off", w->off);
+    }
     add_numbers(j, "output", w->output, w->slabs);
     add_numbers(j, "coarse", w->coarse, w->slabs);
     types = json_add_object(j, "types");

@@ -5,8 +5,8 @@
  *            weighted by the squares of their gates, so that experts can be added and compared. Per slab: expert, head or 1
  *   error    the same of what is off when it has a type, ((w - y) x)^2 (convert/sensitivity.h)
  *   coarse   the same for y by a plain rounding that is the same everywhere: what gains are measured with
- *   kl       mean KL divergence of the model's tokens when this matrix alone (of all experts, heads) is off by `level` times its coarse
- *            error (convert/gains.h)
+ *   kl       mean KL divergence of the model's tokens when this matrix (all its experts, heads), or with it those that share its
+ *            stream, is off by its coarse error; `off` is that error as a part of the output, summed over those (convert/gains.h)
  *
  * sensitivity.json (schemas/sensitivity.json) is of a calibration, by its hash, and of settings; when they differ it is as if it were not
  * there. */
@@ -33,7 +33,7 @@ struct measured_weight {
     double *output, *coarse; /* [slabs] */
     struct measured_type *types;
     size_t n_types;
-    double kl;               /* negative: not measured */
+    double kl, off;          /* kl negative: not measured */
 };
 
 /* The whole model off by `level` times every matrix's coarse error. */

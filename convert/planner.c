@@ -227,7 +227,7 @@ static const struct quant_type *most_used(const struct choosing *s)
 
 static int is_default(const struct recipe *r, const struct quant_type *type)
 {
-    return r->of_schemes ? type->flags & QT_FLOAT && !(type->flags & QT_TILED) : type == r->all;
+    return candidates_of_checkpoint(r) ? type->flags & QT_FLOAT && !(type->flags & QT_TILED) : type == r->all;
 }
 
 /* r->rules is the caller's to free, in either case. */
@@ -237,7 +237,7 @@ static int make_recipe(const struct choosing *s, struct recipe *r, struct arena 
     size_t n = 0;
     int rc = list ? candidates_recipe(&s->c, r, s->n_members, e) : no_memory(e);
     if (!rc)
-        r->all = r->of_schemes ? NULL : most_used(s);
+        r->all = candidates_of_checkpoint(r) ? NULL : most_used(s);
     for (size_t i = 0; !rc && i < s->n_items; i++)
         for (size_t m = s->first[i]; m < s->first[i + 1]; m++) {
             const struct plan_tensor *t = candidate(&s->c, chosen(s, i), s->members[m].maker);
@@ -245,9 +245,9 @@ static int make_recipe(const struct choosing *s, struct recipe *r, struct arena 
                 continue;
             /* of a checkpoint's experts, which are alike, one speaks for all */
             const int expert = roles[t->weight.role].flags & ROLE_EXPERT && t->weight.slabs == 1;
-            if (expert && r->of_schemes && t->slab0)
+            if (expert && candidates_of_checkpoint(r) && t->slab0)
                 continue;
-            list[n++] = (struct typed){t->type, t->weight.role, t->weight.layer, expert && !r->of_schemes ? (int)t->slab0 : -1};
+            list[n++] = (struct typed){t->type, t->weight.role, t->weight.layer, expert && !candidates_of_checkpoint(r) ? (int)t->slab0 : -1};
         }
     rc = rc || planner_rules(r, a, list, n, e) ? -1 : 0;
     free(list);
@@ -266,8 +266,8 @@ static uint64_t count_weights(const struct choosing *s)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < s->c.n_makers; i++) {
-        const struct weight *w = &candidate(&s->c, 0, i)->weight;
-        n += w->slabs * w->rows * w->cols;
+        const struct plan_tensor *t = candidate(&s->c, 0, i);
+        n += t->verbatim ? tensor_elements(t->verbatim) : t->weight.slabs * t->weight.rows * t->weight.cols;
     }
     return n;
 }
@@ -385,7 +385,7 @@ static int print_recipe(const struct choosing *s, const struct recipe *r, struct
     if (!(text = json_print_line(j)))
         out->text.failed = 1;
     buffer_printf(&out->text, "{\n \"name\": \"planned, %.2f bits per weight\",\n \"%s\": \"%s\",\n \"rules\": [",
-                  8.0 * (double)out->tensor_bytes / (double)out->weights, r->of_schemes ? "base" : "default", recipe_base_name(r));
+                  8.0 * (double)out->tensor_bytes / (double)out->weights, candidates_of_checkpoint(r) ? "base" : "default", recipe_base_name(r));
     planner_print_rules(r, r->n_given, &out->text);
     buffer_printf(&out->text, "\n ],\n \"planned\": %s\n}\n", text ? text : "");
     json_free(j);
@@ -427,15 +427,17 @@ static int measure_gains(struct choosing *s, const struct stream_hooks *hooks, s
 {
     const struct calibration *cal = s->c.base->options.calib;
     const struct plan_options *po = &s->c.base->options;
+    const int layers = s->o->gain_layers >= 0 ? s->o->gain_layers : params(s)->num_hidden_layers <= GAIN_LAYERS_ALL ? 0 : GAIN_LAYERS;
     uint64_t chunks = (s->o->gain_tokens + cal->ctx - 1) / cal->ctx;
     chunks = chunks > cal->chunks ? cal->chunks : chunks;
+    if (gains_complete(s->c.base->model, &s->m, layers))
+        return 0;
     int32_t *ids = calibration_read_tokens(cal->folder, cal->chunks, cal->ctx, 0, chunks, params(s)->vocab_size, e);
     if (!ids)
         return -1;
-    const int layers = s->o->gain_layers >= 0 ? s->o->gain_layers : params(s)->num_hidden_layers <= GAIN_LAYERS_ALL ? 0 : GAIN_LAYERS;
     const struct gains_options go = {.tokens = {ids, (size_t)chunks, (size_t)cal->ctx}, .threads = po->threads, .group_routing = 1,
                                      .memory = po->memory / 2, .scratch = cal->folder, .layers = layers};
-    int rc = gains_measure(s->c.base->model, &s->m, &go, hooks, e);
+    int rc = gains_measure(s->c.base->model, &s->m, &go, hooks, e) || measured_write(&s->m, cal->folder, e) ? -1 : 0;
     free(ids);
     return rc;
 }
@@ -449,8 +451,7 @@ static int measure(struct choosing *s, struct planned_recipe *out, const struct 
     if (measured_read(&s->m, po->calib->folder, settings, gains, e) || sensitivity_measure(&s->c, &s->m, &out->measured, hooks, e) ||
         (out->measured && measured_write(&s->m, po->calib->folder, e)))
         return -1;
-    const uint64_t before = s->m.gain_streams;
-    if (measure_gains(s, hooks, e) || (s->m.gain_streams != before && measured_write(&s->m, po->calib->folder, e)))
+    if (measure_gains(s, hooks, e))
         return -1;
     out->gain_tokens = s->m.gain_tokens;
     out->gain_streams = s->m.gain_streams;

@@ -73,7 +73,14 @@ static int is_measured(const struct plan_tensor *t, const struct model *m)
 static struct measured_weight *weight_of(struct measured *m, const struct plan *p, const struct weight *w, struct error *e)
 {
     struct measured_weight *found = measured_find(m, w->role, w->layer);
-    return found ? found : measured_add(m, w->role, w->layer, (size_t)role_slabs(w->role, &p->model->params), e);
+    const size_t slabs = (size_t)role_slabs(w->role, &p->model->params);
+    if (!found)
+        return measured_add(m, w->role, w->layer, slabs, e);
+    if (found->slabs == slabs)
+        return found;
+    error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "sensitivity.json is of a model with other experts or heads (remove it to measure again)");
+    error_at_file(e, p->options.calib->folder);
+    return NULL;
 }
 
 /* Types of a maker that are to be measured. */

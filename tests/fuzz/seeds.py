@@ -470,6 +470,28 @@ seed("part", "two", dump(part(1, 1, 2)) + "\0" + dump(part(0, 1, 2)))
 seed("part", "two-runs", dump(part(1, 1, 2)) + "\0" + dump(part(0, 1, 2, settings="t")))
 seed("part", "same-twice", dump(part(0, 1, 2)) + "\0" + dump(part(0, 1, 2)))
 
+# --- what a planner measured
+def sensitivity(*weights, **changes):
+    gains = {"settings": "g", "tokens": 64, "streams": 2, "whole": [{"level": 0.125, "kl": 0.001}, {"level": 1, "kl": 0.02}]}
+    return {"format": "pare sensitivity 1", "settings": "s", "gains": gains, "weights": weights, **changes}
+
+
+def measured(role, layer, slabs=1, **changes):
+    return {"role": role, "layer": layer, "kl": 0.001, "off": 0.01, "output": [1.5] * slabs, "coarse": [0.0078125] * slabs, "types": {"Q4_K": [0.001] * slabs},
+            **changes}
+
+
+for name, x in {
+    "whole": sensitivity(measured("output", -1), measured("attn_q_a", 0), measured("ffn_up_exps", 3, 4), measured("attn_q_a", 9)),
+    "no-kl": sensitivity({k: v for k, v in measured("output", -1).items() if k != "kl"}), "twice": sensitivity(measured("output", -1), measured("output", -1)),
+    "other-settings": sensitivity(measured("output", -1), settings="t"), "other-gains": sensitivity(measured("output", -1), gains={"settings": "h"}),
+    "huge": sensitivity(measured("output", -1, output=[1e300])), "negative": sensitivity(measured("output", -1, coarse=[-1])),
+    "short": sensitivity(measured("output", -1, types={"Q4_K": []})), "no-type": sensitivity(measured("output", -1, types={"Q9_Z": [1]})),
+    "kl-huge": sensitivity(measured("output", -1, kl=1e29, off=1e-29), measured("output_norm", -1, kl=0)), "layer": sensitivity(measured("attn_q_a", 1 << 40)),
+    "many-levels": sensitivity(gains={"settings": "g", "tokens": 1, "streams": 1, "whole": [{"level": 1, "kl": 1}] * 9}), "format": sensitivity(format="x"),
+}.items():
+    seed("sensitivity", name, dump(x))
+
 # --- recipe: a file NUL tensor types NUL overrides
 RULE = {"roles": ["ffn_down_exps", "output"], "layers": "0-2,58-60", "experts": "0-7", "name": "^blk[.][0-9]+", "type": "Q6_K"}
 
@@ -492,6 +514,7 @@ for name, x in {
         "fused": recipe((), "", "attn_kv_b=Q8_0", base="F32"), "long": recipe((), "", "ffn_up," * 80 + "=F16", base="Q8_0"),
         "commas": recipe((), "", ",=Q8_0\nffn_up,,ffn_gate=F16\n=F16\nffn_up=", base="Q8_0"),
         "overrides": recipe((), "", "ffn_down_exps=Q4_0\nattn_q,attn_output=BF16\nffn_up=F8_E4M3\nffn_up=F16=F32", base="Q8_0"),
+        "planned": recipe(default="Q4_K", planned={"predicted_kl": 0.001}), "planned-number": recipe(default="Q4_K", planned=1),
         "unknown-base": recipe(base="Q9_9"), "list": b"[]"}.items():
     seed("recipe", name, x)
 
