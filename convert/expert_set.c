@@ -28,7 +28,8 @@ static int add(struct expert_set *s, const struct model *m, const struct span *l
         if (layer >= s->layers || !role_in_layer(ROLE_FFN_GATE_EXPS, m->family, &m->params, (int)layer, 0))
             return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--experts: layer %" PRIu64 " has no routed experts", layer);
         if (experts->to >= s->experts)
-            return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--experts: expert %" PRIu64 ", but there are %" PRIu64 " from 0 on", experts->to, s->experts);
+            return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--experts: expert %" PRIu64 ", but there are %" PRIu64 " from 0 on",
+                             experts->to, s->experts);
         memset(s->has + layer * s->experts + experts->from, 1, (size_t)(experts->to - experts->from + 1));
     }
     return 0;
@@ -125,7 +126,8 @@ static int look_for_them(struct expert_set *s, const struct model *m, int given,
             unsigned char *has = &s->has[layer * s->experts + x];
             int there = model_stored(m, ROLE_FFN_GATE_EXPS, (int)layer, (int)x) != NULL;
             if (*has && !there && given)
-                return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "--experts: the source does not have expert %" PRIu64 " of layer %" PRIu64, x, layer);
+                return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "--experts: the source does not have expert %" PRIu64 " of layer %" PRIu64,
+                                 x, layer);
             *has &= (unsigned char)there;
             s->n += *has;
             of += role_in_layer(ROLE_FFN_GATE_EXPS, m->family, &m->params, (int)layer, 0) != 0;

@@ -10,22 +10,18 @@
 #include "base/json.h"
 #include "convert/importance.h"
 #include "convert/target_gguf.h"
+#include "formats/coded.h"
 #include "formats/manifest.h"
 
 /* Of numbers that are not known yet; the longest name of a tool. */
 static const uint64_t longest = (UINT64_C(1) << 53) - 1;
 enum { TOOL = 64 };
 
-int pack_is_bundle(const struct plan *p, size_t first)
-{
-    return p->tensors[first].bundled;
-}
-
 size_t pack_together(const struct plan *p, size_t first)
 {
     const struct plan_tensor *t = &p->tensors[first];
     size_t n = 1;
-    if (!pack_is_bundle(p, first))
+    if (!t->bundled)
         return 1;
     while (first + n < p->n_tensors && t[n].bundled && t[n].weight.layer == t->weight.layer && t[n].slab0 == t->slab0)
         n++;
@@ -71,7 +67,7 @@ int pack_next(struct pack_cursor *c, struct pack_item *m)
         const struct plan_tensor *t = &p->tensors[c->tensor];
         m->first = c->tensor;
         m->n = pack_together(p, c->tensor);
-        m->bundle = pack_is_bundle(p, c->tensor);
+        m->bundle = t->bundled;
         m->size = pack_inner(p, c->placed, m->first, m->n, NULL);
         m->align = p->options.pack.align;
         if (m->bundle)
@@ -128,29 +124,28 @@ static int add_text_sums(struct json *o, uint64_t offset, const void *bytes, siz
     return 0;
 }
 
-int pack_table(const struct plan_tensor *t, const struct stream_state *state, struct buffer *out)
+void pack_table(const struct plan_tensor *t, const struct stream_state *state, uint64_t first, uint64_t n, uint8_t *out)
 {
-    const uint64_t count = unit_count(t);
-    for (uint64_t k = 0; k < count; k++) {
-        const uint64_t size = state->places.size[t->first_unit + k];
-        const uint8_t bytes[4] = {(uint8_t)size, (uint8_t)(size >> 8), (uint8_t)(size >> 16), (uint8_t)(size >> 24)};
-        buffer_add(out, bytes, sizeof bytes);
-    }
-    return out->failed ? -1 : 0;
+    for (uint64_t k = 0; k < n; k++)
+        for (int i = 0; i < 4; i++)
+            out[4 * k + (uint64_t)i] = (uint8_t)(state->places.size[t->first_unit + first + k] >> 8 * i);
 }
 
-/* CRC-32 of what is stored of a tensor. */
+/* CRC-32 of what is stored of a tensor: its table, and the chunks, which the run has summed. */
 static uint32_t crc_of(const struct pack_cursor *cursor, size_t i, const struct stream_state *state)
 {
     const struct plan_tensor *t = &cursor->plan->tensors[i];
     const struct chain *c = state ? &state->output.list[i] : NULL;
-    struct buffer table = {0};
+    const uint64_t count = unit_count(t);
+    uint32_t crc = 0;
     if (!c || !t->coded)
         return c ? c->crc : 0;
-    pack_table(t, state, &table);
-    const uint32_t crc = hash_crc32_combine(hash_crc32(0, table.data, table.size), c->crc, cursor->placed[i].bytes - table.size);
-    buffer_clear(&table);
-    return crc;
+    for (uint64_t k = 0; k < count; k++) {
+        uint8_t entry[4];
+        pack_table(t, state, k, 1, entry);
+        crc = hash_crc32(crc, entry, sizeof entry);
+    }
+    return hash_crc32_combine(crc, c->crc, cursor->placed[i].bytes - coded_table_bytes(count));
 }
 
 /* A tensor: on its own, or as one of a bundle. */

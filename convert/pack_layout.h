@@ -32,16 +32,14 @@ int pack_next(struct pack_cursor *c, struct pack_item *m);
 
 /* How many tensors from `first` on are in one member. */
 size_t pack_together(const struct plan *p, size_t first);
-/* Whether these tensors are a bundle. */
-int pack_is_bundle(const struct plan *p, size_t first);
 /* Where the tensors of a member lie in it; returns its size. `inner` may be NULL. */
 uint64_t pack_inner(const struct plan *p, const struct placed *placed, size_t first, size_t n, uint64_t *inner);
 
 /* For struct target: place. */
 uint64_t pack_place_of_tensor(const struct plan *p, size_t tensor, uint64_t end);
 
-/* Of a coded tensor whose units have their sizes: the table before its chunks. */
-int pack_table(const struct plan_tensor *t, const struct stream_state *state, struct buffer *out);
+/* Of a coded tensor whose units have their sizes: entries [first, first + n) of the table before its chunks. */
+void pack_table(const struct plan_tensor *t, const struct stream_state *state, uint64_t first, uint64_t n, uint8_t *out);
 
 /* Appends the file's manifest. state NULL: as long as it can get, before places and hashes are known. 0, or -1 without memory. */
 int pack_manifest(const struct plan *p, size_t file, const char *tool, const struct stream_state *state, const struct placed *placed,

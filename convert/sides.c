@@ -160,7 +160,7 @@ static int is_copied(const struct plan *p, const char *name)
     static const char *const ends[] = {".json", ".jinja", ".py", ".txt", ".model"};
     static const char *const made[] = {config_name, index_name, "pare.manifest.json", "quantize_config.json", "quant_config.json"};
     size_t n = strlen(name);
-    if (name[0] == '.' || (!io_name_is_plain(name) && !p->model->source->pack) || (p->options.chat_template && !strcmp(name, template_name)))
+    if (name[0] == '.' || !io_name_is_plain(name) || (p->options.chat_template && !strcmp(name, template_name)))
         return 0;
     for (size_t i = 0; i < sizeof made / sizeof *made; i++)
         if (!strcmp(name, made[i]))
@@ -247,7 +247,7 @@ int sides_make_packed(struct plan *p, int as_released, int keeps_quantization, s
     static const char second[] = "inference/config_671B_v3.2.json", gptq[] = "quantize_config.json";
     if (!as_released)
         return add_config(p, keeps_quantization, e) || (keeps_quantization && copy_file(p, gptq, e)) || add_copies(p, is_packed, e) ? -1 : 0;
-    return add_copies(p, is_packed_as_released, e) || (!p->model->source->pack && copy_file(p, second, e)) || add_shard_headers(p, e) ? -1 : 0;
+    return add_copies(p, is_packed_as_released, e) || copy_file(p, second, e) || add_shard_headers(p, e) ? -1 : 0;
 }
 
 static int is_of_source(const struct plan *p, const char *name)

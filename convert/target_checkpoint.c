@@ -372,7 +372,7 @@ int target_check_options(const struct plan *p, struct error *e)
                         : o->sequential.tokens.chunks  ? "--sequential is for GGUF output"
                         : o->dialect != DIALECT_LLAMA_CPP ? "--dialect is for GGUF output"
                         : o->no_vocab                  ? "--no-vocab is for GGUF output"
-                        : o->recipe.pure               ? "--pure is for llama-quantize's mixtures"
+                        : o->recipe.pure && !o->recipe.preset ? "--pure is for llama-quantize's mixtures"
                                                        : NULL;
     return wrong ? error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--to %s: %s", p->target->name, wrong) : 0;
 }

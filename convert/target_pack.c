@@ -201,6 +201,8 @@ char *target_pack_file_name(const char *path, size_t i, size_t n)
 static int choose_coded(struct plan *p, struct error *e)
 {
     plan_size_units(p);
+    if (p->options.compress && p->n_notes < sizeof p->notes / sizeof *p->notes)
+        p->notes[p->n_notes++] = "--compress: sizes are the most that tensors can take; offsets are known when they are written";
     for (size_t i = 0; i < p->n_tensors; i++) {
         struct plan_tensor *t = &p->tensors[i];
         t->coded = p->options.compress && t->out.bytes >= LEAST_CODED;
@@ -215,7 +217,8 @@ static int choose_coded(struct plan *p, struct error *e)
 static int add_all(struct build *b, struct error *e)
 {
     struct plan *p = b->p;
-    const int whole = is_source_recipe(&p->options.recipe), only = p->options.pack.experts_only;
+    const struct pack *from = p->model->source->pack;
+    const int whole = is_source_recipe(&p->options.recipe), only = p->options.pack.experts_only || (from && from->subset == PACK_EXPERTS_ONLY);
     if (expert_set_read(&b->experts, p->model, p->options.pack.experts, p->options.pack.profile, e) || (!only && add_rest(b, e)) ||
         (!only && whole && p->options.mtp != MTP_DROP && add_others(b, e)) || add_experts(b, e))
         return -1;
@@ -236,7 +239,8 @@ static int check_options(const struct plan *p, struct error *e)
     if (p->options.scales_from)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--scales-from is for checkpoints");
     if (o->align < PACK_BLOCK || o->align > PACK_ALIGN_MOST || (o->align & (o->align - 1)))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--align %" PRIu64 " is no power of two from %d to %d", o->align, PACK_BLOCK, PACK_ALIGN_MOST);
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--align %" PRIu64 " is no power of two from %d to %d", o->align,
+                         PACK_BLOCK, PACK_ALIGN_MOST);
     if (p->options.mtp == MTP_KEEP && !p->model->params.num_nextn_predict_layers)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--mtp keep, but the model has no MTP layer");
     return 0;
@@ -287,11 +291,16 @@ static int write_manifest(const struct plan *p, size_t file, const char *tool, c
 
 static int write_table(const struct plan_tensor *t, const struct stream_state *state, uint64_t at, struct outputs *o, struct error *e)
 {
-    struct buffer b = {0};
-    int rc = pack_table(t, state, &b) ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory")
-                                      : outputs_write_file(o, t->out.file, at, b.data, b.size, e);
-    buffer_clear(&b);
-    return rc;
+    enum { AT_ONCE = 1024 };
+    uint8_t bytes[4 * AT_ONCE];
+    const uint64_t count = unit_count(t);
+    for (uint64_t k = 0; k < count; k += AT_ONCE) {
+        const uint64_t n = count - k < AT_ONCE ? count - k : AT_ONCE;
+        pack_table(t, state, k, n, bytes);
+        if (outputs_write_file(o, t->out.file, at + 4 * k, bytes, (size_t)(4 * n), e))
+            return -1;
+    }
+    return 0;
 }
 
 static int finish_file(const struct plan *p, size_t file, const char *tool, const struct stream_state *state, const struct placed *placed,

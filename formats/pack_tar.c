@@ -69,8 +69,10 @@ static int file_header(const char *name, uint64_t size, char out[PACK_BLOCK], st
         archive_entry_set_mtime(entry, 0, 0);
         if (archive_write_set_format_ustar(a) || archive_write_set_bytes_per_block(a, 0) ||
             archive_write_open(a, &t, NULL, take, NULL) || archive_write_header(a, entry) || t.n != PACK_BLOCK)
-            rc = error_set(e, archive_errno(a) == ENOMEM ? ERR_MEMORY : ERR_UNSUPPORTED, ERROR_NO_OFFSET, "no tar header for '%.120s': %.200s", name,
-                           archive_error_string(a) ? archive_error_string(a) : "the name is too long");
+            /* without a reason an entry's field could not be set, which only memory can cause */
+            rc = archive_errno(a) == ENOMEM || !archive_error_string(a)
+                     ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for a tar header")
+                     : error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "no tar header for '%.120s': %.200s", name, archive_error_string(a));
     }
     archive_entry_free(entry);
     archive_write_free(a);
@@ -164,16 +166,19 @@ static la_int64_t skip(struct archive *a, void *reader, la_int64_t n)
 /* What libarchive says of the file, unless reading it has failed. */
 static int bad(const struct reader *r, struct archive *a, struct error *e)
 {
-    if (!r->failed)
-        error_set(e, !a || archive_errno(a) == ENOMEM ? ERR_MEMORY : ERR_FORMAT, a ? (uint64_t)archive_read_header_position(a) : ERROR_NO_OFFSET, "no tar that can be read: %.300s",
-                  a && archive_error_string(a) ? archive_error_string(a) : "out of memory");
+    if (!a || (!r->failed && archive_errno(a) == ENOMEM))
+        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    else if (!r->failed)
+        error_set(e, ERR_FORMAT, (uint64_t)archive_read_header_position(a), "no tar that can be read: %.300s",
+                  archive_error_string(a) ? archive_error_string(a) : "libarchive does not say why");
     return error_at_file(e, r->file->path);
 }
 
 static struct archive *open_tar(struct reader *r, struct error *e)
 {
     struct archive *a = archive_read_new();
-    if (a && !archive_read_support_format_tar(a) && !archive_read_set_callback_data(a, r) && !archive_read_set_read_callback(a, read_window) &&
+    if (a && !archive_read_support_format_tar(a) && !archive_read_set_callback_data(a, r) &&
+        !archive_read_set_read_callback(a, read_window) &&
         !archive_read_set_skip_callback(a, skip) && !archive_read_open1(a))
         return a;
     bad(r, a, e);

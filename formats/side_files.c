@@ -68,12 +68,13 @@ static int compare(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static int is_file_in(const char *folder, const char *name)
+/* 1, 0 or -1: one that cannot be looked at is not left out in silence. */
+static int is_file_in(const char *folder, const char *name, struct error *e)
 {
     char *path = io_join(folder, name);
-    int is = path && io_kind(path) == 1;
+    int kind, rc = path ? io_look(path, &kind, e) : no_memory(e);
     free(path);
-    return is;
+    return rc ? -1 : kind == 1;
 }
 
 static int of_folder(const struct source *s, struct arena *a, const char **names, size_t *n, struct error *e)
@@ -83,8 +84,11 @@ static int of_folder(const struct source *s, struct arena *a, const char **names
     if (!d)
         return io_error(e, "list", s->path, ERROR_NO_OFFSET);
     for (const struct dirent *entry; !rc && (entry = readdir(d));) {
-        if (!is_file_in(s->path, entry->d_name))
+        int is = is_file_in(s->path, entry->d_name, e);
+        if (is <= 0) {
+            rc = is;
             continue;
+        }
         if (*n == MAX_SIDES)
             rc = error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "more than %d files in the folder", MAX_SIDES);
         else if (!(names[(*n)++] = arena_copy(a, entry->d_name, strlen(entry->d_name))))

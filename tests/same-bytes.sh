@@ -42,13 +42,26 @@ same()
 checkpoints()
 {
     mkdir -p "$tmp/want"
-    for how in compressed-tensors:W4A16 compressed-tensors:W8A8 compressed-tensors:NVFP4 awq:W4A16_ASYM gptq:W8A16 fp8:FP8_UE8M0; do
+    for how in compressed-tensors:W4A16 compressed-tensors:W8A8 compressed-tensors:NVFP4 awq:W4A16_ASYM gptq:W8A16 fp8:FP8_UE8M0 ktransformers:AMXINT8; do
         want=$tmp/want/$name-$how
         [ ! $first ] || PARE_CPU=scalar "$pare" convert "$ck" -o "$want" --to "${how%:*}" -r "${how#*:}" -q -j 1 >/dev/null
         for level in $levels; do
             rm -rf "$tmp/folder"
             PARE_CPU=$level "$pare" convert "$ck" -o "$tmp/folder" --to "${how%:*}" -r "${how#*:}" -q -j 2 --memory 100M >/dev/null
             ok "$build: $name $how, $level" cmp "$tmp/folder/model.safetensors" "$want/model.safetensors"
+        done
+    done
+}
+# Packs: planned places, and places as coded tensors come.
+packs()
+{
+    mkdir -p "$tmp/want"
+    for how in Q4_K_EXPERTS: source:--compress; do
+        want=$tmp/want/$name-pack-${how%:*}.tar
+        [ ! $first ] || PARE_CPU=scalar "$pare" convert "$ck" -o "$want" --to pack -r "${how%:*}" ${how#*:} -q -j 1 >/dev/null
+        for threads in 1 2 7; do
+            "$pare" convert "$ck" -o "$tmp/out.tar" --to pack -r "${how%:*}" ${how#*:} -q -f -j $threads --memory 100M >/dev/null
+            ok "$build: $name pack $how $threads threads" cmp "$tmp/out.tar" "$want"
         done
     done
 }
@@ -84,7 +97,7 @@ for cc in gcc clang; do
                 skip "there is no $name in tests/data or $fixtures" "$build: $name"
                 continue
             fi
-            [ $name = tiny-v3 ] || checkpoints
+            [ $name = tiny-v3 ] || { checkpoints; packs; }
             recipes="F32 BF16 Q8_0 Q4_0"
             [ $name = tiny-v3 ] || recipes="$recipes Q4_K_M Q2_K"
             for recipe in $recipes; do

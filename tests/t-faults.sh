@@ -25,7 +25,8 @@ each()
     done
 }
 
-for class in write,ENOSPC sync,EIO rename,EIO open,EIO; do
+for class in write,ENOSPC sync,EIO rename,EIO open,EIO truncate,EIO; do
+    holds "coded: %d calls of ${class%,*} fail with ${class#*,}" drive coded faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 9)"
     holds "shards: %d calls of ${class%,*} fail with ${class#*,}" drive shards faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 3)"
     holds "pack: %d calls of ${class%,*} fail with ${class#*,}" drive pack faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 9)"
 done
@@ -65,6 +66,7 @@ holds "%d allocations fail" drive new faults -c alloc -d ENOMEM -s "$(sample 13)
 holds "all allocations fail from %d of them on" drive old faults -c alloc -d ENOMEM -t 0 -s "$(sample 17)"
 holds "split: %d allocations fail" drive split faults -c alloc -d ENOMEM -s "$(sample 41)"
 holds "consume: %d allocations fail" drive consume faults -c alloc -d ENOMEM -s "$(sample 41)"
+holds "coded: %d allocations fail" drive coded faults -c alloc -d ENOMEM -s "$([ "$long" ] && echo 7 || sample 41)"
 holds "shards: %d allocations fail" drive shards faults -c alloc -d ENOMEM -s "$([ "$long" ] && echo 7 || sample 41)"
 threads=2
 holds "%d threads cannot be started" drive new faults -c thread -d EAGAIN

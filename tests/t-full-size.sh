@@ -25,6 +25,10 @@ has "$tmp/stdout" "1086 tensors" "1,086 tensors without the MTP layer"
 measured "with the MTP layer too" 3 204800 "$PARE" plan "$tmp/ck" -r Q8_0 --mtp keep
 OMP_STACKSIZE=256k measured "plan of a W4A16 checkpoint takes under 4 s and 260 MiB" 4 266240 "$PARE" plan "$tmp/ck" --to compressed-tensors
 has "$tmp/stdout" "137675 tensors in 73 files" "137,675 tensors in shards"
+OMP_STACKSIZE=256k measured "plan of an expert pack takes under 4 s and 200 MiB" 4 204800 "$PARE" plan "$tmp/ck" --to pack
+has "$tmp/stdout" "46679 tensors in 1 file, header 512 bytes, total 397" "46,679 tensors in 16,472 members"
+OMP_STACKSIZE=256k measured "plan of the release in fewer bytes takes under 5 s and 260 MiB" 5 266240 "$PARE" plan "$tmp/ck" --to pack -r source --compress
+has "$tmp/stdout" "91991 tensors in 1 file" "91,991 tensors as they are"
 fails 4 "a conversion that the disk cannot hold is refused" "$PARE" convert "$tmp/ck" -o "$tmp/x.gguf" -r F32
 has "$tmp/stderr" "too little disk" "before anything is written"
 is "$(ls "$tmp" | grep -c 'x.gguf')" 0 "nothing was"

@@ -8,9 +8,9 @@
 calls=write,sync,truncate,rename,unlink,open,close
 step=1
 [ -z "$san" ] || [ "$long" ] || step=11
-for job in new old split consume shards pack; do
+for job in new old split consume shards pack coded; do
     s=$step
-    [ $job != pack ] || [ "$long" ] || s=$((10 * step)) # the same, but for what comes last
+    case $job$long in pack | coded) s=$((10 * step)) ;; esac # the same, but for places and what comes last
     [ $job != shards ] || [ "$long" ] || s=$((5 * step)) # its work is split's; what differs is the folder
     holds "$job: %d kills before a call" drive $job kills -c $calls -d kill -s $s
     holds "$job: %d kills before a call, and a second one" drive $job kills -c $calls -d kill -s $s -2

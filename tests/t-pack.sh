@@ -116,6 +116,11 @@ ok "a folder of another engine is made of a pack, too" "$PARE" convert "$p/mix.t
 ok "experts are weighed" pack w -r Q4_K_EXPERTS --search compat --imatrix "$tmp/w.gguf" --experts "1:1-3,7;3" --experts-only
 "$PARE" diff "$p/w.gguf" "$p/w.tar" -a >"$tmp/diff"
 is "$(grep -c '_exps.*0.000e+00 0.000e+00   0.00' "$tmp/diff")" 6 "as in a GGUF by the same importance"
+printf '{"base": "Q4_K_EXPERTS", "rules": [{"experts": "0", "type": "Q8_0"}]}' >"$tmp/hot.json"
+ok "also behind an expert whose type does not weigh" pack hot -r "$tmp/hot.json" --search compat --imatrix "$tmp/w.gguf" --experts "1:0-3" --experts-only
+ok "a subset of a subset" "$PARE" convert "$p/hot.tar" --to pack -r source --experts "1:1-3" -o "$p/cold.tar" -q
+"$PARE" diff "$p/w.gguf" "$p/cold.tar" -a >"$tmp/diff"
+is "$(grep -c '_exps.*0.000e+00 0.000e+00   0.00' "$tmp/diff")" 3 "has experts that are as in that GGUF"
 
 # subsets
 ok "a pack of some experts" pack sub -r Q8_0_EXPERTS --experts "1:0-3;2"

@@ -65,7 +65,7 @@ is $torn 1 "a write may arrive in parts of 512 bytes"
 
 states=60
 [ -z "$long" ] || states=500
-for job in new old split consume shards pack; do
+for job in new old split consume shards pack coded; do
     holds "$job: %d power cuts" drive $job states -n $states -2
 done
 threads=2

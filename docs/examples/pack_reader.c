@@ -106,7 +106,8 @@ int main(int argc, char **argv)
     const uint8_t *pack = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (pack == MAP_FAILED)
         die("cannot map the file", argv[1]);
-    const cJSON *t = find(manifest_of(pack, size), argv[2]), *shape = cJSON_GetObjectItemCaseSensitive(t, "shape");
+    cJSON *root = manifest_of(pack, size);
+    const cJSON *t = find(root, argv[2]), *shape = cJSON_GetObjectItemCaseSensitive(t, "shape");
     const char *type = text(t, "type");
     const uint64_t offset = number(t, "offset"), bytes = number(t, "size"), blocks_in = (uint64_t)(strcmp(type, "Q8_0") ? 18 : 34);
     if ((strcmp(type, "Q8_0") && strcmp(type, "Q4_0")) || cJSON_GetObjectItemCaseSensitive(t, "coded"))
@@ -122,5 +123,6 @@ int main(int argc, char **argv)
         die("shape and size contradict each other, or there is no such row", argv[2]);
     for (uint64_t i = 0; i < (uint64_t)cols / 32; i++)
         print_block(pack + offset + (row * ((uint64_t)cols / 32) + i) * blocks_in, blocks_in == 34);
+    cJSON_Delete(root);
     return 0;
 }

@@ -405,7 +405,8 @@ static void fault_case(unsigned long n)
         return;
     }
     first_line(line, sizeof line);
-    if (rc != 0 && rc != 4)
+    /* libarchive ends the process itself when a short text of its own finds no memory; what must hold of files holds then, too */
+    if (rc != 0 && rc != 4 && !(rc == 1 && !strcmp(opt.action, "ENOMEM") && strstr(line, "Fatal Internal Error in libarchive")))
         broken("ends with %d: %s", rc, line);
     if (rc == 0 && opt.expect == MUST_FAIL)
         broken("ends with 0, as if nothing had happened");

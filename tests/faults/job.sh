@@ -8,6 +8,7 @@
 #       split  into several files                 consume  the source is used up, and lies in the output's folder
 #       shards a checkpoint folder of several shards
 #       pack   an expert pack of two files, whose tar headers and manifests come last
+#       coded  one of two files whose tensors are entropy coded, and get their places as they come
 #   holds TITLE COMMAND...       a test whose title tells the number of calls that were struck
 
 slow_tmp=${TMPDIR:-/tmp}
@@ -30,8 +31,8 @@ long=
 cores=$(nproc 2>/dev/null || echo 2)
 [ "$cores" -le 4 ] || cores=4
 
-source=$tmp/source new=$tmp/new old=$tmp/old split=$tmp/split shards=$tmp/shards/job pack=$tmp/pack
-mkdir "$new" "$old" "$split" "$pack" "$tmp/consume" "$tmp/shards"
+source=$tmp/source new=$tmp/new old=$tmp/old split=$tmp/split shards=$tmp/shards/job pack=$tmp/pack coded=$tmp/coded
+mkdir "$new" "$old" "$split" "$pack" "$coded" "$tmp/consume" "$tmp/shards"
 convert() { "$PARE" convert --no-vocab "$@" -q >/dev/null; }
 "$TOOLS/mkcheckpoint" --family v3 --layers 2 --vocab 128 --hidden 128 --inter 128 --moe-inter 128 --heads 1 --q-lora 128 \
     --kv-lora 128 --experts 2 --used 1 --groups 1 --topk-group 1 --mtp 0 --out "$source" >/dev/null &&
@@ -40,6 +41,7 @@ convert() { "$PARE" convert --no-vocab "$@" -q >/dev/null; }
     convert "$source" -o "$split/out.gguf" -r Q8_0 --split-max-size 200K &&
     "$PARE" convert "$source" -o "$shards" --to gptq --search compat --split-max-size 100K -q >/dev/null &&
     "$PARE" convert "$source" -o "$pack/out.tar" --to pack -r Q8_0_EXPERTS --split-max-size 300K -q >/dev/null &&
+    "$PARE" convert "$source" -o "$coded/out.tar" --to pack -r source --compress --split-max-size 300K -q >/dev/null &&
     cp -r "$source" "$tmp/consume/job" &&
     convert "$tmp/consume/job" -o "$tmp/consume/job/out.gguf" -r Q8_0 --consume --yes ||
     { echo "Bail out! no job"; exit 1; }
@@ -57,6 +59,10 @@ drive()
         shards)
             set -- -r "$shards" "$@" -- --split-max-size 100K
             out=@ how="--to gptq --search compat"
+            ;;
+        coded)
+            set -- -r "$coded" "$@" -- --split-max-size 300K
+            out=@/out.tar how="--to pack -r source --compress"
             ;;
         pack)
             set -- -r "$pack" "$@" -- --split-max-size 300K
