@@ -73,6 +73,10 @@ is "$(type blk.3.ffn_up_exps.weight)" "$(type blk.2.ffn_up_exps.weight)" "has th
 ok "types for compressed-tensors" choose --to compressed-tensors --bpw 12 --pool INT4-G32,INT8-G128,BF16
 total=$(value total_bytes)
 is "$(planned "$tmp/r.json" --to compressed-tensors)" "$total" "are a plan of that size, and alike where engines join"
+ok "types for a pack" choose --to pack --bpw 5.5
+total=$(value total_bytes)
+is "$(planned "$tmp/r.json" --to pack)" "$total" "are a pack of that size"
+ok "its experts differ" grep -q '"experts":' "$tmp/r.json"
 fails 2 "a target with one type for all is refused" choose --to gptq --bpw 5
 has "$tmp/stderr" "nothing to choose" "in a line"
 
