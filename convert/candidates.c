@@ -39,7 +39,8 @@ int candidates_recipe(const struct candidates *c, struct recipe *r, size_t more_
     r->rules = calloc(base->n_given + more_rules + 1, sizeof *r->rules);
     if (!r->rules)
         return no_memory(e);
-    memcpy(r->rules, base->rules, base->n_given * sizeof *r->rules);
+    if (base->n_given)
+        memcpy(r->rules, base->rules, base->n_given * sizeof *r->rules);
     r->n_rules = r->n_given = base->n_given;
     r->preset = NULL;
     r->scheme = NULL;

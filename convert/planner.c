@@ -448,8 +448,7 @@ static int measure(struct choosing *s, struct planned_recipe *out, const struct 
     char text[FEEDBACK_TEXT], settings[MEASURED_SETTINGS], gains[MEASURED_SETTINGS];
     snprintf(settings, sizeof settings, "%.60s, %.260s%s", s->o->tool, feedback_text(po->calib, &po->feedback, text), po->recipe.compat ? ", compat" : "");
     snprintf(gains, sizeof gains, "%.60s, %zu tokens, layers %d", s->o->tool, s->o->gain_tokens, s->o->gain_layers);
-    if (measured_read(&s->m, po->calib->folder, settings, gains, e) || sensitivity_measure(&s->c, &s->m, &out->measured, hooks, e) ||
-        (out->measured && measured_write(&s->m, po->calib->folder, e)))
+    if (measured_read(&s->m, po->calib->folder, settings, gains, e) || sensitivity_measure(&s->c, &s->m, &out->measured, hooks, e))
         return -1;
     if (measure_gains(s, hooks, e))
         return -1;

@@ -144,11 +144,10 @@ static int list_jobs(struct measuring *s, struct error *e)
     return 0;
 }
 
-/* Rooms for the results, once all jobs know what they will try. */
-static int add_results(struct measuring *s, size_t *n_new, struct error *e)
+/* Rooms for the results of the layer that begins with job `first`. */
+static int add_results(struct measuring *s, size_t first, size_t *n_new, struct error *e)
 {
-    *n_new = 0;
-    for (size_t i = 0; i < s->n_jobs; i++) {
+    for (size_t i = first; i < s->n_jobs && s->jobs[i].weight.layer == s->jobs[first].weight.layer; i++) {
         struct measured_weight *w = &s->m->weights[s->jobs[i].measured];
         for (size_t k = 0; k < s->jobs[i].n_tried; k++) {
             const struct quant_type *type = s->jobs[i].tried[k]->type;
@@ -405,27 +404,55 @@ static int measure_input(struct measuring *s, struct job *jobs, size_t n, struct
     return rc ? -1 : 0;
 }
 
-static int measure_all(struct measuring *s, const struct stream_hooks *hooks, struct error *e)
+/* What a layer's matrices came to is kept when all of them are done: an interrupted run goes on with the next. */
+static int measure_all(struct measuring *s, size_t *n_new, const struct stream_hooks *hooks, struct error *e)
 {
     for (size_t i = 0, end; i < s->n_jobs; i = end) {
+        if ((!i || s->jobs[i].weight.layer != s->jobs[i - 1].weight.layer) && add_results(s, i, n_new, e))
+            return -1;
         for (end = i + 1; end < s->n_jobs && same_input(&s->jobs[i], &s->jobs[end]);)
             end++;
         if (hooks->progress)
             hooks->progress(hooks->context, i, s->n_jobs);
         if (hooks->stop && hooks->stop(hooks->context))
-            return error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted");
+            return error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted; the same command goes on with layer %d", s->jobs[i].weight.layer);
         if (measure_input(s, s->jobs + i, end - i, e))
+            return -1;
+        if ((end == s->n_jobs || s->jobs[end].weight.layer != s->jobs[i].weight.layer) && measured_write(s->m, s->c->base->options.calib->folder, e))
             return -1;
     }
     return 0;
+}
+
+/* As many threads as --memory has room for beside the largest curvature, one at least. */
+static void fit_memory(struct measuring *s)
+{
+    const struct plan_options *o = &s->c->base->options;
+    uint64_t curvature = 0, sweeper = 0, cols = s->most_cols;
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        const struct weight *w = &s->jobs[i].weight;
+        uint64_t made = s->jobs[i].input != INPUT_NONE ? hessian_bytes(o->calib, w, s->threads) : 0;
+        curvature = made > curvature ? made : curvature;
+        for (size_t k = 0; k < s->jobs[i].n_tried; k++)
+            if (s->jobs[i].tried[k]->type->best) {
+                uint64_t bytes = sweep_bytes(s->jobs[i].tried[k]->type, (size_t)w->cols);
+                sweeper = bytes > sweeper ? bytes : sweeper;
+            }
+    }
+    const uint64_t each = sweeper + (3 * sizeof(float) + 6) * TILE_ROWS * cols + 2 * sizeof(float) * LANES * cols;
+    while (s->threads > 1 && curvature + (uint64_t)s->threads * each > o->memory)
+        s->threads--;
 }
 
 int sensitivity_measure(const struct candidates *c, struct measured *m, size_t *n_new, const struct stream_hooks *hooks, struct error *e)
 {
     struct measuring s = {.c = c, .m = m, .threads = c->base->options.threads, .gemm = gemm_for(c->base->model->cpu), .step = block_rows(c)};
     *n_new = 0;
-    int rc = encoder_init(&s.encoder, c->base, NULL, e) || record_read(c->base->options.calib->folder, &s.record, NULL, e) || list_jobs(&s, e) ||
-             add_results(&s, n_new, e) || measure_all(&s, hooks, e);
+    int rc = encoder_init(&s.encoder, c->base, NULL, e) || record_read(c->base->options.calib->folder, &s.record, NULL, e) || list_jobs(&s, e);
+    if (!rc) {
+        fit_memory(&s);
+        rc = measure_all(&s, n_new, hooks, e);
+    }
     encoder_clear(&s.encoder);
     record_clear(&s.record);
     free(s.jobs);

@@ -16,7 +16,7 @@
 /* Rows are rounded so for gains: the same whatever target, pool and calibration's options. 0, or -1 when rows of n do not fit. */
 int coarse_round(const float *x, size_t n, float *y);
 
-/* Adds what *m lacks of the candidates' types. `n_new`: how many pairs of matrix and type were measured. Hooks count inputs. */
+/* Adds what *m lacks of the candidates' types, and writes it into the calibration's folder layer by layer. `n_new`: how many pairs of matrix and type were measured. Hooks count inputs. */
 int sensitivity_measure(const struct candidates *c, struct measured *m, size_t *n_new, const struct stream_hooks *hooks, struct error *e);
 
 #endif
