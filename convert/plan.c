@@ -15,6 +15,7 @@
 #include "convert/importance.h"
 #include "convert/sequential.h"
 #include "convert/unit.h"
+#include "formats/coded.h"
 #include "formats/gguf.h"
 #include "formats/manifest.h"
 
@@ -284,8 +285,8 @@ static int fit_memory(struct plan *p, struct error *e)
     now += fold_memory(p, &choosing);
     p->worker_bytes += choosing;
     /* what the run itself keeps: hashes of source and output tensors, units done and their hashes; at its end the manifest */
-    now += (p->model->source->n_tensors + p->n_tensors) * (128 + sizeof(struct manifest_tensor)) + p->n_units * 9 +
-           manifest_memory(p->model->source) + pack_memory(p) + FIXED_BYTES;
+    now += (p->model->source->n_tensors + p->n_tensors) * (128 + sizeof(struct manifest_tensor)) + p->n_units * (p->options.compress ? 17 : 9) +
+           coded_memory(p->model->source, p->options.threads) + manifest_memory(p->model->source) + pack_memory(p) + FIXED_BYTES;
     p->threads = p->options.threads;
     while (p->threads > 1 && now + working_memory(p, p->threads) > bound)
         p->threads--;

@@ -195,6 +195,16 @@ uint64_t coded_stored(const struct tensor *t)
     return t->coded->at[t->coded->count] - t->offset;
 }
 
+uint64_t coded_memory(const struct source *s, int threads)
+{
+    uint64_t chunk = 0;
+    for (size_t i = 0; i < s->n_tensors; i++)
+        if (s->tensors[i].coded && s->tensors[i].coded->chunk > chunk)
+            chunk = s->tensors[i].coded->chunk;
+    /* slots, and of each thread what is stored, what the codec works in, and a slot of its own */
+    return (CODED_SLOTS + 3 * (uint64_t)threads) * chunk;
+}
+
 void coded_range(const struct tensor *t, uint64_t at, uint64_t n, uint64_t *from, uint64_t *to)
 {
     const struct coded *c = t->coded;

@@ -33,6 +33,9 @@ uint64_t coded_stored(const struct tensor *t);
 /* The stored bytes behind n bytes at `at`. */
 void coded_range(const struct tensor *t, uint64_t at, uint64_t n, uint64_t *from, uint64_t *to);
 
+/* Bytes that reading coded tensors takes at most with so many threads, for plans; 0 of sources without any. */
+uint64_t coded_memory(const struct source *s, int threads);
+
 void coded_cache_free(struct coded_cache *c); /* NULL is allowed */
 
 #endif
