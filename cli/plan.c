@@ -128,6 +128,8 @@ static int print_plan(const struct options *o, const struct planned *planned, st
     if (p->options.recipe.is_planned)
         buffer_printf(&b, "the types were chosen by pare plan, which expects a KL divergence of %.5f%s\n", p->options.recipe.predicted_kl,
                       p->options.calib ? "" : " with the --calib that it was given");
+    if (p->options.compress)
+        buffer_text(&b, "--compress: these sizes are the most that tensors can take; offsets are known when they are written\n");
     if (p->parallel)
         buffer_printf(&b, "tensor-parallel sizes that the shapes allow: %s\n", p->parallel);
     add_weighed_text(p, &b);

@@ -201,8 +201,6 @@ char *target_pack_file_name(const char *path, size_t i, size_t n)
 static int choose_coded(struct plan *p, struct error *e)
 {
     plan_size_units(p);
-    if (p->options.compress && p->n_notes < sizeof p->notes / sizeof *p->notes)
-        p->notes[p->n_notes++] = "--compress: sizes are the most that tensors can take; offsets are known when they are written";
     for (size_t i = 0; i < p->n_tensors; i++) {
         struct plan_tensor *t = &p->tensors[i];
         t->coded = p->options.compress && t->out.bytes >= LEAST_CODED;
