@@ -14,21 +14,21 @@ sample()
         echo $(($1 * (san + 0 ? 7 : 1)))
     fi
 }
-s=$(sample 1)
+s=$(sample 2)
 
 # each CLASS ERRNO EXPECTATION TITLE: on all jobs
 each()
 {
     holds "new: %d $4" drive new faults -c "$1" -d "$2" -e "$3" -s "$s"
     for job in old split consume; do
-        holds "$job: %d $4" drive $job faults -c "$1" -d "$2" -e "$3" -s "$(sample 3)"
+        holds "$job: %d $4" drive $job faults -c "$1" -d "$2" -e "$3" -s "$(sample 7)"
     done
 }
 
 for class in write,ENOSPC sync,EIO rename,EIO open,EIO truncate,EIO; do
-    holds "coded: %d calls of ${class%,*} fail with ${class#*,}" drive coded faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 9)"
-    holds "shards: %d calls of ${class%,*} fail with ${class#*,}" drive shards faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 3)"
-    holds "pack: %d calls of ${class%,*} fail with ${class#*,}" drive pack faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 9)"
+    holds "coded: %d calls of ${class%,*} fail with ${class#*,}" drive coded faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 15)"
+    holds "shards: %d calls of ${class%,*} fail with ${class#*,}" drive shards faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 9)"
+    holds "pack: %d calls of ${class%,*} fail with ${class#*,}" drive pack faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 15)"
 done
 each read EIO fail "reads fail with EIO"
 each write EIO fail "writes fail with EIO"
@@ -48,7 +48,7 @@ holds "%d opens find no descriptor left" drive new faults -c open -d EMFILE
 holds "the disk is full from %d writes on" drive new faults -c write -d full -t 0 -s "$s" -e fail
 holds "every sync fails from %d of them on" drive new faults -c sync -d EIO -t 0 -e fail
 for job in new old split consume; do # in all classes, hence a sample
-    holds "$job: every call fails from %d of them on" drive $job faults -c any -d EIO -t 0 -s "$(sample 2)"
+    holds "$job: every call fails from %d of them on" drive $job faults -c any -d EIO -t 0 -s "$(sample 5)"
 done
 holds "%d calls fail with EIO, and an old output stays without --force" drive new faults -b "$old" -c any -d EIO -e keep
 
@@ -61,13 +61,13 @@ for class in read write open sync truncate lock rename unlink; do
     holds "%d calls of $class are interrupted three times" drive consume faults -c $class -d EINTR -t 3 -s "$s" -e pass
 done
 
-holds "%d allocations fail" drive new faults -c alloc -d ENOMEM -s "$(sample 13)"
+holds "%d allocations fail" drive new faults -c alloc -d ENOMEM -s "$(sample 29)"
 [ "$long" ] || holds "each of the first %d allocations fails" drive new faults -c alloc -d ENOMEM -n 100
-holds "all allocations fail from %d of them on" drive old faults -c alloc -d ENOMEM -t 0 -s "$(sample 17)"
-holds "split: %d allocations fail" drive split faults -c alloc -d ENOMEM -s "$(sample 41)"
-holds "consume: %d allocations fail" drive consume faults -c alloc -d ENOMEM -s "$(sample 41)"
-holds "coded: %d allocations fail" drive coded faults -c alloc -d ENOMEM -s "$([ "$long" ] && echo 7 || sample 41)"
-holds "shards: %d allocations fail" drive shards faults -c alloc -d ENOMEM -s "$([ "$long" ] && echo 7 || sample 41)"
+holds "all allocations fail from %d of them on" drive old faults -c alloc -d ENOMEM -t 0 -s "$(sample 37)"
+holds "split: %d allocations fail" drive split faults -c alloc -d ENOMEM -s "$(sample 97)"
+holds "consume: %d allocations fail" drive consume faults -c alloc -d ENOMEM -s "$(sample 97)"
+holds "coded: %d allocations fail" drive coded faults -c alloc -d ENOMEM -s "$([ "$long" ] && echo 7 || sample 97)"
+holds "shards: %d allocations fail" drive shards faults -c alloc -d ENOMEM -s "$([ "$long" ] && echo 7 || sample 97)"
 threads=2
 holds "%d threads cannot be started" drive new faults -c thread -d EAGAIN
 holds "%d writes and syncs of two threads fail" drive new faults -c write,sync -d EIO -s "$s" -e fail
