@@ -66,6 +66,18 @@ static void encode_blocks(const struct encoder *c, const struct plan_tensor *t, 
         k.improve(x, importance, to, n);
 }
 
+/* 0, to be given back, 1 without data, or -1. */
+static int get_curvature(struct encoder *c, const struct plan_tensor *t, uint64_t slab, const struct curvature **h, struct error *e)
+{
+    struct fold_slab folded = {.cols = NULL};
+    if (c->fold && fold_get(c->fold, t, slab, &folded, e))
+        return -1;
+    int rc = feedback_get(c->feedback, &t->weight, t->type, slab, &(struct column_change){folded.cols, folded.col_from}, h, e);
+    if (c->fold)
+        fold_put(c->fold, &folded);
+    return rc;
+}
+
 /* Rows of a matrix whose inputs are known. 1 when there is nothing to be had from them. */
 static int encode_with_feedback(struct encoder *c, struct encode_buffers *b, const struct plan_tensor *t, uint64_t slab, const float *x,
                                 uint8_t *to, uint64_t bytes, struct error *e)
@@ -79,12 +91,7 @@ static int encode_with_feedback(struct encoder *c, struct encode_buffers *b, con
         b->swept = t->type;
         b->swept_cols = t->weight.cols;
     }
-    struct fold_slab folded = {.cols = NULL};
-    if (c->fold && fold_get(c->fold, t, slab, &folded, e))
-        return -1;
-    int rc = feedback_get(c->feedback, &t->weight, t->type, slab, &(struct column_change){folded.cols, folded.col_from}, &h, e);
-    if (c->fold)
-        fold_put(c->fold, &folded);
+    int rc = get_curvature(c, t, slab, &h, e);
     if (rc)
         return rc;
     sweep_rows(b->sweeper, h, x, (size_t)(bytes / row_bytes), to, NULL);
@@ -339,6 +346,27 @@ int encode_slice(struct encoder *c, struct encode_buffers *b, const struct unit 
     if (!t->layout)
         return encode_whole(c, b, u, seen, amax, e);
     return check_range(t, amax, e) || encode_parts(c, b, u, slice, seen, e) ? -1 : 0;
+}
+
+/* ---- encoders that share curvatures */
+
+int encode_order(const struct encoder *c, const struct unit *u)
+{
+    const struct plan_tensor *t = &c->plan->tensors[u->tensor];
+    /* a head of kv_b has two matrices, with inputs of their own */
+    return t->units != UNITS_WITH_NEXT && feedback_applies(c->plan->options.calib, &t->weight, t->type) ? (int)feedback_order(c->feedback, t->type) : -1;
+}
+
+int encode_hold(struct encoder *c, const struct unit *u, struct error *e)
+{
+    const struct plan_tensor *t = &c->plan->tensors[u->tensor];
+    const struct curvature *h;
+    return get_curvature(c, t, t->slab0 + u->slab, &h, e);
+}
+
+void encode_release(struct encoder *c)
+{
+    feedback_put(c->feedback);
 }
 
 /* ---- what a type would make of them */

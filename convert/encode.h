@@ -58,4 +58,11 @@ int encode_slice(struct encoder *c, struct encode_buffers *b, const struct unit 
 int encode_try(struct encoder *c, struct encode_buffers *b, const struct plan_tensor *t, const struct unit *slice, const struct weight_seen *seen,
                const float *x, float *y, struct error *e);
 
+/* Encoders that share curvatures, of one unit after the other: whether, and in which order of columns (enum column_order), a unit goes through
+ * error feedback, else -1. Those of one order hold the curvature from the first to the last, so that no other is made between: 0, and then
+ * encode_release is due, 1 when there is none, or -1. */
+int encode_order(const struct encoder *c, const struct unit *u);
+int encode_hold(struct encoder *c, const struct unit *u, struct error *e);
+void encode_release(struct encoder *c);
+
 #endif

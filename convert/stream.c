@@ -111,18 +111,34 @@ static int copy_unit(struct stream *s, struct worker *w, const struct unit *u, s
     return 0;
 }
 
+/* The rungs whose types want the same curvature of a unit. */
+static int encode_together(struct stream *s, struct worker *w, const struct unit *u, const struct unit *slice, const struct weight_seen *seen,
+                           const struct passage *passages, int order, struct error *e)
+{
+    int rc = 0, held = 0;
+    for (size_t i = 0; !rc && i < s->n_rungs; i++) {
+        if (!passages[i].encode || encode_order(&s->encoders[i], u) != order)
+            continue;
+        if (order >= 0 && !held && s->n_rungs > 1)
+            held = (rc = encode_hold(&s->encoders[i], u, e)) == 0;
+        rc = rc < 0 ? -1 : encode_slice(&s->encoders[i], &w->b[i].b, u, slice, seen, e);
+    }
+    if (held)
+        encode_release(&s->encoders[0]);
+    return rc;
+}
+
 /* Hands a slice that was read into the first rung's buffers to all. */
 static int use_slice(struct stream *s, struct worker *w, const struct unit *u, const struct unit *slice, const struct weight_seen *seen,
                      struct passage *passages, struct error *e)
 {
-    /* encoding may change the weights where they are: the first rung is the last to do it */
-    for (size_t i = s->n_rungs; i-- > 0;) {
-        struct encode_buffers *b = &w->b[i].b;
-        if (passages[i].encode && i)
-            memcpy(b->floats, w->b[0].b.floats, (size_t)(slice->source_rows * slice->source.cols) * sizeof *b->floats);
-        if (passages[i].encode && encode_slice(&s->encoders[i], b, u, slice, seen, e))
+    /* encoding may change the weights where they are: all get theirs before the first does it */
+    for (size_t i = 1; i < s->n_rungs; i++)
+        if (passages[i].encode)
+            memcpy(w->b[i].b.floats, w->b[0].b.floats, (size_t)(slice->source_rows * slice->source.cols) * sizeof(float));
+    for (int order = -1; order < ORDER_COUNT; order++)
+        if (encode_together(s, w, u, slice, seen, passages, order, e))
             return -1;
-    }
     for (size_t i = 0; i < s->n_rungs; i++)
         if (rung_source(&s->rungs[i], seen, &passages[i], e))
             return -1;
