@@ -14,7 +14,7 @@ sample()
         echo $(($1 * (san + 0 ? 7 : 1)))
     fi
 }
-s=$(sample 2)
+s=$(sample 3)
 
 # each CLASS ERRNO EXPECTATION TITLE: on all jobs
 each()

@@ -6,12 +6,13 @@
 . "$(dirname "$0")/faults/job.sh"
 
 calls=write,sync,truncate,rename,unlink,open,close
-step=1
+step=2 # of the calls that are struck
+[ -z "$long" ] || step=1
 [ -z "$san" ] || [ "$long" ] || step=11
 for job in new old split consume shards pack coded; do
     s=$step
     # what these have of their own: an old output, names, a folder, what comes last, places
-    case $job$long in old | split | consume) s=$((3 * step)) ;; shards) s=$((7 * step)) ;; pack | coded) s=$((17 * step)) ;; esac
+    case $job$long in old | split | consume) s=$((2 * step)) ;; shards) s=$((4 * step)) ;; pack | coded) s=$((9 * step)) ;; esac
     case $job$long in pack1 | coded1 | shards1) s=$((3 * step)) ;; esac
     holds "$job: %d kills before a call" drive $job kills -c $calls -d kill -s $s
     holds "$job: %d kills before a call, and a second one" drive $job kills -c $calls -d kill -s $s -2
@@ -19,7 +20,7 @@ for job in new old split consume shards pack coded; do
     holds "$job: %d kills in the middle of a call, and a second one" drive $job kills -c $calls -d torn -s $s -2 -x 2
 done
 threads=2
-[ "$long" ] || step=$((3 * step))
+[ "$long" ] || step=$((2 * step))
 holds "%d kills with two threads" drive new kills -c $calls -d kill-after -s $step -2
 holds "consume: %d kills with two threads" drive consume kills -c $calls -d kill-after -s $step -2
 

@@ -47,7 +47,7 @@ ok "a layer of the released size in 2 GB by one thread" run -r Q8_0 -j 1
 mv "$tmp/out.gguf" "$tmp/want.gguf"
 # what shared libraries are mapped to, of which a process uses little (libarchive's tables of characters are 30 MB)
 libraries=$(ldd "$PARE" 2>/dev/null | awk '$3 ~ /^\// {print $3}' | xargs stat -L -c %s 2>/dev/null | awk '{n += $1} END {print n + 0}')
-for memory in 64 200 600; do
+for memory in 64 300; do
     words="-r Q8_0 -j $((memory / 10)) --memory ${memory}M"
     most=$((memory * 1100000))
     set -- "$PARE" convert --no-vocab "$ck" -o "$tmp/out.gguf" -q -f $words
@@ -65,8 +65,8 @@ for memory in 64 200 600; do
     plan=$(predicted $words)
     took=$(cat "$tmp/peak")
     is "$([ "$took" -le "$plan" ] && [ "$plan" -le $((memory * 1000000)) ] && echo less)" less "$took bytes are used, $plan predicted"
-    # of 60 threads some come too late for any work
-    [ $memory = 600 ] || is "$([ "$plan" -le $((took + took / 4 + 8000000)) ] && echo near)" near "which is no more than a quarter and 8 MB above"
+    # of 30 threads some come too late for any work
+    [ $memory = 300 ] || is "$([ "$plan" -le $((took + took / 4 + 8000000)) ] && echo near)" near "which is no more than a quarter and 8 MB above"
 done
 
 if [ "$san" ]; then

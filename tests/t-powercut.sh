@@ -63,7 +63,7 @@ for seed in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 done
 is $torn 1 "a write may arrive in parts of 512 bytes"
 
-states=60
+states=40
 [ -z "$long" ] || states=500
 for job in new old split consume shards pack coded; do
     holds "$job: %d power cuts" drive $job states -n $states -2

@@ -17,7 +17,7 @@ job() { "$PARE" convert --no-vocab "$source" -o "$out/out.gguf" -r Q8_0 -q --syn
 value() { sed -n "s/.*\"$1\":[ 	]*\"*\([^\",]*\)\"*,*$/\1/p" "$tmp/stdout"; }
 
 # a killed run; which sync finds some units recorded and others not is a matter of two threads' luck
-for n in 8 9 10 11 12 13 14 8 9 10 11 12 13 14 8 9 10 11 12 13 14; do
+for n in 8 9 10 11 12 13 14 8 9 10 11 12 13 14; do
     rm -f "$out"/*
     killed sync $n "$PARE" convert --no-vocab "$source" -o "$out/out.gguf" -r Q8_0 -j 1 -q --sync-every 32K
     "$PARE" status --json "$out/out.gguf" >"$tmp/stdout" 2>&1
@@ -76,7 +76,7 @@ weighed() { "$PARE" convert --no-vocab "$source" -o "$out/out.gguf" -r Q4_0 -q -
 weigh 1
 rm -rf "$out" && mkdir "$out"
 weighed >/dev/null && cp "$out/out.gguf" "$tmp/weighed.gguf"
-for n in 8 9 10 11 12 13 14 8 9 10 11 12 13 14 8 9 10 11 12 13 14; do
+for n in 8 9 10 11 12 13 14 8 9 10 11 12 13 14; do
     rm -f "$out"/*
     killed sync $n "$PARE" convert --no-vocab "$source" -o "$out/out.gguf" -r Q4_0 -j 1 -q --sync-every 32K --imatrix "$tmp/w.gguf"
     "$PARE" status --json "$out/out.gguf" >"$tmp/stdout" 2>&1
