@@ -156,18 +156,10 @@ static uint64_t weights_of(const struct plan *p)
     return n;
 }
 
-static uint64_t tensor_bytes(const struct plan *p)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < p->n_tensors; i++)
-        n += p->tensors[i].out.bytes;
-    return n;
-}
-
 static double bits_per_weight(const struct plan *p)
 {
     uint64_t n = weights_of(p);
-    return n ? 8.0 * (double)tensor_bytes(p) / (double)n : 0;
+    return n ? 8.0 * (double)plan_tensor_bytes(p) / (double)n : 0;
 }
 
 static int report_json(const struct ladder *l, double seconds, struct error *e)

@@ -149,7 +149,7 @@ static int print_planned(const char *path, const struct planned_recipe *r, const
 
 static int print_planned_json(const char *path, const struct planned_recipe *r, const struct engine_memory *beside, struct error *e)
 {
-    struct json *root = json_new_object(), *list;
+    struct json *root = json_new_object();
     json_add_string(root, "recipe_file", path);
     json_add_u64(root, "budget_bytes", r->budget);
     json_add_u64(root, "total_bytes", r->total);
@@ -165,23 +165,7 @@ static int print_planned_json(const char *path, const struct planned_recipe *r, 
         json_add_u64(root, "kv_cache_bytes", beside->kv_cache);
         json_add_u64(root, "buffer_bytes", beside->buffers);
     }
-    list = json_add_array(root, "classes");
-    for (int i = 0; i < CLASS_COUNT; i++) {
-        struct json *c = r->classes[i].weights ? json_add_object(list, NULL) : NULL;
-        if (!c)
-            continue;
-        json_add_string(c, "class", role_class_names[i]);
-        json_add_u64(c, "bytes", r->classes[i].bytes);
-        json_add_u64(c, "weights", r->classes[i].weights);
-        json_add_f64(c, "kl_share", r->classes[i].share);
-    }
-    list = json_add_array(root, "curve");
-    for (size_t i = 0; i < r->n_curve; i++) {
-        struct json *c = json_add_object(list, NULL);
-        json_add_u64(c, "total_bytes", r->curve[i].bytes);
-        json_add_f64(c, "bits_per_weight", r->curve[i].bpw);
-        json_add_f64(c, "predicted_kl", r->curve[i].kl);
-    }
+    planned_recipe_json(r, root);
     return print_json(root, e);
 }
 

@@ -134,6 +134,14 @@ int plan_cut_files(struct plan *p, uint64_t head, struct error *e)
     return plan_add_file(p, first, p->n_tensors - first, e) ? 0 : -1;
 }
 
+uint64_t plan_tensor_bytes(const struct plan *p)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < p->n_tensors; i++)
+        bytes += p->tensors[i].out.bytes;
+    return bytes;
+}
+
 char *plan_file_name(const struct plan *p, const char *path, size_t i)
 {
     if (p->files[i].name)

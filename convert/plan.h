@@ -198,6 +198,9 @@ void plan_size_units(struct plan *p);
  * is made together stays together. */
 int plan_cut_files(struct plan *p, uint64_t head, struct error *e);
 
+/* Bytes of all tensors, without headers and padding. */
+uint64_t plan_tensor_bytes(const struct plan *p);
+
 /* malloc'd name of file i when the output is `path`, or NULL: `path` itself when there is one file and no folder. */
 char *plan_file_name(const struct plan *p, const char *path, size_t i);
 /* malloc'd `path`, of a part "path.part-2-of-8": what journal and manifest of this run are named after. Those of a folder lie in it:

@@ -254,14 +254,6 @@ static int make_recipe(const struct choosing *s, struct recipe *r, struct arena 
     return rc;
 }
 
-static uint64_t tensor_bytes(const struct plan *p)
-{
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < p->n_tensors; i++)
-        bytes += p->tensors[i].out.bytes;
-    return bytes;
-}
-
 static uint64_t count_weights(const struct choosing *s)
 {
     uint64_t n = 0;
@@ -291,7 +283,7 @@ static int choose(struct choosing *s, const struct knapsack *k, uint64_t weights
 {
     const struct plan *first = s->c.plans[0];
     const uint64_t limit = s->o->size ? s->o->size : (uint64_t)(s->o->bpw * (double)weights / 8);
-    const uint64_t fixed = (s->o->size ? first->total : tensor_bytes(first)) - s->grouped0;
+    const uint64_t fixed = (s->o->size ? first->total : plan_tensor_bytes(first)) - s->grouped0;
     uint64_t budget = limit > fixed ? limit - fixed : 0;
     for (int round = 0; round < 16; round++) {
         int rc = knapsack_solve(k, budget, s->choice, sum, e);
@@ -299,7 +291,7 @@ static int choose(struct choosing *s, const struct knapsack *k, uint64_t weights
             return rc < 0 ? -1 : too_small(s, fixed, limit, weights, k, e);
         if (make_recipe(s, r, a, e) || !(*made = candidates_plan(&s->c, r, 0, e)))
             return -1;
-        const uint64_t bytes = s->o->size ? (*made)->total : tensor_bytes(*made);
+        const uint64_t bytes = s->o->size ? (*made)->total : plan_tensor_bytes(*made);
         if (bytes <= limit)
             return 0;
         plan_free(*made);
@@ -317,7 +309,7 @@ static int choose(struct choosing *s, const struct knapsack *k, uint64_t weights
 static int make_curve(struct choosing *s, const struct knapsack *k, struct planned_recipe *out, struct error *e)
 {
     size_t *choice = malloc((s->n_items + 1) * sizeof *choice);
-    const uint64_t fixed = s->c.plans[0]->total - s->grouped0, data = tensor_bytes(s->c.plans[0]) - s->grouped0;
+    const uint64_t fixed = s->c.plans[0]->total - s->grouped0, data = plan_tensor_bytes(s->c.plans[0]) - s->grouped0;
     const double least = 8.0 * (double)(data + knapsack_least(k)) / (double)out->weights;
     const double most = 8.0 * (double)(data + knapsack_most(k)) / (double)out->weights;
     int rc = choice ? 0 : no_memory(e);
@@ -355,7 +347,7 @@ static void add_classes(const struct choosing *s, struct planned_recipe *out)
 
 static int print_recipe(const struct choosing *s, const struct recipe *r, struct planned_recipe *out, struct error *e)
 {
-    struct json *j = json_new_object(), *list;
+    struct json *j = json_new_object();
     char *text;
     json_add_string(j, "tool", s->o->tool);
     json_add_string(j, "calibration_xxh3_128", s->c.base->options.calib->hash);
@@ -365,23 +357,7 @@ static int print_recipe(const struct choosing *s, const struct recipe *r, struct
     json_add_u64(j, "tensor_bytes", out->tensor_bytes);
     json_add_u64(j, "weights", out->weights);
     json_add_f64(j, "predicted_kl", out->kl);
-    list = json_add_array(j, "classes");
-    for (int i = 0; i < CLASS_COUNT; i++) {
-        struct json *c = out->classes[i].weights ? json_add_object(list, NULL) : NULL;
-        if (!c)
-            continue;
-        json_add_string(c, "class", role_class_names[i]);
-        json_add_u64(c, "bytes", out->classes[i].bytes);
-        json_add_u64(c, "weights", out->classes[i].weights);
-        json_add_f64(c, "kl_share", out->classes[i].share);
-    }
-    list = json_add_array(j, "curve");
-    for (size_t i = 0; i < out->n_curve; i++) {
-        struct json *c = json_add_object(list, NULL);
-        json_add_u64(c, "total_bytes", out->curve[i].bytes);
-        json_add_f64(c, "bits_per_weight", out->curve[i].bpw);
-        json_add_f64(c, "predicted_kl", out->curve[i].kl);
-    }
+    planned_recipe_json(out, j);
     if (!(text = json_print_line(j)))
         out->text.failed = 1;
     buffer_printf(&out->text, "{\n \"name\": \"planned, %.2f bits per weight\",\n \"%s\": \"%s\",\n \"rules\": [",
@@ -408,7 +384,7 @@ static int solve(struct choosing *s, struct planned_recipe *out, struct error *e
     if (!rc) {
         out->kl = gains_predict(&s->curve, sum.cost);
         out->total = made->total;
-        out->tensor_bytes = tensor_bytes(made);
+        out->tensor_bytes = plan_tensor_bytes(made);
         out->budget = s->o->size ? s->o->size : out->total - out->tensor_bytes + (uint64_t)(s->o->bpw * (double)out->weights / 8);
         out->all = sum.bytes >= knapsack_most(k);
         out->n_rules = r.n_rules - r.n_given;
@@ -477,6 +453,27 @@ int planner_run(const struct plan *base, const struct planner_options *o, const 
     free(s.items);
     free(s.choice);
     return rc ? -1 : 0;
+}
+
+void planned_recipe_json(const struct planned_recipe *p, struct json *object)
+{
+    struct json *list = json_add_array(object, "classes");
+    for (int i = 0; i < CLASS_COUNT; i++) {
+        struct json *c = p->classes[i].weights ? json_add_object(list, NULL) : NULL;
+        if (!c)
+            continue;
+        json_add_string(c, "class", role_class_names[i]);
+        json_add_u64(c, "bytes", p->classes[i].bytes);
+        json_add_u64(c, "weights", p->classes[i].weights);
+        json_add_f64(c, "kl_share", p->classes[i].share);
+    }
+    list = json_add_array(object, "curve");
+    for (size_t i = 0; i < p->n_curve; i++) {
+        struct json *c = json_add_object(list, NULL);
+        json_add_u64(c, "total_bytes", p->curve[i].bytes);
+        json_add_f64(c, "bits_per_weight", p->curve[i].bpw);
+        json_add_f64(c, "predicted_kl", p->curve[i].kl);
+    }
 }
 
 void planned_recipe_clear(struct planned_recipe *p)

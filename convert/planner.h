@@ -9,6 +9,7 @@
 #define PARE_CONVERT_PLANNER_H
 
 #include "base/buffer.h"
+#include "base/json.h"
 #include "convert/candidates.h"
 #include "convert/stream.h"
 
@@ -55,6 +56,8 @@ struct planned_recipe {
 /* base: any plan by the options, with a calibration. ERR_USAGE tells the smallest size for budgets below it. Clear in either case. */
 int planner_run(const struct plan *base, const struct planner_options *o, const struct stream_hooks *hooks, struct planned_recipe *out,
                 struct error *e);
+/* Adds "classes" and "curve" to a JSON object. */
+void planned_recipe_json(const struct planned_recipe *p, struct json *object);
 void planned_recipe_clear(struct planned_recipe *p); /* safe on a zeroed one */
 
 /* Type names of the default pool of a target, ending with NULL. */
