@@ -34,20 +34,12 @@ static int no_memory(struct error *e)
     return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
 }
 
-/* Whether a word is a number of bits per weight. */
-static int is_budget(const char *word, double *bpw)
-{
-    char *end;
-    *bpw = strtod(word, &end);
-    return end != word && !*end && *bpw > 0 && *bpw <= 64;
-}
-
 /* A recipe's name for file names: of "x/y.json" y, of 3.5 3.5bpw. */
 static char *short_name(const char *recipe)
 {
     const char *base = io_base_name(recipe);
     double bpw;
-    if (is_budget(recipe, &bpw))
+    if (read_bits(recipe, &bpw))
         return io_append(recipe, "bpw");
     size_t n = strlen(base);
     return strndup(base, n > 5 && !strcmp(base + n - 5, ".json") ? n - 5 : n);
@@ -71,7 +63,8 @@ static int add_step(struct ladder *l, const char *out, char *word, struct error 
     if (l->n == STREAM_RUNGS)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--ladder: more than %d outputs in one pass", STREAM_RUNGS);
     struct step *s = &l->steps[l->n++];
-    is_budget(word, &s->bpw);
+    if (!read_bits(word, &s->bpw))
+        s->bpw = 0;
     s->word = word;
     if (!(s->name = short_name(word)) || !(s->path = step_path(out, s->name)))
         return no_memory(e);

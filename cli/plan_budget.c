@@ -20,6 +20,13 @@ int has_budget(const struct options *o)
 
 /* ---- options */
 
+int read_bits(const char *text, double *bpw)
+{
+    char *end;
+    *bpw = strtod(text, &end);
+    return end != text && !*end && *bpw > 0 && *bpw <= 64;
+}
+
 static int read_pool(const struct options *o, const struct plan *p, struct planner_options *po, struct error *e)
 {
     const char *list = options_get(o, "pool");
@@ -81,12 +88,11 @@ static int read_size(const struct options *o, const struct plan *p, struct plann
     const char *bpw = options_get(o, "bpw");
     long ctx = 8192;
     uint64_t fit = 0;
-    char *end = NULL;
     if ((options_get(o, "size") != NULL) + (bpw != NULL) + (options_get(o, "fit") != NULL) > 1)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--size, --bpw and --fit are one budget: give one of them");
     if (options_size(o, "size", &po->size, e) || options_size(o, "fit", &fit, e) || options_int(o, "ctx", 1, 1L << 30, &ctx, e))
         return -1;
-    if (bpw && (po->bpw = strtod(bpw, &end), end == bpw || *end || !(po->bpw > 0 && po->bpw <= 64)))
+    if (bpw && !read_bits(bpw, &po->bpw))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--bpw: '%s' is no number of bits", bpw);
     if (!fit)
         return po->size || bpw ? 0 : error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--size 0 is no budget");

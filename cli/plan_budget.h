@@ -16,6 +16,9 @@
         {0, "gain-tokens", "N", "of the calibration's text, for what errors do to KL\n(default 4096)", 1}, \
         {0, "gain-layers", "N", "that are measured, 0: all (default: all of up to 8,\nelse 5)", 1}
 
+/* Whether a text is a number of bits per weight that a budget can be. */
+int read_bits(const char *text, double *bpw);
+
 /* Whether a budget was given. */
 int has_budget(const struct options *o);
 /* For ladders: chooses types for so many bits per weight, out of --pool, and writes the recipe to `path`. Clear *r in either case. */

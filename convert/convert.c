@@ -269,9 +269,10 @@ static void take_record(void *context, const struct journal_record *j)
     if (j->kind == JOURNAL_UNIT && j->a < p->n_units) {
         struct unit_output out[UNIT_OUTPUTS];
         struct unit u = unit_at(p, j->a);
-        if (p->options.compress && j->b > coding_bound((size_t)unit_bytes(out, unit_outputs(p, &u, out))))
+        const uint64_t bytes = unit_bytes(out, unit_outputs(p, &u, out));
+        if (p->options.compress && j->b > coding_bound((size_t)bytes))
             return;
-        r->bytes_done += r->state.done[j->a] ? 0 : unit_bytes(out, unit_outputs(p, &u, out));
+        r->bytes_done += r->state.done[j->a] ? 0 : bytes;
         if (p->options.compress)
             r->state.places.size[j->a] = j->b;
         r->units_done += !r->state.done[j->a];

@@ -98,10 +98,7 @@ static int add_index(struct plan *p, struct error *e)
 {
     struct json *root = json_new_object();
     struct json *meta = json_add_object(root, "metadata"), *map;
-    uint64_t total = 0;
-    for (size_t i = 0; i < p->n_tensors; i++)
-        total += p->tensors[i].out.bytes;
-    json_add_u64(meta, "total_size", total);
+    json_add_u64(meta, "total_size", plan_tensor_bytes(p));
     map = json_add_object(root, "weight_map");
     char *names = malloc((p->n_files + 1) * TENSOR_NAME), *file;
     for (size_t i = 0; names && i < p->n_files; i++) {

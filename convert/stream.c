@@ -18,6 +18,7 @@ struct stream {
     const struct stream_hooks *hooks;
     uint32_t *order;   /* of units; NULL: by number */
     struct encoder encoders[STREAM_RUNGS];
+    struct unit_room rooms[STREAM_RUNGS];
 
     pthread_mutex_t lock; /* guards all below */
     uint64_t from, next, to; /* places in the order of units: first, next, the end */
@@ -239,11 +240,9 @@ static void *work(void *worker)
 static int worker_init(struct worker *w, struct stream *s)
 {
     w->stream = s;
-    for (size_t i = 0; i < s->n_rungs; i++) {
-        const struct unit_room room = unit_room(s->rungs[i].plan);
-        if (rung_buffers_init(&w->b[i], s->rungs[i].plan, &room))
+    for (size_t i = 0; i < s->n_rungs; i++)
+        if (rung_buffers_init(&w->b[i], s->rungs[i].plan, &s->rooms[i]))
             return -1;
-    }
     return 0;
 }
 
@@ -320,6 +319,7 @@ int stream_run(const struct rung *rungs, size_t n, uint64_t from, uint64_t to, c
     for (size_t i = 0; i < n; i++) {
         s.done += rungs[i].state->bytes;
         s.total += rungs[i].plan->part_bytes;
+        s.rooms[i] = unit_room(rungs[i].plan);
         threads = rungs[i].plan->threads < threads ? rungs[i].plan->threads : threads;
         ordered &= !rungs[i].plan->options.compress; /* places are given in the order of units */
     }
