@@ -134,6 +134,18 @@ static void add_gates(struct json *root, const struct report *r)
     }
 }
 
+/* As it will run; nothing of what stays exact. */
+static void add_rounding(struct json *root, const struct report *r)
+{
+    const struct pass_rounding *judged = r->cand_name ? &r->c->cand : &r->c->base;
+    if (judged->act)
+        json_add_string(root, "act", judged->act->name);
+    if (judged->cache)
+        json_add_string(root, "kv", judged->cache->name);
+    if (r->cand_name && r->c->base.act)
+        json_add_string(root, "act_base", r->c->base.act->name);
+}
+
 struct json *report_json(const struct report *r)
 {
     struct json *root = json_new_object();
@@ -143,6 +155,7 @@ struct json *report_json(const struct report *r)
         json_add_string(root, "candidate_name", r->cand_name);
     json_add_u64(root, "chunks", r->c->chunks);
     json_add_u64(root, "ctx", r->c->ctx);
+    add_rounding(root, r);
     add_metrics(root, r);
     if (r->predicted_kl > 0)
         json_add_f64(root, "predicted_kl", r->predicted_kl);

@@ -25,6 +25,9 @@ static const struct option_row rows[] = {
     {0, "part", "I/N", "score the I-th of N parts into -o FILE (see merge)"},
     {'o', "out", "FILE", ""},
     {0, "save-logits", "FILE", ""},
+    {0, "act", "NAME", "round activations as the candidate's engine does: q8_k, q8_0, fp8-1x128 or int8-token", 1},
+    {0, "kv", "NAME", "round the candidate's cache too: f16, q8_0 or fp8", 1},
+    {0, "act-base", "NAME", "the same as --act for the base", 1},
     {0, "card", NULL, "write what was measured into CANDIDATE's README.md", 1},
     GATE_OPTION_ROWS,
     OPTION_THREADS,
@@ -42,6 +45,35 @@ static const struct option_table table = {
     .epilog = GATE_EPILOG,
 };
 
+/* Of one model: how its engine rounds, and whether there is such an engine for it. */
+static int read_act(const struct options *o, const char *option, const struct act_rounding **act, struct error *e)
+{
+    const char *name = options_get(o, option);
+    if (name && !(*act = act_rounding_find(name)))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s: '%s' is none of q8_k, q8_0, fp8-1x128 and int8-token", option, name);
+    return 0;
+}
+
+/* The candidate is rounded, the base stays exact; a single model is rounded itself. */
+static int read_rounding(const struct options *o, struct compare_options *c, struct error *e)
+{
+    struct pass_rounding *rounded = o->n_operands > 1 ? &c->cand : &c->base;
+    const char *kv = options_get(o, "kv");
+    if (kv && !(rounded->cache = cache_rounding_find(kv)))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--kv: '%s' is none of f16, q8_0 and fp8", kv);
+    if (options_get(o, "act-base") && o->n_operands < 2)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--act-base is for a comparison with a candidate");
+    return read_act(o, "act", &rounded->act, e) || read_act(o, "act-base", &c->base.act, e) ? -1 : 0;
+}
+
+static int fits(const struct act_rounding *act, const struct model *m, struct error *e)
+{
+    if (!act || act_rounding_fits(act, m))
+        return 0;
+    error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s (%s) has a rule for none of its weights", act->name, act->engine);
+    return error_at_file(e, m->source->path);
+}
+
 static int read_options(const struct options *o, struct compare_options *c, struct error *e)
 {
     const char *routing = options_get(o, "group-routing"), *tmp = getenv("TMPDIR");
@@ -58,6 +90,8 @@ static int read_options(const struct options *o, struct compare_options *c, stru
     c->local = options_get(o, "no-local") == NULL;
     c->mtp = options_get(o, "mtp") != NULL;
     c->save_logits = options_get(o, "save-logits");
+    if (read_rounding(o, c, e))
+        return -1;
     if (options_get(o, "card") && (o->n_operands < 2 || options_get(o, "part")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--card is for a whole comparison with a candidate");
     return 0;
@@ -160,7 +194,8 @@ static int run(const struct options *o, struct error *e)
     struct json *gate_file = NULL;
     int rc = -1;
     if (!read_options(o, &co, e) && !gates_read_file(o, &gate_file, e) && !open_model(o->operands[0], &base, e) &&
-        (o->n_operands < 2 || !open_model(o->operands[1], &cand, e)) && !tokens_from_options(o, &from, e) && !read_tokens(&from, &base, co.ctx, &in, e) &&
+        (o->n_operands < 2 || !open_model(o->operands[1], &cand, e)) && !fits(co.base.act, base.model, e) &&
+        !fits(co.cand.act, cand.model, e) && !tokens_from_options(o, &from, e) && !read_tokens(&from, &base, co.ctx, &in, e) &&
         !choose_part(o, &in, &co, e)) {
         print_notes("verify", base.model->notes, base.model->n_notes);
         rc = verify(o, &base, &cand, &co, &in, gate_file, e);

@@ -68,10 +68,10 @@ static int choose_positions(struct walk *w, struct error *e)
     return 0;
 }
 
-static struct forward *start(struct walk *w, const struct model *m, size_t streams, struct error *e)
+static struct forward *start(struct walk *w, const struct model *m, size_t streams, const struct pass_rounding *r, struct error *e)
 {
     struct forward_tokens t = {w->tokens, w->c->chunks, w->c->ctx};
-    struct forward_options o = {w->o->threads, streams, w->o->group_routing, &w->store};
+    struct forward_options o = {w->o->threads, streams, w->o->group_routing, &w->store, .rounding = *r};
     struct forward *f = forward_new(m, &t, &o, e);
     if (f && forward_embed(f, e)) {
         forward_free(f);
@@ -343,6 +343,8 @@ static int prepare(struct walk *w, const struct model *base, const struct model 
     c->experts_used = (size_t)p->num_experts_per_tok;
     c->first_chunk = w->o->first_chunk;
     c->total_chunks = w->o->total_chunks;
+    c->base = w->o->base;
+    c->cand = w->o->cand;
     if (cand && !same_architecture(p, &cand->params))
         return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "the two models have different shapes");
     if (c->ctx < 4)
@@ -352,7 +354,7 @@ static int prepare(struct walk *w, const struct model *base, const struct model 
         return no_memory(e);
     if (comparison_init(c, e))
         return -1;
-    if (!(w->base = start(w, base, 1, e)) || (cand && !(w->cand = start(w, cand, w->o->local ? 2 : 1, e))))
+    if (!(w->base = start(w, base, 1, &w->o->base, e)) || (cand && !(w->cand = start(w, cand, w->o->local ? 2 : 1, &w->o->cand, e))))
         return -1;
     return choose_positions(w, e);
 }
