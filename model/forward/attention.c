@@ -336,7 +336,7 @@ static int choose_weights(struct mla *m, int has_q_a, struct error *e)
     if (need_weight(m->f, has_q_a ? ROLE_ATTN_Q_B : ROLE_ATTN_Q, m->layer, &m->q, e) ||
         need_weight(m->f, ROLE_ATTN_K_B, m->layer, &m->k, e) || need_weight(m->f, ROLE_ATTN_V_B, m->layer, &m->v, e))
         return -1;
-    m->absorbed = r->act && r->act->absorbed && !m->k.from_kv_b;
+    m->absorbed = r->act && r->act->as_ggml && !m->k.from_kv_b;
     if (!m->absorbed)
         return 0;
     m->q_nope = act_rounding_of(r->act, m->f->model, &m->k, 0);

@@ -32,7 +32,9 @@ struct act_rounding {
     const char *engine; /* for people */
     /* What a product's input is rounded to, by how its weight is stored; NULL: it stays as it is. */
     const struct rounding *(*of)(const struct model *m, enum tensor_role role, const struct stored *s);
-    int absorbed; /* k_b and v_b, where they are stored apart, are multiplied with queries and mixed latents; else with latents */
+    /* Of ggml: k_b and v_b, where they are stored apart, are multiplied with queries and mixed latents, else with latents; and norms take
+     * every step in F32, because quantized embeddings times BF16 weights have many ties, which the last bit decides. */
+    int as_ggml;
 };
 extern const struct act_rounding act_roundings[]; /* ends with a row whose name is NULL */
 const struct act_rounding *act_rounding_find(const char *name); /* NULL: none of that name */
