@@ -227,7 +227,7 @@ int act_rounding_fits(const struct act_rounding *act, const struct model *m)
 }
 
 const struct cache_rounding cache_roundings[] = {
-    {"f16", &roundings[F16], &roundings[F16]},
+    {"f16", &roundings[F16], NULL},
     {"q8_0", &roundings[Q8_0], &roundings[Q8_0]},
     {"fp8", &roundings[E4M3], NULL}, /* with a scale of 1 */
     {0},
