@@ -13,6 +13,7 @@ from compressed_tensors.quantization.utils.helpers import compute_dynamic_scales
 
 import common
 import llama
+import quantized
 import tap
 from reference_logits import Reference, checkpoint_weights
 
@@ -43,14 +44,16 @@ def divergence(base, candidate):
     return float((np.exp(p) * (p - q)).sum(axis=1).mean())
 
 
-def falls(theirs, path, src, work, what, *options):
-    """How far ours is from theirs without the options and with them."""
-    exact, rounded = ours(path, src, work), ours(path, src, work, *options)
+def falls(theirs, path, src, work, what, *options, exact=None):
+    """How far ours is from theirs without the options and with them. Returns ours without, for the next time."""
+    exact = ours(path, src, work) if exact is None else exact
+    rounded = ours(path, src, work, *options)
     if exact is None or rounded is None:
-        return
+        return exact
     before, after = divergence(theirs, exact), divergence(theirs, rounded)
     tap.ok(after * FEWER <= before, f"{what}: KL to its logits is {after:.2e} with {' '.join(options)}, {before / after:.0f} times less "
            f"than the {before:.2e} without")
+    return exact
 
 
 # llama.cpp
@@ -67,12 +70,13 @@ def check_llama(src, recipe, work, caches=("f32",)):
     out = work / f"{src.name}-{recipe}.gguf"
     if not common.convert(src, out, recipe, "-q"):
         return
-    chunks = golden_chunks(src)
+    chunks, exact = golden_chunks(src), None
     with llama.Llama(out) as model:
         for cache in caches:
             theirs = np.concatenate([model.logits_with(chunk, **CACHES[cache]) for chunk in chunks])
             options = () if cache == "f32" else ("--kv", cache)
-            falls(theirs, out, src, work, f"{src.name} {recipe}, llama.cpp with a cache in {cache.upper()}", "--act", "q8_k", *options)
+            exact = falls(theirs, out, src, work, f"{src.name} {recipe}, llama.cpp with a cache in {cache.upper()}", "--act", "q8_k", *options,
+                          exact=exact)
 
 
 # transformers, with inputs rounded
@@ -132,8 +136,15 @@ def check_int8(src, work):
     argv = [common.PARE, "convert", src, "-o", folder, "--to", "compressed-tensors", "-r", "W8A8", "-q"]
     if not tap.run(f"pare converts {src.name} to W8A8", argv):
         return
-    theirs = Served(src, int8_weights(folder), by_token).logits(golden_chunks(src))
+    theirs = Served(src, int8_weights(folder), by_token, ("kv_b_proj",)).logits(golden_chunks(src))     # which ours leaves in BF16
     falls(theirs, folder, src, work, f"{src.name} W8A8, inputs rounded by compressed-tensors", "--act", "int8-token")
+
+
+def check_int8_of_the_package(src, work):
+    """Every linear module, kv_b_proj too."""
+    stored, decoded = quantized.compressed(quantized.Source(src), work, "W8A8-INT8")
+    theirs = Served(src, checkpoint_weights(decoded), by_token).logits(golden_chunks(src))
+    falls(theirs, stored, src, work, f"{src.name} by compressed-tensors in W8A8", "--act", "int8-token")
 
 
 def check_fp8(src, work):
@@ -142,19 +153,18 @@ def check_fp8(src, work):
     falls(theirs, src, src, work, f"{src.name} FP8, inputs rounded as its kernels do", "--act", "fp8-1x128")
 
 
-nano, tiny = common.fixture("nano-v3"), common.fixture("tiny-v3")
 with common.workdir() as scratch:
-    for recipe in ("Q8_0", "Q4_0"):
-        check_llama(nano, recipe, Path(scratch))
+    nano = common.fixture("nano-v3")
+    check_llama(nano, "Q8_0", Path(scratch))
     check_int8(nano, Path(scratch))
     check_fp8(nano, Path(scratch))
-for fixture in ("tiny-v3", "tiny-v3.1"):
+for fixture, caches in (("tiny-v3", CACHES), ("tiny-v3.1", ("f16",))):
     found = common.fixture(fixture)
     if not found:
         tap.skip(f"{fixture} as engines run it", f"no {fixture} in the fixtures")
         continue
     with common.workdir() as scratch:
-        check_llama(found, "Q4_K_M", Path(scratch), CACHES)
-        check_int8(found, Path(scratch))
+        check_llama(found, "Q4_K_M", Path(scratch), caches)
+        check_int8_of_the_package(found, Path(scratch))
         check_fp8(found, Path(scratch))
 tap.done()
