@@ -10,7 +10,7 @@ import common
 import llama
 import tap
 
-CTX, BOS, BOUND = 512, 0, 1e-3
+CTX, BOS, BOUND = 512, 0, 2e-3
 FORMS = (("kv_b",), ("gate_up", "defaults"), ("ungrouped",), ("no_origin",))
 
 
