@@ -43,13 +43,22 @@ static void print_confidence(const struct report *r, struct buffer *b)
                           bins[i].kld);
 }
 
+/* Errors where both models walked, routing where the base's is known. */
 static void print_layers(const struct report *r, struct buffer *b)
 {
-    buffer_printf(b, "\n%-6s %12s %12s %12s %12s\n", "layer", "accumulated", "local", "same experts", "overlap");
+    if (!r->c->has_hidden && !r->c->has_routing)
+        return;
+    buffer_printf(b, "\n%-6s", "layer");
+    buffer_printf(b, r->c->has_hidden ? " %12s %12s" : "", "accumulated", "local");
+    buffer_printf(b, r->c->has_routing ? " %12s %12s\n" : "\n", "same experts", "overlap");
     for (size_t i = 0; i < r->c->n_layers; i++) {
         const struct layer_error *l = &r->c->layers[i];
-        buffer_printf(b, "%-6d %12.3e %12.3e", l->layer, l->accumulated, l->local);
-        if (l->is_moe)
+        if (!r->c->has_hidden && !l->is_moe)
+            continue;
+        buffer_printf(b, "%-6d", l->layer);
+        if (r->c->has_hidden)
+            buffer_printf(b, " %12.3e %12.3e", l->accumulated, l->local);
+        if (l->is_moe && r->c->has_routing)
             buffer_printf(b, " %12.4f %12.4f", l->same_set, l->overlap);
         buffer_text(b, "\n");
     }

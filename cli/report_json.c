@@ -54,8 +54,10 @@ static void add_experts(struct json *o, const struct report *r, size_t layer)
     struct json *list = json_add_array(o, "experts");
     for (size_t i = 0; i < r->c->n_experts; i++) {
         struct json *x = json_add_object(list, NULL);
-        json_add_u64(x, "tokens", use[i].tokens_base);
-        json_add_f64(x, "gate", use[i].gate_base);
+        if (r->c->has_routing)
+            json_add_u64(x, "tokens", use[i].tokens_base);
+        if (r->c->has_hidden || !r->cand_name)
+            json_add_f64(x, "gate", use[i].gate_base);
         if (r->cand_name) {
             json_add_u64(x, "candidate_tokens", use[i].tokens_cand);
             json_add_f64(x, "candidate_gate", use[i].gate_cand);
@@ -72,13 +74,13 @@ static void add_layers(struct json *root, const struct report *r)
         const struct layer_error *l = &r->c->layers[i];
         struct json *o = json_add_object(list, NULL);
         json_add_u64(o, "layer", i);
-        if (r->cand_name) {
+        if (r->cand_name && r->c->has_hidden) {
             json_add_f64(o, "accumulated_error", l->accumulated);
             json_add_f64(o, "local_error", l->local);
-            if (l->is_moe) {
-                json_add_f64(o, "same_experts", l->same_set);
-                json_add_f64(o, "expert_overlap", l->overlap);
-            }
+        }
+        if (r->cand_name && r->c->has_routing && l->is_moe) {
+            json_add_f64(o, "same_experts", l->same_set);
+            json_add_f64(o, "expert_overlap", l->overlap);
         }
         if (l->is_moe)
             add_experts(o, r, i);
