@@ -13,7 +13,7 @@ static void print_metrics(const struct report *r, struct buffer *b)
 {
     for (const struct metric *m = metrics; m->path; m++) {
         char value[48], bar[48] = "";
-        if (!m->label || (m->pair && !r->cand_name))
+        if (!m->label || !metric_known(m, r->c))
             continue;
         snprintf(value, sizeof value, m->format, metric_value(&r->summary, m));
         if (metric_stderr(&r->summary, m) > 0)

@@ -29,7 +29,7 @@ static void add_metrics(struct json *root, const struct report *r)
 {
     for (const struct metric *m = metrics; m->path; m++) {
         const char *word;
-        if (m->pair && !r->cand_name)
+        if (!metric_known(m, r->c))
             continue;
         struct json *o = object_for(root, m->path, &word);
         json_add_f64(o, word, metric_value(&r->summary, m));

@@ -88,13 +88,13 @@ void base_llama_encode(const float *row, size_t vocab, uint16_t *record)
         record[4 + i] = i < vocab && row[i] > r.min && scale > 0 ? (uint16_t)rintf(inverse * (row[i] - r.min)) : 0;
 }
 
-/* ln p of each token. */
+/* ln p of each token; -1: some would be above 0. */
 static int decode(const uint16_t *record, size_t vocab, float *log_p)
 {
     float scale, least;
     memcpy(&scale, record, sizeof scale);
     memcpy(&least, record + 2, sizeof least);
-    if (!isfinite(scale) || !isfinite(least) || scale < 0 || least > 0 || fabsf(scale) > 1 || least < -1000)
+    if (!isfinite(scale) || !isfinite(least) || scale < 0 || least < -1000 || least + scale * 65535 > 0.01F)
         return -1;
     for (size_t i = 0; i < vocab; i++)
         log_p[i] = scale * (float)record[4 + i] + least;

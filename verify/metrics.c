@@ -37,8 +37,8 @@ const struct metric metrics[] = {
     {"dp.p5", "   5 %", "%+.6f", AT(dp_p5), 0, 1},
     {"dp.p95", "   95 %", "%+.6f", AT(dp_p95), 0, 1},
     {"dp.p99", "   99 %", "%+.6f", AT(dp_p99), 0, 1},
-    {"routing.changed", "positions with other experts", "%.4f", AT(changed_share), 0, 1},
-    {"routing.kld_share", "   their share of the KL", "%.4f", AT(kld_changed_share), 0, 1},
+    {"routing.changed", "positions with other experts", "%.4f", AT(changed_share), 0, 2},
+    {"routing.kld_share", "   their share of the KL", "%.4f", AT(kld_changed_share), 0, 2},
     {0},
 };
 
@@ -56,6 +56,11 @@ double metric_value(const struct summary *s, const struct metric *m)
 double metric_stderr(const struct summary *s, const struct metric *m)
 {
     return m->stderr_offset ? *(const double *)((const char *)s + m->stderr_offset) : 0;
+}
+
+int metric_known(const struct metric *m, const struct comparison *c)
+{
+    return !m->pair || (c->has_candidate && (m->pair == 1 || c->has_routing));
 }
 
 const struct metric *metric_find(const char *path)

@@ -27,11 +27,12 @@ struct metric {
     const char *format; /* printf of one double */
     size_t offset;      /* in struct summary */
     size_t stderr_offset; /* of its standard error; 0: none (positions stands at 0) */
-    int pair;           /* only with a candidate */
+    int pair;           /* 1: only with a candidate; 2: and when the base's routing is known */
 };
 extern const struct metric metrics[]; /* ends with a row whose path is NULL */
 double metric_value(const struct summary *s, const struct metric *m);
 double metric_stderr(const struct summary *s, const struct metric *m); /* 0: none */
+int metric_known(const struct metric *m, const struct comparison *c);
 const struct metric *metric_find(const char *path);
 
 /* 0, or -1 when out of memory. */
