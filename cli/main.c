@@ -19,6 +19,7 @@ static const struct {
     {NULL, &cmd_tokenize},
     {"Judge", &cmd_verify},
     {NULL, &cmd_merge},
+    {NULL, &cmd_report},
     {"Convert", &cmd_plan},
     {NULL, &cmd_convert},
     {NULL, &cmd_status},

@@ -33,8 +33,8 @@ static const struct option_row rows[] = {
     {'f', "force", NULL, "replace an existing FILE", 1},
     {0, "card", NULL, "write what was measured into CANDIDATE's README.md", 1},
     GATE_OPTION_ROWS,
+    REPORT_OPTION_ROWS,
     OPTION_THREADS,
-    OPTION_JSON,
     OPTION_QUIET,
     OPTION_END,
 };
@@ -110,9 +110,8 @@ static int hash_models(const struct sides *s, char out[HASH_TEXT], struct error 
 static int save_part(const struct options *o, const struct sides *s, const struct compare_options *co, const struct tokens *in,
                      const struct report *r, struct error *e)
 {
-    char settings[128];
-    struct part_info info = {.base_name = r->base_name, .cand_name = r->cand_name, .settings = settings};
-    base_settings(co, settings, sizeof settings);
+    struct part_info info = {.base_name = r->base_name, .cand_name = r->cand_name, .settings = r->settings, .base_bytes = r->base_bytes,
+                             .cand_bytes = r->cand_bytes};
     if (part_hash_tokens(in->ids, co->total_chunks * co->ctx, info.tokens_hash, e) || hash_models(s, info.models_hash, e))
         return -1;
     return part_save(r->c, &info, options_get(o, "out"), e);
@@ -180,10 +179,13 @@ static int verify(const struct options *o, const struct sides *s, const struct c
     struct check_hooks quiet = {NULL, interrupted, NULL};
     struct comparison c = {0};
     struct diff_row *tensors = NULL;
-    struct report r = {.base_name = s->file ? base_about(s->file)->name : io_base_name(o->operands[0]), .c = &c,
+    char settings[128], text[HASH_TEXT];
+    struct report r = {.settings = settings, .tokens_hash = text, .base_bytes = s->base.source ? s->base.source->tensor_bytes : 0,
+                       .cand_bytes = s->cand.source ? s->cand.source->tensor_bytes : 0, .base_name = s->file ? base_about(s->file)->name : io_base_name(o->operands[0]), .c = &c,
                        .predicted_kl = predicted_kl(s->cand.source), .cand_name = s->cand.model ? io_base_name(o->operands[1]) : NULL};
     int want = s->base.model && s->cand.model && (options_get(o, "tensors") || gates_need_tensors(o, gate_file));
-    int rc = walk(o, s, co, in, &c, e);
+    base_settings(co, settings, sizeof settings);
+    int rc = part_hash_tokens(in->ids, co->total_chunks * co->ctx, text, e) || walk(o, s, co, in, &c, e) ? -1 : 0;
     if (!rc && options_get(o, "part")) {
         rc = save_part(o, s, co, in, &r, e);
         comparison_clear(&c);

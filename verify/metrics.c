@@ -188,6 +188,33 @@ int metrics_summarize(const struct comparison *c, struct summary *s)
     return 0;
 }
 
+const double histogram_edges[HISTOGRAM_BINS] = {0,       1e-6, 3.1623e-6, 1e-5, 3.1623e-5, 1e-4,   3.1623e-4, 1e-3,
+                                                3.1623e-3, 1e-2, 3.1623e-2, 1e-1, 3.1623e-1, 1, 3.1623};
+
+void metrics_histogram(const struct comparison *c, size_t positions[HISTOGRAM_BINS])
+{
+    memset(positions, 0, HISTOGRAM_BINS * sizeof *positions);
+    for (size_t i = 0; i < c->n_scores; i++) {
+        int bin = HISTOGRAM_BINS - 1;
+        while (bin && (double)c->scores[i].kld < histogram_edges[bin])
+            bin--;
+        positions[bin]++;
+    }
+}
+
+struct chunk_means metrics_of_chunk(const struct comparison *c, size_t chunk)
+{
+    const size_t each = c->chunks ? c->n_scores / c->chunks : 0;
+    struct chunk_means m = {0};
+    for (size_t i = chunk * each; i < (chunk + 1) * each; i++) {
+        m.kld += get_kld(&c->scores[i]) / (double)each;
+        m.nll_base += get_nll_base(&c->scores[i]) / (double)each;
+        m.nll_cand += get_nll_cand(&c->scores[i]) / (double)each;
+        m.top1 += get_top1(&c->scores[i]) / (double)each;
+    }
+    return m;
+}
+
 void metrics_by_confidence(const struct comparison *c, struct confidence_bin bins[CONFIDENCE_BINS])
 {
     static const double edges[CONFIDENCE_BINS + 1] = {0, 0.25, 0.5, 0.75, 0.9, 1};

@@ -47,6 +47,17 @@ struct confidence_bin {
 };
 void metrics_by_confidence(const struct comparison *c, struct confidence_bin bins[CONFIDENCE_BINS]);
 
+/* How the divergence is spread: the first bin from 0, the others half a decade wide, the last open. */
+enum { HISTOGRAM_BINS = 15 };
+extern const double histogram_edges[HISTOGRAM_BINS]; /* from where each bin begins */
+void metrics_histogram(const struct comparison *c, size_t positions[HISTOGRAM_BINS]);
+
+/* Means of one chunk, the unit by which two reports over the same text are compared. */
+struct chunk_means {
+    double kld, nll_base, nll_cand, top1;
+};
+struct chunk_means metrics_of_chunk(const struct comparison *c, size_t chunk);
+
 /* A gate: an option, the metric that it bounds and on which side. */
 struct gate {
     const char *option; /* "max-kld" */

@@ -135,6 +135,8 @@ int part_save(const struct comparison *c, const struct part_info *info, const ch
     if (info->cand_name)
         json_add_string(root, "candidate", info->cand_name);
     json_add_string(root, "settings", info->settings);
+    json_add_u64(root, "base_bytes", info->base_bytes);
+    json_add_u64(root, "candidate_bytes", info->cand_bytes);
     json_add_string(root, "tokens_xxh3_128", info->tokens_hash);
     json_add_string(root, "models_xxh3_128", info->models_hash);
     json_add_u64(root, "ctx", c->ctx);
@@ -303,7 +305,7 @@ static int open_part(struct part *p, struct error *e)
 static int same_run(const struct json *a, const struct json *b)
 {
     static const char *const texts[] = {"base", "candidate", "settings", "tokens_xxh3_128", "models_xxh3_128"};
-    static const char *const counts[] = {"ctx", "total_chunks", "layers", "dense_layers", "experts", "experts_used"};
+    static const char *const counts[] = {"ctx", "total_chunks", "layers", "dense_layers", "experts", "experts_used", "base_bytes", "candidate_bytes"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const char *x = json_string(json_get(a, texts[i])), *y = json_string(json_get(b, texts[i]));
         if ((x || y) && (!x || !y || strcmp(x, y)))
@@ -344,7 +346,7 @@ static int read_head(const struct json *root, struct comparison *c, struct part_
     uint64_t ctx, total, layers, dense, experts, used;
     int mtp, hidden, routing;
     const char *cand = json_string(json_get(root, "candidate")), *base = json_string(json_get(root, "base"));
-    const char *settings = json_string(json_get(root, "settings"));
+    const char *settings = json_string(json_get(root, "settings")), *text = json_string(json_get(root, "tokens_xxh3_128"));
     if (json_u64(json_get(root, "ctx"), &ctx) || json_u64(json_get(root, "total_chunks"), &total) ||
         json_u64(json_get(root, "layers"), &layers) || json_u64(json_get(root, "dense_layers"), &dense) ||
         json_u64(json_get(root, "experts"), &experts) || json_u64(json_get(root, "experts_used"), &used) || !base ||
@@ -355,6 +357,10 @@ static int read_head(const struct json *root, struct comparison *c, struct part_
     *c = (struct comparison){.has_candidate = cand != NULL, .has_mtp = mtp, .has_hidden = hidden, .has_routing = routing, .chunks = (size_t)total, .ctx = (size_t)ctx,
                              .total_chunks = (size_t)total, .n_layers = (size_t)layers, .n_dense = (size_t)dense,
                              .n_experts = (size_t)experts, .experts_used = (size_t)used};
+    if (!text || strlen(text) != HASH_TEXT - 1 || json_u64(json_get(root, "base_bytes"), &info->base_bytes) ||
+        json_u64(json_get(root, "candidate_bytes"), &info->cand_bytes))
+        return bad(e, "the part does not tell its text or its models' sizes");
+    memcpy(info->tokens_hash, text, HASH_TEXT);
     info->base_name = strdup(base);
     info->cand_name = cand ? strdup(cand) : NULL;
     info->settings = strdup(settings);

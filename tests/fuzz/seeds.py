@@ -458,7 +458,7 @@ def part(first=0, chunks=1, total=1, **changes):
     chunk = {"layers": [[1.5, 0.5, 2, 3, 4]] * 2, "experts": [[1, 2, 0.5, 0.25, 0.125, 1]] * 6, "mtp": [[0, 0, 0, 0, 0]], "scores": [score]}
     return {"format": "pare verification part", "version": 2, "base": "a", "candidate": "b", "settings": "s", "tokens_xxh3_128": HASH,
             "models_xxh3_128": HASH, "ctx": 4, "first_chunk": first, "total_chunks": total, "layers": 2, "dense_layers": 1, "experts": 3,
-            "experts_used": 2, "mtp": False, "hidden": True, "routing": True, "closeups": [CLOSEUP], "chunks": [chunk] * chunks, **changes}
+            "experts_used": 2, "mtp": False, "hidden": True, "routing": True, "base_bytes": 9, "candidate_bytes": 5, "closeups": [CLOSEUP], "chunks": [chunk] * chunks, **changes}
 
 
 for name, x in {
