@@ -114,10 +114,20 @@ deps:            ## fail on an include against the direction between the rooms
 	@! grep -rnE '^#include "(verify|cli)/' convert
 	@! grep -rnE '^#include "(convert|cli)/' verify
 
-install: $(PARE) ## copy the program to PREFIX (DESTDIR for packagers)
-	install -D -m 755 $(PARE) $(DESTDIR)$(PREFIX)/bin/pare
-uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/pare
+NAMES    = $$(./$(PARE) --help | sed -n 's/^  \([a-z]*\) .*/\1/p')
+ROOT     = $(DESTDIR)$(PREFIX)
+MAN      = $(ROOT)/share/man/man1
+SHELLS   = bash:bash-completion/completions/pare zsh:zsh/site-functions/_pare fish:fish/vendor_completions.d/pare.fish
+
+install: $(PARE) ## program, manual pages and completions to PREFIX (DESTDIR for packagers)
+	install -d $(ROOT)/bin $(MAN) $(foreach s,$(SHELLS),$(dir $(ROOT)/share/$(lastword $(subst :, ,$s))))
+	install -m 755 $(PARE) $(ROOT)/bin/pare
+	./$(PARE) man >$(MAN)/pare.1
+	set -e; for name in $(NAMES); do ./$(PARE) man $$name >$(MAN)/pare-$$name.1; done
+	set -e; for to in $(SHELLS); do ./$(PARE) completion $${to%%:*} >$(ROOT)/share/$${to#*:}; done
+uninstall: $(PARE)  ## remove what install put there
+	rm -f $(ROOT)/bin/pare $(MAN)/pare.1 $(foreach s,$(SHELLS),$(ROOT)/share/$(lastword $(subst :, ,$s)))
+	set -e; for name in $(NAMES); do rm -f $(MAN)/pare-$$name.1; done
 clean:           ## remove everything that was built
 	rm -rf build build-* pare
 help:            ## this list

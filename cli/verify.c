@@ -24,7 +24,7 @@ static const struct option_row rows[] = {
     {0, "memory", "SIZE", "activations beyond this go to disk (default 4G)"},
     {0, "part", "I/N", "score the I-th of N parts into -o FILE (see merge)"},
     {'o', "out", "FILE", ""},
-    {0, "save-logits", "FILE", ""},
+    {0, "save-logits", "FILE", "the base's logits of all positions, F32, for small\nmodels", 1},
     {0, "card", NULL, "write what was measured into CANDIDATE's README.md", 1},
     GATE_OPTION_ROWS,
     OPTION_THREADS,
