@@ -15,11 +15,11 @@ done
 # The options that each has, sorted, one a line. The page's are all that the tables have (checked below against the sources).
 page_options()
 {
-    sed -n 's/\\-/-/g; s/\\f[BIR]//g; s/^\(-[a-z], \)*--\([a-z0-9-]*\)\( .*\)*$/\2/p' "$1" | sort
+    sed -n '/^\\fB\\-/{s/\\-/-/g; s/\\f[BIR]//g; s/^\(-[a-z], \)*--\([a-z0-9-]*\).*/\2/p}' "$1" | sort
 }
 help_options()
 {
-    sed -n 's/^  *\(-[a-z], \)*--\([a-z0-9-]*\).*/\2/p' "$1" | sort
+    sed -n 's/^  \(    \|-[a-z], \)--\([a-z0-9-]*\).*/\2/p' "$1" | sort
 }
 bash_options()
 {
@@ -36,7 +36,8 @@ fish_options()
 # words of a page for the parser: options with a value as --name=x
 as_given()
 {
-    sed -n 's/\\-/-/g; s/\\f[BIR]//g; s/^\(-[a-z], \)*\(--[a-z0-9-]*\) .*/\2=x/p; s/^\(-[a-z], \)*\(--[a-z0-9-]*\)$/\2/p' "$1" | grep -v '^--help'
+    sed -n '/^\\fB\\-/{s/\\-/-/g; s/\\f[BIR]//g; s/^\(-[a-z], \)*\(--[a-z0-9-]*\) .*/\2=x/p; s/^\(-[a-z], \)*\(--[a-z0-9-]*\)$/\2/p}' "$1" |
+        grep -v '^--help'
 }
 
 for command in $commands; do
