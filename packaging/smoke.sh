@@ -43,7 +43,7 @@ ok "apt installs the package and what it needs" $in_debian apt-get install -y -q
 ok "the installed program runs" $in_debian pare --version
 is "$(cat "$tmp/stdout")" "pare $version" "and tells the version"
 converts "$tmp/debian" pare "package"
-for file in man/man1/pare.1.gz man/man1/pare-convert.1.gz bash-completion/completions/pare doc/pare/copyright doc/pare/changelog.gz; do
+for file in man/man1/pare.1.gz man/man1/pare-convert.1.gz bash-completion/completions/pare zsh/vendor-completions/_pare doc/pare/copyright doc/pare/changelog.gz; do
     ok "package: there is $file" test -s "$tmp/debian/usr/share/$file"
 done
 ok "apt takes it away again" $in_debian apt-get purge -y -qq pare
@@ -51,7 +51,8 @@ is "$(find "$tmp/debian/usr" -path '*pare*' -name 'pare*' | grep -E '/(bin|man1|
 
 ok "the static archive is unpacked" tar -C "$tmp" -xzf "$tarball"
 static=$tmp/$(basename "$tarball" .tar.gz)
-is "$(file -b "$static/bin/pare" 2>/dev/null | grep -c 'dynamically')" 0 "its program is linked with nothing"
+is "$(readelf -lW "$static/bin/pare" | grep -cE ' LOAD | INTERP ')" "$(readelf -lW "$static/bin/pare" | grep -c ' LOAD ')" \
+    "its program is linked with nothing"
 for file in LICENSE README.md licenses/libarchive13 share/man/man1/pare-verify.1 share/zsh/site-functions/_pare; do
     ok "static: there is $file" test -s "$static/$file"
 done
