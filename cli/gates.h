@@ -16,10 +16,9 @@
     {0, "html", "FILE", "a page with everything, for people"}, {0, "junit", "FILE", "the gates as test results, for CI"}, OPTION_JSON
 
 #define GATE_EPILOG                                                                                                  \
-    "Gates: --max-kld --max-kld-p99 --max-ppl-ratio --min-top1 --max-tensor-error X or\n"                            \
-    "--gate FILE (JSON); --baseline REPORT: not worse by --max-regression (0.05). A\n"                               \
-    "value whose error bar (--confidence 95) holds the bound is undecided, which fails\n"                            \
-    "with --strict. Exit 1: a gate failed."
+    "Gates: --max-kld --max-kld-p99 --max-ppl-ratio --min-top1 --max-tensor-error X,\n"                               \
+    "or --gate FILE; --baseline REPORT --max-regression X; --confidence 95, --strict\n"                               \
+    "(docs/verify.md). Exit 1: a gate failed."
 
 /* The gate file, or NULL; -1 on error. */
 int gates_read_file(const struct options *o, struct json **file, struct error *e);
