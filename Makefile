@@ -1,11 +1,13 @@
-# pare: one Makefile. Variants have their own build folder: make SAN=address,undefined, DEBUG=1, COVERAGE=1.
+# pare: one Makefile. Variants have their own build folder: make SAN=address,undefined, DEBUG=1, COVERAGE=1, STATIC=1.
 PREFIX  ?= /usr/local
 ARCH    := $(if $(filter x86_64 amd64,$(shell uname -m)),x86,none)
-PKGS     = zlib libarchive libcjson libxxhash libpcre2-8
+# CURL=0 leaves out what needs libcurl; a static program has none
+CURL    ?= $(if $(STATIC),0,1)
+PKGS     = zlib libarchive libcjson libxxhash libpcre2-8 $(if $(filter 0,$(CURL)),,libcurl)
 HEADERS  = htscodecs/rANS_static4x16.h
 ROOMS    = base formats quant model convert verify
 comma   := ,
-O       := build$(if $(DEBUG),-debug)$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(COVERAGE),-cov)
+O       := build$(if $(DEBUG),-debug)$(if $(STATIC),-static)$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(COVERAGE),-cov)
 PARE    := $(if $(filter build,$(O)),pare,$(O)/pare)
 LIBSRC  := $(wildcard $(ROOMS:%=%/*.c) quant/$(ARCH)/*.c model/forward/*.c convert/feedback/*.c)
 LIBOBJ  := $(LIBSRC:%.c=$(O)/%.o)
@@ -22,13 +24,16 @@ WRAPPED  = open open64 openat openat64 read pread pread64 write pwrite pwrite64 
            fstat fstat64 flock malloc calloc realloc posix_memalign aligned_alloc strdup strndup pthread_create main
 FLAGS    = -std=c11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Wall -Wextra -Wno-missing-field-initializers \
            -Wshadow -Wstrict-prototypes \
-           -ffp-contract=off -fopenmp $(if $(DEBUG),-Og -g3 -Werror,-O2 -g) \
+           -ffp-contract=off -fopenmp $(if $(filter 0,$(CURL)),-DPARE_NO_CURL) $(if $(DEBUG),-Og -g3 -Werror,-O2 -g) \
            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(COVERAGE),--coverage)
 CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 SECONDS  = 60
 LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhtscodecs -lm
+# libarchive has one table of all formats that it writes; those that pare does not write, and that need five more libraries, are left out
+OMIT     = 7zip zip xar iso9660 mtree mtree_classic warc
+LDFLAGS += $(if $(STATIC),-static -L$(O) $(OMIT:%=-Wl$(comma)--defsym=archive_write_set_format_%=0))
 
-.PHONY: all test fuzz soak same-bytes demo interop bench deps packages install uninstall clean help
+.PHONY: all test fuzz soak same-bytes demo interop bench deps packages install uninstall dist dist-test clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -46,7 +51,10 @@ $(O)/%.o: %.c Makefile | packages
 $(O)/libpare.a: $(LIBOBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
-$(PARE): $(CLIOBJ) $(O)/libpare.a
+$(O)/libcjson.a:
+	@mkdir -p $(@D)
+	packaging/libcjson.sh $@
+$(PARE): $(CLIOBJ) $(O)/libpare.a $(if $(STATIC),$(O)/libcjson.a)
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(O)/tests/t-%: $(O)/tests/t-%.o $(TESTOBJ) $(O)/libpare.a
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -114,11 +122,25 @@ deps:            ## fail on an include against the direction between the rooms
 	@! grep -rnE '^#include "(verify|cli)/' convert
 	@! grep -rnE '^#include "(convert|cli)/' verify
 
-install: $(PARE) ## copy the program to PREFIX (DESTDIR for packagers)
-	install -D -m 755 $(PARE) $(DESTDIR)$(PREFIX)/bin/pare
-uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/pare
+NAMES    = $$(./$(PARE) --help | sed -n 's/^  \([a-z]*\) .*/\1/p')
+ROOT     = $(DESTDIR)$(PREFIX)
+MAN      = $(ROOT)/share/man/man1
+SHELLS   = bash:bash-completion/completions/pare zsh:zsh/site-functions/_pare fish:fish/vendor_completions.d/pare.fish
+
+install: $(PARE) ## program, manual pages and completions to PREFIX (DESTDIR for packagers)
+	install -d $(ROOT)/bin $(MAN) $(foreach s,$(SHELLS),$(dir $(ROOT)/share/$(lastword $(subst :, ,$s))))
+	install -m 755 $(PARE) $(ROOT)/bin/pare
+	./$(PARE) man >$(MAN)/pare.1
+	set -e; for name in $(NAMES); do ./$(PARE) man $$name >$(MAN)/pare-$$name.1; done
+	set -e; for to in $(SHELLS); do ./$(PARE) completion $${to%%:*} >$(ROOT)/share/$${to#*:}; done
+uninstall: $(PARE)  ## remove what install put there
+	rm -f $(ROOT)/bin/pare $(MAN)/pare.1 $(foreach s,$(SHELLS),$(ROOT)/share/$(lastword $(subst :, ,$s)))
+	set -e; for name in $(NAMES); do rm -f $(MAN)/pare-$$name.1; done
+dist:            ## a Debian package and a static program, in ./dist
+	+packaging/dist.sh
+dist-test: dist  ## both in clean chroots (debootstrap; needs root)
+	tests/run.sh packaging/smoke.sh
 clean:           ## remove everything that was built
-	rm -rf build build-* pare
+	rm -rf build build-* dist pare
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12

@@ -15,6 +15,7 @@ struct option_row {
     const char *arg;   /* name of its value in the help; NULL: a flag */
     const char *help;  /* one or more lines, separated by \n; "": the table's epilog tells of it */
     int rare;          /* told by --help-all; --help gives its name only */
+    const char *(*value)(size_t i); /* the i-th of the words that it takes, NULL behind the last; or NULL: what `arg` tells ("on|off") */
 };
 
 enum { OPTIONS_MAX = 64 };

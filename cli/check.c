@@ -10,9 +10,14 @@
 #include "verify/check_pack.h"
 #include "verify/engine.h"
 
+static const char *engine_value(size_t i)
+{
+    return engines[i] ? engines[i]->name : NULL;
+}
+
 static const struct option_row rows[] = {
     {'m', "manifest", "FILE", "hashes to hold the files against (default:\nthe manifest beside PATH, if there is one)"},
-    {'t', "target", "ENGINE", "whether this engine will load PATH: vllm, sglang,\ntransformers, llama.cpp; reads scales, no other data"},
+    {'t', "target", "ENGINE", "whether this engine will load PATH: vllm, sglang,\ntransformers, llama.cpp; reads scales, no other data", 0, engine_value},
     {'s', "structure", NULL, "structure and sizes only: read no tensor data"},
     OPTION_THREADS,
     OPTION_JSON,

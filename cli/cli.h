@@ -17,7 +17,21 @@ struct command {
     int (*run)(const struct options *o, struct error *e);
 };
 extern const struct command cmd_inspect, cmd_check, cmd_diff, cmd_plan, cmd_convert, cmd_manifest, cmd_tokenize, cmd_verify, cmd_merge,
-    cmd_status, cmd_imatrix, cmd_calibrate;
+    cmd_status, cmd_imatrix, cmd_calibrate, cmd_report, cmd_man, cmd_completion;
+
+/* What help, manual pages and completions are made of, beside each command's table. */
+struct command_row {
+    const char *title; /* printed before the group's first command */
+    const struct command *command;
+};
+extern const struct command_row commands[]; /* ends with a row without a command */
+const struct command *command_find(const char *name);
+extern const char pare_summary[];
+struct exit_row {
+    int status;
+    const char *meaning;
+};
+extern const struct exit_row exits[]; /* ends with a row without a meaning */
 
 /* A source and the model in it. */
 struct opened {

@@ -8,7 +8,7 @@
 
 static const struct option_row rows[] = {
     {'o', "out", "PATH", "write to PATH: the sum of all FILEs"},
-    {'t', "to", "FORM", "gguf or dat (default: by PATH's end, else gguf)"},
+    {'t', "to", "gguf|dat", "its form (default: by PATH's end, else gguf)"},
     {'f', "force", NULL, "replace an existing output"},
     {'a', "entries", NULL, "list every entry of the result"},
     OPTION_JSON,

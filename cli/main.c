@@ -8,10 +8,7 @@
 
 #include "cli/cli.h"
 
-static const struct {
-    const char *title; /* printed before the group's first command */
-    const struct command *command;
-} commands[] = {
+const struct command_row commands[] = {
     {"Look", &cmd_inspect},
     {NULL, &cmd_check},
     {NULL, &cmd_diff},
@@ -19,27 +16,44 @@ static const struct {
     {NULL, &cmd_tokenize},
     {"Judge", &cmd_verify},
     {NULL, &cmd_merge},
+    {NULL, &cmd_report},
     {"Convert", &cmd_plan},
     {NULL, &cmd_convert},
     {NULL, &cmd_status},
     {NULL, &cmd_calibrate},
     {NULL, &cmd_imatrix},
+    {"Help", &cmd_man},
+    {NULL, &cmd_completion},
+    {0},
 };
-enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+const char pare_summary[] = "Reads DeepSeek-V3-family checkpoints, rewrites their weights, checks the result.";
+
+const struct exit_row exits[] = {
+    {0, "done"}, {1, "a check failed or a difference was found"}, {2, "usage"}, {3, "bad or unsupported input"},
+    {4, "I/O, disk or memory"}, {130, "interrupted"}, {0},
+};
+
+const struct command *command_find(const char *name)
+{
+    const struct command_row *r = commands;
+    while (r->command && strcmp(name, r->command->table->command))
+        r++;
+    return r->command;
+}
 
 static void add_usage(struct buffer *b)
 {
-    buffer_text(b, "Usage: pare COMMAND [options] ...\n"
-                   "Reads DeepSeek-V3-family checkpoints, rewrites their weights, checks the result.\n");
-    for (int i = 0; i < N_COMMANDS; i++) {
-        const struct option_table *t = commands[i].command->table;
-        if (commands[i].title)
-            buffer_printf(b, "\n%s\n", commands[i].title);
-        buffer_printf(b, "  %-10s %s\n", t->command, t->summary);
+    buffer_printf(b, "Usage: pare COMMAND [options] ...\n%s\n", pare_summary);
+    for (const struct command_row *r = commands; r->command; r++) {
+        if (r->title)
+            buffer_printf(b, "\n%s\n", r->title);
+        buffer_printf(b, "  %-10s %s\n", r->command->table->command, r->command->table->summary);
     }
-    buffer_text(b, "\n'pare COMMAND --help' tells a command's options; 'pare --version' the version.\n"
-                   "Exit: 0 done, 1 a check failed or a difference was found, 2 usage,\n"
-                   "3 bad or unsupported input, 4 I/O, disk or memory, 130 interrupted.\n");
+    buffer_text(b, "\n'pare COMMAND --help' tells a command's options; 'pare --version' the version.\nExit:");
+    for (const struct exit_row *r = exits; r->meaning; r++)
+        buffer_printf(b, "%s%s%d %s", r == exits ? "" : ",", r->status == 3 ? "\n" : " ", r->status, r->meaning);
+    buffer_text(b, ".\n");
 }
 
 static int finish(const char *command, const struct error *e)
@@ -78,9 +92,8 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : "--help";
     struct error e = {0};
     struct buffer b = {0};
-    for (int i = 0; i < N_COMMANDS; i++)
-        if (!strcmp(name, commands[i].command->table->command))
-            return run_command(commands[i].command, argc - 1, argv + 1);
+    if (command_find(name))
+        return run_command(command_find(name), argc - 1, argv + 1);
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))
         add_usage(&b);
     else if (!strcmp(name, "--version"))

@@ -12,6 +12,19 @@
 
 enum { MAX_TEMPLATE = 16 << 20 };
 
+const char *target_value(size_t i)
+{
+    return targets[i].name;
+}
+
+const char *recipe_value(size_t i)
+{
+    for (const struct preset *p = presets; p->name; p++)
+        if (!i--)
+            return p->name;
+    return schemes[i].name;
+}
+
 static int bad_word(const char *option, const char *word, const char *choices, struct error *e)
 {
     return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s: '%s' is none of %s", option, word, choices);

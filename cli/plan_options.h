@@ -7,14 +7,18 @@
 #include "cli/tokens.h"
 #include "convert/plan.h"
 
+/* The words of --to and --recipe, for option tables. */
+const char *target_value(size_t i);
+const char *recipe_value(size_t i);
+
 #define PLAN_OPTION_ROWS                                                                                               \
-    {'t', "to", "TARGET", "gguf (default), compressed-tensors, gptq, fp8, pack .."},   \
-        {'r', "recipe", "R", "a mixture (Q8_0), scheme (W4A16, W8A8, FP8) or file"},            \
+    {'t', "to", "TARGET", "gguf (default), compressed-tensors, gptq, fp8, pack ..", 0, target_value},   \
+        {'r', "recipe", "R|FILE", "a mixture (Q8_0), scheme (W4A16, W8A8, FP8) or file", 0, recipe_value},            \
         {0, "group-size", "N", "of INT4 and INT8 schemes: 32, 64, 128 (default), or\n-1, a scale per row", 1}, \
         {0, "scales-from", "SRC", "FP8 scales are those of this checkpoint, so that what\nwas cast from it comes back byte for byte", 1}, \
         {0, "type", "ROLE=TYPE", "another type for a role, as output=Q8_0"},     \
         {'m', "imatrix", "FILE", "importance matrix of llama-imatrix, in either form"},                                  \
-        {0, "imatrix-missing", "HOW", "what experts without data weigh: uniform (default, as\nllama-quantize), layer: the mean of the others, fail", 1}, \
+        {0, "imatrix-missing", "uniform|layer|fail", "what experts without data weigh: the same (default, as\nllama-quantize), or the mean of the others", 1}, \
         {0, "search", "best|compat", "scales and codes with the least error (default), or\nbyte for byte llama.cpp's", 1}, \
         {0, "fold", "LIST", "exact symmetries used to lessen errors: all, none, or\nof up-down, permute, v-o, norms", 1}, \
         {0, "tensor-type", "PATTERN=TYPE", "another type for tensors by name, as\nllama-quantize has it; repeatable", 1}, \
@@ -27,17 +31,17 @@
         {0, "calib-damping", "X", "added to the second moments' diagonal, in units\nof its mean (default 0.03); --calib-blend X: tokens\nper column at which a matrix's own second moments\nweigh as much as what is known without (default 1)", 1}, \
         {0, "calib-blend", "X", "", 1}, \
         {0, "calib-passes", "N", "", 1}, \
-        {0, "calib-order", "HOW", "how the sweep takes columns: importance, natural, or\n(default) the one that the type gains by;\n--calib-passes N lower the loss after it (2)", 1}, \
+        {0, "calib-order", "importance|natural", "how the sweep takes columns (default: the one that\nthe type gains by);\n--calib-passes N lower the loss after it (2)", 1}, \
         {0, "pure", NULL, "the recipe's base type for everything", 1},                                                 \
         {0, "via", "bf16", "round weights to BF16 first: the file is then what\nllama-quantize makes of a BF16 file, not of an F32 file", 1},  \
         {0, "no-fallback", NULL, "fail where a row is no multiple of a type's block\n(else a larger type is taken, shown by plan)", 1}, \
         {0, "mtp", "drop|keep", "the MTP layer (default: as llama.cpp's converter:\nkeep for V3.2, drop for others)", 1}, \
-        {0, "dialect", "NAME", "llama.cpp (default) or ik, where files differ", 1},                                       \
+        {0, "dialect", "llama.cpp|ik", "where files differ (default: llama.cpp)", 1},                                       \
         {0, "name", "TEXT", "general.name (default: from the folder's name)", 1},                                         \
         {0, "chat-template-file", "F", "use this chat template", 1},                                                      \
         {0, "no-vocab", NULL, "write a GGUF without a vocabulary", 1},                                                    \
         {0, "align", "N", "of packs: where tensors and experts begin, a power of\ntwo from 512 to 1048576 (default 4096); --layout\nplain: no bundles of an expert's matrices", 1}, \
-        {0, "layout", "HOW", "", 1}, \
+        {0, "layout", "bundle|plain", "", 1}, \
         {0, "experts", "LIST", "packs with these experts only: \"3-5:0-15,17;7\", or\n@FILE, JSON; hot:N or hot:P%, the hottest by --profile\nDIR of 'pare calibrate', cold:, the others; --coverage\nDIR: what they cover of another text", 1}, \
         {0, "profile", "DIR", "", 1}, \
         {0, "coverage", "DIR", "", 1}, \
