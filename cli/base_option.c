@@ -51,6 +51,8 @@ int base_start(const struct options *o, const struct opened *base, const struct 
         base_share(&a);
     if (a.form == BASE_LLAMA && co->all_positions)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "llama-perplexity's file has no room for --all-positions");
+    if (co->base.act || co->base.cache)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--save-base keeps an exact base, not one that is rounded");
     if (io_kind(path) && !options_get(o, "force")) {
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "the base file exists (--force replaces it)");
         return error_at_file(e, path);
