@@ -26,7 +26,7 @@ static const struct option_row rows[] = {
     {0, "no-local", NULL, "leave out each layer's own error (a third faster)", 1},
     {0, "tensors", NULL, "compare the tensors too (reads everything twice)"},
     {0, "memory", "SIZE", "activations beyond this go to disk (default 4G)", 1},
-    {0, "part", "I/N", "score the I-th of N parts into -o FILE (see merge)"},
+    {0, "part", "I/N", "score the I-th of N parts into -o FILE (see merge)", 1},
     {'o', "out", "FILE", ""},
     {0, "save-logits", "FILE", "the base's logits of all positions, F32, for small\nmodels", 1},
     {0, "save-base", "FILE", "keep of BASE what later runs give in its place"},
