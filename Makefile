@@ -1,12 +1,12 @@
 # pare: one Makefile. Variants have their own build folder: make SAN=address,undefined, DEBUG=1, COVERAGE=1, STATIC=1.
 PREFIX  ?= /usr/local
 ARCH    := $(if $(filter x86_64 amd64,$(shell uname -m)),x86,none)
-PKGS     = zlib libarchive libcjson libxxhash libpcre2-8
+# CURL=0 leaves out what needs libcurl; a static program has none
+CURL    ?= $(if $(STATIC),0,1)
+PKGS     = zlib libarchive libcjson libxxhash libpcre2-8 $(if $(filter 0,$(CURL)),,libcurl)
 HEADERS  = htscodecs/rANS_static4x16.h
 ROOMS    = base formats quant model convert verify
 comma   := ,
-# CURL=0 leaves out what needs libcurl; a static program has none
-CURL    ?= $(if $(STATIC),0,1)
 O       := build$(if $(DEBUG),-debug)$(if $(STATIC),-static)$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(COVERAGE),-cov)
 PARE    := $(if $(filter build,$(O)),pare,$(O)/pare)
 LIBSRC  := $(wildcard $(ROOMS:%=%/*.c) quant/$(ARCH)/*.c model/forward/*.c convert/feedback/*.c)

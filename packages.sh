@@ -22,13 +22,13 @@ fi
 root=
 [ "$(id -u)" -eq 0 ] || root=sudo
 if command -v apt-get >/dev/null 2>&1; then
-    list="build-essential pkg-config zlib1g-dev libarchive-dev libcjson-dev libxxhash-dev libpcre2-dev libhtscodecs-dev"
+    list="build-essential pkg-config zlib1g-dev libarchive-dev libcjson-dev libxxhash-dev libpcre2-dev libhtscodecs-dev libcurl4-openssl-dev"
     install="$root apt-get update -qq && $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $list"
 elif command -v dnf >/dev/null 2>&1; then
-    list="gcc make pkgconf-pkg-config zlib-devel libarchive-devel cjson-devel xxhash-devel pcre2-devel htscodecs-devel"
+    list="gcc make pkgconf-pkg-config zlib-devel libarchive-devel cjson-devel xxhash-devel pcre2-devel htscodecs-devel libcurl-devel"
     install="$root dnf install -y $list"
 elif command -v brew >/dev/null 2>&1; then
-    list="pkg-config zlib libarchive cjson xxhash pcre2 libomp htscodecs"
+    list="pkg-config zlib libarchive cjson xxhash pcre2 libomp htscodecs curl"
     install="brew install $list"
 else
     echo "missing:$missing; no package manager that this script knows (apt, dnf, Homebrew)" >&2

@@ -17,7 +17,7 @@ struct command {
     int (*run)(const struct options *o, struct error *e);
 };
 extern const struct command cmd_inspect, cmd_check, cmd_diff, cmd_plan, cmd_convert, cmd_manifest, cmd_tokenize, cmd_verify, cmd_merge,
-    cmd_status, cmd_imatrix, cmd_calibrate, cmd_man, cmd_completion;
+    cmd_status, cmd_imatrix, cmd_calibrate, cmd_report, cmd_man, cmd_completion;
 
 /* What help, manual pages and completions are made of, beside each command's table. */
 struct command_row {

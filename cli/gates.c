@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "cli/cli.h"
 
 int gates_read_file(const struct options *o, struct json **file, struct error *e)
@@ -81,6 +82,94 @@ static int known_gates_only(const struct json *file, struct error *e)
     return 0;
 }
 
+/* A number of a report by its dotted path; NaN: not there. */
+static double number_at(const struct json *root, const char *path)
+{
+    double v;
+    char word[64];
+    for (const char *dot; (dot = strchr(path, '.')) && (size_t)(dot - path) < sizeof word; path = dot + 1) {
+        memcpy(word, path, (size_t)(dot - path));
+        word[dot - path] = '\0';
+        root = json_get(root, word);
+    }
+    return json_f64(json_get(root, path), &v) ? NAN : v;
+}
+
+struct difference {
+    double mean, standard_error;
+};
+
+/* New minus old, chunk by chunk; 0 when the reports are not of the same text and scoring. */
+static int paired(const struct json *old, const struct report *r, const char *key, double (*mean)(const struct chunk_means *), struct difference *d)
+{
+    const struct json *list = json_get(json_get(old, "by_chunk"), key), *v = json_child(list);
+    const char *text = json_string(json_get(old, "tokens_xxh3_128"));
+    const size_t n = r->c->chunks;
+    double sum = 0, squares = 0, was;
+    if (!text || strcmp(text, r->tokens_hash) || json_count(list) != n || n < 2 || number_at(old, "positions") != r->summary.positions)
+        return 0;
+    for (size_t i = 0; i < n; i++, v = json_next(v)) {
+        const struct chunk_means m = metrics_of_chunk(r->c, i);
+        if (json_f64(v, &was))
+            return 0;
+        sum += mean(&m) - was;
+        squares += (mean(&m) - was) * (mean(&m) - was);
+    }
+    d->mean = sum / (double)n;
+    const double variance = squares / (double)n - d->mean * d->mean;
+    d->standard_error = sqrt((variance > 0 ? variance : 0) / (double)(n - 1));
+    return 1;
+}
+
+static double mean_kld(const struct chunk_means *m) { return m->kld; }
+static double mean_top1(const struct chunk_means *m) { return m->top1; }
+
+/* What may not become larger by more than a share of itself: the divergence, and 1 - the agreement (sign -1). */
+static const struct regression {
+    const char *title, *path, *chunks;
+    double sign;
+    double (*mean)(const struct chunk_means *);
+} regressions[] = {{"baseline kld.mean", "kld.mean", "kld", 1, mean_kld}, {"baseline top1_agreement", "top1_agreement", "top1", -1, mean_top1}};
+
+/* Independent error bars when the texts differ. */
+static int judge_regression(const struct json *old, struct report *r, const struct regression *g, double share, double z, struct error *e)
+{
+    const struct metric *m = metric_find(g->path);
+    const double was = number_at(old, g->path), now = metric_value(&r->summary, m);
+    const double n = number_at(old, "positions");
+    double old_error = g->sign > 0 ? number_at(old, "kld.stderr") : sqrt(was * (1 - was) / n);
+    if (!isfinite(was) || !isfinite(old_error))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--baseline: this is no report of pare verify with a candidate");
+    struct difference d = {now - was, sqrt(old_error * old_error + metric_stderr(&r->summary, m) * metric_stderr(&r->summary, m))};
+    paired(old, r, g->chunks, g->mean, &d);
+    const double room = share * (g->sign > 0 ? was : 1 - was), excess = g->sign * d.mean - room;
+    struct gate_result *x = &r->gates[r->n_gates++];
+    *x = (struct gate_result){g->title, was + g->sign * room, now, d.standard_error, GATE_PASSED};
+    x->outcome = excess == 0 ? GATE_PASSED : fabs(excess) < z * d.standard_error ? GATE_UNDECIDED : excess > 0 ? GATE_FAILED : GATE_PASSED;
+    return 0;
+}
+
+static int judge_baseline(const struct options *o, struct report *r, double z, struct error *e)
+{
+    const char *path = options_get(o, "baseline"), *text = options_get(o, "max-regression");
+    char *end = NULL;
+    const double share = text ? strtod(text, &end) : 0.05;
+    if (text && (end == text || *end || !(share >= 0)))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--max-regression: '%s' is no share such as 0.05", text);
+    if (!path)
+        return text ? error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--max-regression is for --baseline") : 0;
+    if (!r->cand_name)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--baseline is for a comparison with a candidate");
+    struct json *old = json_parse_file(path, (uint64_t)1 << 30, e);
+    int rc = old ? 0 : -1;
+    for (size_t i = 0; !rc && i < sizeof regressions / sizeof *regressions; i++)
+        rc = judge_regression(old, r, &regressions[i], share, z > 0 ? z : 1.9599640, e);
+    if (rc)
+        error_at_file(e, path);
+    json_free(old);
+    return rc;
+}
+
 int gates_judge(const struct options *o, const struct json *file, struct report *r, struct error *e)
 {
     double limit, z;
@@ -94,29 +183,65 @@ int gates_judge(const struct options *o, const struct json *file, struct report 
         if (!given)
             continue;
         struct gate_result *x = &r->gates[r->n_gates++];
-        *x = (struct gate_result){g, g->option, limit, metric_value(&r->summary, m), metric_stderr(&r->summary, m), 0};
+        *x = (struct gate_result){g->option, limit, metric_value(&r->summary, m), metric_stderr(&r->summary, m), 0};
         x->outcome = gate_judge(g, x->value, x->standard_error, limit, z);
     }
-    if ((given = gate_limit(o, file, "max-tensor-error", &limit, e)) <= 0)
-        return given;
-    double v = largest_tensor_error(r);
-    r->gates[r->n_gates++] =
-        (struct gate_result){NULL, "max-tensor-error", limit, v, 0, v <= limit ? GATE_PASSED : GATE_FAILED};
-    return 0;
+    if ((given = gate_limit(o, file, "max-tensor-error", &limit, e)) < 0)
+        return -1;
+    if (given) {
+        double v = largest_tensor_error(r);
+        r->gates[r->n_gates++] = (struct gate_result){"max-tensor-error", limit, v, 0, v <= limit ? GATE_PASSED : GATE_FAILED};
+    }
+    return judge_baseline(o, r, z, e);
+}
+
+int gates_write_files(const struct options *o, const struct json *const *reports, size_t n, struct error *e)
+{
+    static const struct {
+        const char *option;
+        void (*make)(const struct json *const *, size_t, struct buffer *);
+    } files[] = {{"html", report_html}, {"junit", report_junit}};
+    int rc = 0;
+    for (size_t i = 0; !rc && i < sizeof files / sizeof *files; i++) {
+        const char *path = options_get(o, files[i].option);
+        struct buffer b = {0};
+        if (!path)
+            continue;
+        files[i].make(reports, n, &b);
+        rc = b.failed ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the report") : io_write_all(path, b.data, b.size, e);
+        buffer_clear(&b);
+    }
+    return rc;
+}
+
+/* --html and --junit of one report: made of its text, as those of earlier runs are. */
+static int write_files(const struct options *o, const struct json *root, struct error *e)
+{
+    if (!options_get(o, "html") && !options_get(o, "junit"))
+        return 0;
+    char *text = json_print(root);
+    struct json *read = text ? json_parse(text, strlen(text), e) : NULL;
+    int rc = read ? gates_write_files(o, (const struct json *const[]){read}, 1, e) : text ? -1 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the report");
+    json_free(read);
+    free(text);
+    return rc;
 }
 
 int gates_print_report(const struct options *o, const struct report *r, struct error *e)
 {
     struct buffer b = {0};
-    int rc, failed = 0;
-    if (options_get(o, "json")) {
-        rc = print_json(report_json(r), e);
-    } else {
+    struct json *root = report_json(r);
+    int failed = 0, rc = write_files(o, root, e);
+    if (!rc && options_get(o, "json")) {
+        rc = print_json(root, e);
+        root = NULL;
+    } else if (!rc) {
         report_text(r, &b);
         rc = print_buffer(&b, e);
     }
+    json_free(root);
     for (size_t i = 0; i < r->n_gates; i++)
-        failed |= r->gates[i].outcome == GATE_FAILED;
+        failed |= r->gates[i].outcome == GATE_FAILED || (r->gates[i].outcome == GATE_UNDECIDED && options_get(o, "strict"));
     if (!rc && failed) {
         e->code = ERR_CHECK;
         return -1;

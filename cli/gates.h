@@ -9,20 +9,28 @@
 /* Told of in the epilog, to keep the help on one screen. */
 #define GATE_OPTION_ROWS                                                                                             \
     {0, "max-kld", "X", ""}, {0, "max-kld-p99", "X", ""}, {0, "max-ppl-ratio", "X", ""}, {0, "min-top1", "X", ""},    \
-        {0, "max-tensor-error", "X", ""}, {0, "gate", "FILE", ""}, {0, "confidence", "PERCENT", ""}
+        {0, "max-tensor-error", "X", ""}, {0, "gate", "FILE", ""}, {0, "confidence", "PERCENT", ""}, {0, "baseline", "REPORT", ""}, \
+        {0, "max-regression", "X", ""}, {0, "strict", NULL, ""}
+
+#define REPORT_OPTION_ROWS                                                                                           \
+    {0, "html", "FILE", "a page with everything, for people"}, {0, "junit", "FILE", "the gates as test results, for CI"}, OPTION_JSON
 
 #define GATE_EPILOG                                                                                                  \
-    "Gates: --max-kld, --max-kld-p99, --max-ppl-ratio, --min-top1 (0..1) and\n"                                      \
-    "--max-tensor-error X, or --gate FILE (JSON of these); with --confidence 95 a\n"                                 \
-    "value whose error bar holds the bound is undecided. Exit 1: a gate failed."
+    "Gates: --max-kld --max-kld-p99 --max-ppl-ratio --min-top1 --max-tensor-error X,\n"                               \
+    "or --gate FILE; --baseline REPORT --max-regression X; --confidence 95, --strict\n"                               \
+    "(docs/verify.md). Exit 1: a gate failed."
 
 /* The gate file, or NULL; -1 on error. */
 int gates_read_file(const struct options *o, struct json **file, struct error *e);
 /* Whether a bound on tensor errors was given, so that tensors must be compared. */
 int gates_need_tensors(const struct options *o, const struct json *file);
-/* Fills r->gates. */
+/* Fills r->gates. With --baseline the report of an earlier run is one more bound: the mean divergence may be larger by --max-regression of
+ * its own, and so may the share of other best tokens. Over the same text the difference is taken chunk by chunk, so that its error bar is
+ * that of what changed. */
 int gates_judge(const struct options *o, const struct json *file, struct report *r, struct error *e);
-/* Prints the report (text or JSON); ERR_CHECK when a gate failed. */
+/* Prints the report (text or JSON) and writes --html and --junit; ERR_CHECK when a gate failed. */
 int gates_print_report(const struct options *o, const struct report *r, struct error *e);
+/* Writes --html and --junit of reports as JSON. */
+int gates_write_files(const struct options *o, const struct json *const *reports, size_t n, struct error *e);
 
 #endif

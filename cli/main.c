@@ -16,6 +16,7 @@ const struct command_row commands[] = {
     {NULL, &cmd_tokenize},
     {"Judge", &cmd_verify},
     {NULL, &cmd_merge},
+    {NULL, &cmd_report},
     {"Convert", &cmd_plan},
     {NULL, &cmd_convert},
     {NULL, &cmd_status},

@@ -18,7 +18,7 @@ static const struct option_row rows[] = {
     {'o', "out", "DIR", "of a calibration's parts: the folder to make"},
     {0, "restart", NULL, "throw away what lies in DIR"},
     GATE_OPTION_ROWS,
-    OPTION_JSON,
+    REPORT_OPTION_ROWS,
     OPTION_END,
 };
 static const struct option_table table = {
@@ -90,7 +90,8 @@ static int run(const struct options *o, struct error *e)
     }
     rc = part_merge((const char *const *)o->operands, (size_t)o->n_operands, &c, &info, e);
     if (!rc) {
-        struct report r = {.base_name = info.base_name, .cand_name = info.cand_name, .c = &c};
+        struct report r = {.base_name = info.base_name, .cand_name = info.cand_name, .c = &c, .settings = info.settings,
+                           .tokens_hash = info.tokens_hash, .base_bytes = info.base_bytes, .cand_bytes = info.cand_bytes};
         rc = metrics_summarize(&c, &r.summary) ? error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory") : 0;
         if (!rc)
             rc = gates_judge(o, gate_file, &r, e) || gates_print_report(o, &r, e) ? -1 : 0;

@@ -1,184 +1,93 @@
 /* SPDX-License-Identifier: MIT
- * The report of pare verify as text. */
-#include "cli/report.h"
-
-#include <inttypes.h>
-#include <math.h>
-#include <stdio.h>
+ * pare report: reports of earlier runs side by side. */
 #include <stdlib.h>
+#include <string.h>
 
-enum { WORST = 10 };
+#include "cli/cli.h"
+#include "cli/gates.h"
 
-static void print_metrics(const struct report *r, struct buffer *b)
-{
-    for (const struct metric *m = metrics; m->path; m++) {
-        char value[48], bar[48] = "";
-        if (!m->label || (m->pair && !r->cand_name))
-            continue;
-        snprintf(value, sizeof value, m->format, metric_value(&r->summary, m));
-        if (metric_stderr(&r->summary, m) > 0)
-            snprintf(bar, sizeof bar, " +- %.6f", metric_stderr(&r->summary, m));
-        buffer_printf(b, "%-34s %14s%s\n", m->label, value, bar);
-    }
-}
-
-static void print_mtp(const struct report *r, struct buffer *b)
-{
-    const struct mtp_score *m = &r->c->mtp;
-    buffer_printf(b, "%-34s %14.6f\n", "MTP: loss of the token after next", m->loss_base);
-    buffer_printf(b, "%-34s %14.4f\n", "   best token as the main model's", m->agreement_base);
-    if (m->loss_cand > 0)
-        buffer_printf(b, "%-34s %14.6f\n%-34s %14.4f\n", "   loss of the candidate", m->loss_cand,
-                      "   agreement of the candidate", m->agreement_cand);
-}
-
-static void print_confidence(const struct report *r, struct buffer *b)
-{
-    struct confidence_bin bins[CONFIDENCE_BINS];
-    metrics_by_confidence(r->c, bins);
-    buffer_text(b, "\nKL by the base's confidence (its largest probability)\n");
-    for (int i = 0; i < CONFIDENCE_BINS; i++)
-        if (bins[i].positions)
-            buffer_printf(b, "   %.2f .. %.2f %10zu positions   %.6f\n", bins[i].from, bins[i].to, bins[i].positions,
-                          bins[i].kld);
-}
-
-static void print_layers(const struct report *r, struct buffer *b)
-{
-    buffer_printf(b, "\n%-6s %12s %12s %12s %12s\n", "layer", "accumulated", "local", "same experts", "overlap");
-    for (size_t i = 0; i < r->c->n_layers; i++) {
-        const struct layer_error *l = &r->c->layers[i];
-        buffer_printf(b, "%-6d %12.3e %12.3e", l->layer, l->accumulated, l->local);
-        if (l->is_moe)
-            buffer_printf(b, " %12.4f %12.4f", l->same_set, l->overlap);
-        buffer_text(b, "\n");
-    }
-}
-
-/* Worst first; equal ones in the order of the text. */
-static int worse_position(const void *a, const void *b)
-{
-    const struct score *const *x = a, *const *y = b;
-    if ((*x)->kld != (*y)->kld)
-        return (*x)->kld > (*y)->kld ? -1 : 1;
-    return *x < *y ? -1 : 1;
-}
-
-static void print_worst_positions(const struct report *r, struct buffer *b)
-{
-    const struct score **order = malloc((r->c->n_scores + 1) * sizeof *order);
-    if (!order)
-        return;
-    for (size_t i = 0; i < r->c->n_scores; i++)
-        order[i] = &r->c->scores[i];
-    qsort(order, r->c->n_scores, sizeof *order, worse_position);
-    buffer_printf(b, "\n%-8s %-8s %10s %10s %10s %10s\n", "chunk", "position", "KL", "target", "p base", "p cand");
-    for (size_t i = 0; i < WORST && i < r->c->n_scores; i++)
-        buffer_printf(b, "%-8" PRIu32 " %-8" PRIu32 " %10.4f %10" PRId32 " %10.4f %10.4f\n", order[i]->chunk,
-                      order[i]->position, (double)order[i]->kld, order[i]->target, (double)order[i]->p_base,
-                      (double)order[i]->p_cand);
-    free(order);
-}
-
-struct expert_place {
-    double error;
-    size_t layer, expert;
-    const struct expert_use *use;
+static const struct option_row rows[] = {
+    {0, "html", "FILE", "a page with all of them and size against divergence"},
+    {0, "junit", "FILE", "their gates as test results, for CI"},
+    OPTION_END,
+};
+static const struct option_table table = {
+    .command = "report",
+    .operands = "REPORT ...",
+    .summary = "reports that 'pare verify --json' printed, side by side",
+    .min_operands = 1,
+    .max_operands = -1,
+    .rows = rows,
+    .epilog = "Exit 1: a gate failed in one of them, when they were made.",
 };
 
-static int worse_expert(const void *a, const void *b)
+static double number(const struct json *o, const char *key)
 {
-    const struct expert_place *x = a, *y = b;
-    if (x->error != y->error)
-        return x->error > y->error ? -1 : 1;
-    return x->use < y->use ? -1 : 1;
+    double v;
+    return json_f64(json_get(o, key), &v) ? 0 : v;
 }
 
-static void print_worst_experts(const struct report *r, struct buffer *b)
+static int load(const char *path, const struct json **report, struct error *e)
 {
-    size_t all = r->c->n_layers * r->c->n_experts, n = 0;
-    struct expert_place *order = malloc((all + 1) * sizeof *order);
-    if (!order)
-        return;
-    for (size_t i = 0; i < all; i++) {
-        const struct expert_use *u = &r->c->experts[i];
-        if (u->output2 > 0)
-            order[n++] = (struct expert_place){sqrt(u->error2 / u->output2), i / r->c->n_experts, i % r->c->n_experts, u};
+    struct json *r = json_parse_file(path, (uint64_t)1 << 30, e);
+    *report = r;
+    if (!r)
+        return error_at_file(e, path);
+    if (json_type(json_get(r, "layers")) != JSON_ARRAY || !json_string(json_get(r, "base_name")) || json_type(json_get(r, "base")) != JSON_OBJECT) {
+        error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "this is no report of pare verify");
+        return error_at_file(e, path);
     }
-    qsort(order, n, sizeof *order, worse_expert);
-    if (n)
-        buffer_printf(b, "\n%-20s %12s %12s %14s\n", "worst experts", "tokens", "gate mass", "output error");
-    for (size_t i = 0; i < WORST && i < n; i++)
-        buffer_printf(b, "layer %-3zu expert %-3zu %12" PRIu64 " %12.2f %14.3e\n", order[i].layer, order[i].expert,
-                      order[i].use->tokens_base, order[i].use->gate_base, order[i].error);
-    free(order);
+    return 0;
 }
 
-static double relative(const struct diff_row *t)
+static size_t count(const struct json *list, const char *outcome)
 {
-    return t->rms_a > 0 ? t->rms / t->rms_a : 0;
-}
-
-static int worse_tensor(const void *a, const void *b)
-{
-    const struct diff_row *const *x = a, *const *y = b;
-    if (relative(*x) != relative(*y))
-        return relative(*x) > relative(*y) ? -1 : 1;
-    return *x < *y ? -1 : 1;
-}
-
-static void print_worst_tensors(const struct report *r, struct buffer *b)
-{
-    const struct diff_row **order = malloc((r->n_tensors + 1) * sizeof *order);
-    if (!order)
-        return;
-    for (size_t i = 0; i < r->n_tensors; i++)
-        order[i] = &r->tensors[i];
-    qsort(order, r->n_tensors, sizeof *order, worse_tensor);
-    buffer_printf(b, "\n%-34s %-8s %10s %10s %8s\n", "worst tensors", "type", "rel. RMS", "largest", "SQNR dB");
-    for (size_t i = 0; i < WORST && i < r->n_tensors; i++) {
-        char name[TENSOR_NAME];
-        buffer_printf(b, "%-34s %-8s %10.3e %10.3e", role_gguf_name(order[i]->role, order[i]->layer, name),
-                      order[i]->type_b, relative(order[i]), order[i]->max);
-        if (order[i]->rms > 0 && order[i]->rms_a > 0)
-            buffer_printf(b, " %8.2f", diff_sqnr(order[i]));
-        buffer_text(b, "\n");
+    size_t n = 0;
+    for (const struct json *g = json_child(list); g; g = json_next(g)) {
+        const char *s = json_string(json_get(g, "outcome"));
+        n += s && !strcmp(s, outcome);
     }
-    free(order);
+    return n;
 }
 
-static void print_gates(const struct report *r, struct buffer *b)
+static void add_line(const struct json *r, struct buffer *b)
 {
-    static const char *const words[] = {"passed", "FAILED", "undecided"};
-    buffer_text(b, "\n");
-    for (size_t i = 0; i < r->n_gates; i++) {
-        const struct gate_result *g = &r->gates[i];
-        buffer_printf(b, "gate %s %g: %s (%g", g->option, g->limit, words[g->outcome], g->value);
-        if (g->standard_error > 0)
-            buffer_printf(b, " +- %g", g->standard_error);
-        buffer_text(b, ")\n");
-    }
+    const struct json *kld = json_get(r, "kld"), *list = json_get(r, "gates");
+    const char *name = json_string(json_get(r, "candidate_name"));
+    const size_t failed = count(list, "failed"), undecided = count(list, "undecided");
+    char size[SIZE_TEXT], shown[64];
+    escape_controls(name ? name : json_string(json_get(r, "base_name")), shown, sizeof shown);
+    buffer_printf(b, "%-28.28s %10s %10.6f +- %.6f %8.4f  %s\n", shown, size_text((uint64_t)number(r, "candidate_bytes"), size), number(kld, "mean"),
+                  number(kld, "stderr"), number(r, "top1_agreement"),
+                  failed ? "FAILED" : undecided ? "undecided" : json_count(list) ? "passed" : "-");
 }
 
-void report_text(const struct report *r, struct buffer *b)
+static int run(const struct options *o, struct error *e)
 {
-    buffer_printf(b, "base       %s\n", r->base_name);
-    if (r->cand_name)
-        buffer_printf(b, "candidate  %s\n", r->cand_name);
-    buffer_printf(b, "chunks     %zu of %zu tokens\n\n", r->c->chunks, r->c->ctx);
-    print_metrics(r, b);
-    if (r->predicted_kl > 0)
-        buffer_printf(b, "%-34s %14.6f\n", "mean KL, as it was planned", r->predicted_kl);
-    if (r->c->has_mtp)
-        print_mtp(r, b);
-    if (r->cand_name) {
-        print_confidence(r, b);
-        print_layers(r, b);
-        print_worst_experts(r, b);
-        print_worst_positions(r, b);
+    const size_t n = (size_t)o->n_operands;
+    const struct json **reports = calloc(n, sizeof *reports);
+    struct buffer b = {0};
+    size_t failed = 0;
+    int rc = reports ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    for (size_t i = 0; !rc && i < n; i++)
+        rc = load(o->operands[i], &reports[i], e);
+    rc = rc || gates_write_files(o, reports, n, e) ? -1 : 0;
+    if (!rc)
+        buffer_printf(&b, "%-28s %10s %22s %8s  %s\n", "candidate", "size", "mean KL", "same best", "gates");
+    for (size_t i = 0; !rc && i < n; i++) {
+        add_line(reports[i], &b);
+        failed += count(json_get(reports[i], "gates"), "failed");
     }
-    if (r->tensors)
-        print_worst_tensors(r, b);
-    if (r->n_gates)
-        print_gates(r, b);
+    rc = rc ? -1 : print_buffer(&b, e);
+    buffer_clear(&b);
+    for (size_t i = 0; reports && i < n; i++)
+        json_free((struct json *)reports[i]);
+    free(reports);
+    if (!rc && failed) {
+        e->code = ERR_CHECK;
+        return -1;
+    }
+    return rc;
 }
+
+const struct command cmd_report = {&table, run};

@@ -10,20 +10,23 @@
 #include "verify/metrics.h"
 
 struct gate_result {
-    const struct gate *gate; /* NULL: max-tensor-error */
     const char *option;
     double limit, value, standard_error;
     enum gate_outcome outcome;
 };
 
+enum { REPORT_GATES = 16 };
 struct report {
     const char *base_name, *cand_name; /* cand NULL: one model */
     const struct comparison *c;
     struct summary summary;
+    const char *settings;   /* how it was scored */
+    const char *tokens_hash;
+    uint64_t base_bytes, cand_bytes; /* of the tensors; 0: not known */
     double predicted_kl; /* as the candidate's manifest has it; 0: not */
     const struct diff_row *tensors; /* NULL: not asked for */
     size_t n_tensors;
-    struct gate_result gates[16];
+    struct gate_result gates[REPORT_GATES];
     size_t n_gates;
 };
 
@@ -31,5 +34,10 @@ struct report {
 void report_text(const struct report *r, struct buffer *out);
 /* A new document; NULL when out of memory. */
 struct json *report_json(const struct report *r);
+
+/* The same for others, made of such documents: a page by itself for people (report_html.c), a file of test results for CI (report_junit.c). */
+void report_html(const struct json *const *reports, size_t n, struct buffer *out);
+void report_junit(const struct json *const *reports, size_t n, struct buffer *out);
+extern const char html_style[]; /* of the page */
 
 #endif

@@ -29,7 +29,7 @@ static void add_metrics(struct json *root, const struct report *r)
 {
     for (const struct metric *m = metrics; m->path; m++) {
         const char *word;
-        if (m->pair && !r->cand_name)
+        if (!metric_known(m, r->c))
             continue;
         struct json *o = object_for(root, m->path, &word);
         json_add_f64(o, word, metric_value(&r->summary, m));
@@ -54,8 +54,10 @@ static void add_experts(struct json *o, const struct report *r, size_t layer)
     struct json *list = json_add_array(o, "experts");
     for (size_t i = 0; i < r->c->n_experts; i++) {
         struct json *x = json_add_object(list, NULL);
-        json_add_u64(x, "tokens", use[i].tokens_base);
-        json_add_f64(x, "gate", use[i].gate_base);
+        if (r->c->has_routing)
+            json_add_u64(x, "tokens", use[i].tokens_base);
+        if (r->c->has_hidden || !r->cand_name)
+            json_add_f64(x, "gate", use[i].gate_base);
         if (r->cand_name) {
             json_add_u64(x, "candidate_tokens", use[i].tokens_cand);
             json_add_f64(x, "candidate_gate", use[i].gate_cand);
@@ -72,13 +74,13 @@ static void add_layers(struct json *root, const struct report *r)
         const struct layer_error *l = &r->c->layers[i];
         struct json *o = json_add_object(list, NULL);
         json_add_u64(o, "layer", i);
-        if (r->cand_name) {
+        if (r->cand_name && r->c->has_hidden) {
             json_add_f64(o, "accumulated_error", l->accumulated);
             json_add_f64(o, "local_error", l->local);
-            if (l->is_moe) {
-                json_add_f64(o, "same_experts", l->same_set);
-                json_add_f64(o, "expert_overlap", l->overlap);
-            }
+        }
+        if (r->cand_name && r->c->has_routing && l->is_moe) {
+            json_add_f64(o, "same_experts", l->same_set);
+            json_add_f64(o, "expert_overlap", l->overlap);
         }
         if (l->is_moe)
             add_experts(o, r, i);
@@ -96,6 +98,73 @@ static void add_confidence(struct json *root, const struct report *r)
         json_add_f64(o, "to", bins[i].to);
         json_add_u64(o, "positions", bins[i].positions);
         json_add_f64(o, "kld", bins[i].kld);
+    }
+}
+
+static void add_histogram(struct json *root, const struct report *r)
+{
+    size_t positions[HISTOGRAM_BINS];
+    struct json *list = json_add_array(root, "kld_histogram");
+    metrics_histogram(r->c, positions);
+    for (int i = 0; i < HISTOGRAM_BINS; i++) {
+        struct json *o = json_add_object(list, NULL);
+        json_add_f64(o, "from", histogram_edges[i]);
+        json_add_u64(o, "positions", positions[i]);
+    }
+}
+
+/* Lists of means, a number for each chunk. */
+static void add_chunks(struct json *root, const struct report *r)
+{
+    struct json *o = json_add_object(root, "by_chunk"), *base = json_add_array(o, "nll_base"), *kld = NULL, *cand = NULL, *top1 = NULL;
+    if (r->cand_name) {
+        kld = json_add_array(o, "kld");
+        cand = json_add_array(o, "nll_candidate");
+        top1 = json_add_array(o, "top1");
+    }
+    for (size_t i = 0; i < r->c->chunks; i++) {
+        const struct chunk_means m = metrics_of_chunk(r->c, i);
+        json_add_f64(base, NULL, m.nll_base);
+        if (r->cand_name) {
+            json_add_f64(kld, NULL, m.kld);
+            json_add_f64(cand, NULL, m.nll_cand);
+            json_add_f64(top1, NULL, m.top1);
+        }
+    }
+}
+
+static void add_choice(struct json *o, const struct choice *x)
+{
+    json_add_u64(o, "id", (uint64_t)x->id);
+    json_add_f64(o, "p", (double)x->p);
+    if (x->text)
+        json_add_string(o, "text", x->text);
+}
+
+static void add_choices(struct json *o, const char *key, const struct choice *list)
+{
+    struct json *to = json_add_array(o, key);
+    for (int i = 0; i < TOP && list[i].id >= 0; i++)
+        add_choice(json_add_object(to, NULL), &list[i]);
+}
+
+static void add_closeups(struct json *root, const struct report *r)
+{
+    struct json *list = json_add_array(root, "worst_positions");
+    for (size_t i = 0; i < r->c->n_closeups; i++) {
+        const struct closeup *x = &r->c->closeups[i];
+        struct json *o = json_add_object(list, NULL);
+        json_add_u64(o, "chunk", x->chunk);
+        json_add_u64(o, "position", x->position);
+        json_add_f64(o, "kld", (double)x->kld);
+        if (x->before)
+            json_add_string(o, "before", x->before);
+        if (x->after)
+            json_add_string(o, "after", x->after);
+        add_choice(json_add_object(o, "target"), &x->target);
+        json_add_f64(o, "p_candidate", (double)x->p_cand);
+        add_choices(o, "base", x->base);
+        add_choices(o, "candidate", x->cand);
     }
 }
 
@@ -141,6 +210,12 @@ struct json *report_json(const struct report *r)
     json_add_string(root, "base_name", r->base_name);
     if (r->cand_name)
         json_add_string(root, "candidate_name", r->cand_name);
+    if (r->base_bytes)
+        json_add_u64(root, "base_bytes", r->base_bytes);
+    if (r->cand_bytes)
+        json_add_u64(root, "candidate_bytes", r->cand_bytes);
+    json_add_string(root, "settings", r->settings);
+    json_add_string(root, "tokens_xxh3_128", r->tokens_hash);
     json_add_u64(root, "chunks", r->c->chunks);
     json_add_u64(root, "ctx", r->c->ctx);
     add_metrics(root, r);
@@ -149,8 +224,12 @@ struct json *report_json(const struct report *r)
     if (r->c->has_mtp)
         add_mtp(root, r);
     add_layers(root, r);
-    if (r->cand_name)
+    add_chunks(root, r);
+    if (r->cand_name) {
         add_confidence(root, r);
+        add_histogram(root, r);
+        add_closeups(root, r);
+    }
     if (r->tensors)
         add_tensors(root, r);
     add_gates(root, r);

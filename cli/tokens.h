@@ -31,6 +31,6 @@ int tokens_part(const char *text, size_t chunks, size_t *i, size_t *n, size_t *f
         {0, "tokens", "FILE", "token ids: 32-bit integers, little-endian"}, \
         {0, "ctx", "N", "tokens per chunk (default 512)"},                \
         {0, "chunks", "N", "the first N chunks (default: all)"},          \
-        {0, "align", "llama", "put BOS before the text, as llama-perplexity does"}
+        {0, "align", "llama", "put BOS before the text, as llama-perplexity does", 1}
 
 #endif

@@ -1,40 +1,46 @@
 /* SPDX-License-Identifier: MIT
- * pare verify: perplexity of one model, or what a candidate lost against a base. */
+ * pare verify: perplexity of one model, or what a candidate lost against a base, a model or a base file. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "cli/base_option.h"
 #include "cli/card.h"
 #include "cli/cli.h"
 #include "cli/gates.h"
 #include "cli/report.h"
 #include "cli/tokens.h"
 #include "formats/manifest.h"
+#include "model/tokenizer.h"
+#include "verify/closeups.h"
 #include "verify/part.h"
 
 static const struct option_row rows[] = {
     OPTION_TOKENS,
-    {0, "all-positions", NULL, "score every position, not the second half"},
-    {0, "mtp", NULL, "judge the MTP layer too"},
-    {0, "group-routing", "on|off", "off: ignore expert groups, as some clients do"},
-    {0, "no-local", NULL, "leave out each layer's own error (a third faster)"},
+    {0, "all-positions", NULL, "score every position, not the second half", 1},
+    {0, "mtp", NULL, "judge the MTP layer too", 1},
+    {0, "group-routing", "on|off", "off: ignore expert groups, as some clients do", 1},
+    {0, "no-local", NULL, "leave out each layer's own error (a third faster)", 1},
     {0, "tensors", NULL, "compare the tensors too (reads everything twice)"},
     {0, "memory", "SIZE", "activations beyond this go to disk (default 4G)"},
     {0, "part", "I/N", "score the I-th of N parts into -o FILE (see merge)"},
     {'o', "out", "FILE", ""},
     {0, "save-logits", "FILE", "the base's logits of all positions, F32, for small\nmodels", 1},
+    {0, "save-base", "FILE", "keep of BASE what later runs give in its place"},
+    {0, "base-form", "sampled|exact|llama", "what FILE holds (default: sampled)", 1},
+    {'f', "force", NULL, "replace an existing FILE", 1},
     {0, "card", NULL, "write what was measured into CANDIDATE's README.md", 1},
     GATE_OPTION_ROWS,
+    REPORT_OPTION_ROWS,
     OPTION_THREADS,
-    OPTION_JSON,
     OPTION_QUIET,
     OPTION_END,
 };
 static const struct option_table table = {
     .command = "verify",
-    .operands = "BASE [CANDIDATE]",
+    .operands = "BASE|FILE [CANDIDATE]",
     .summary = "perplexity of a model; KL divergence and errors of a candidate",
     .min_operands = 1,
     .max_operands = 2,
@@ -79,15 +85,34 @@ static int choose_part(const struct options *o, struct tokens *in, struct compar
     return 0;
 }
 
-static int save_part(const struct options *o, const struct opened *base, const struct opened *cand,
-                     const struct compare_options *co, const struct tokens *in, const struct report *r, struct error *e)
+/* The models of a run: either may be missing, the base when a file stands in for it. */
+struct sides {
+    struct opened base, cand;
+    struct base_file *file;
+};
+
+static int hash_models(const struct sides *s, char out[HASH_TEXT], struct error *e)
 {
-    char settings[128];
-    struct part_info info = {.base_name = r->base_name, .cand_name = r->cand_name, .settings = settings};
-    snprintf(settings, sizeof settings, "scored %s, group routing %s, local %s", co->all_positions ? "all" : "half",
-             co->group_routing ? "on" : "off", co->local ? "on" : "off");
-    if (part_hash_tokens(in->ids, co->total_chunks * co->ctx, info.tokens_hash, e) ||
-        part_hash_models(base->model, cand->model, info.models_hash, e))
+    if (!s->file)
+        return part_hash_models(s->base.model, s->cand.model, out, e);
+    char cand[HASH_TEXT];
+    struct hash *h;
+    if (part_hash_models(NULL, s->cand.model, cand, e))
+        return -1;
+    if (!(h = hash_new()))
+        return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    hash_add(h, base_about(s->file)->models_hash, HASH_TEXT);
+    hash_add(h, cand, HASH_TEXT);
+    hash_finish(h, out);
+    return 0;
+}
+
+static int save_part(const struct options *o, const struct sides *s, const struct compare_options *co, const struct tokens *in,
+                     const struct report *r, struct error *e)
+{
+    struct part_info info = {.base_name = r->base_name, .cand_name = r->cand_name, .settings = r->settings, .base_bytes = r->base_bytes,
+                             .cand_bytes = r->cand_bytes};
+    if (part_hash_tokens(in->ids, co->total_chunks * co->ctx, info.tokens_hash, e) || hash_models(s, info.models_hash, e))
         return -1;
     return part_save(r->c, &info, options_get(o, "out"), e);
 }
@@ -114,36 +139,65 @@ static double predicted_kl(const struct source *s)
     return kl;
 }
 
-/* Everything behind the opened models: walk, tensors, gates, report. */
-static int verify(const struct options *o, const struct opened *base, const struct opened *cand,
-                  const struct compare_options *co, const struct tokens *in, const struct json *gate_file, struct error *e)
+/* Texts for the worst positions, by whichever side has a tokenizer. */
+static int tell_closeups(const struct sides *s, const int32_t *tokens, struct comparison *c, struct error *e)
+{
+    struct error none;
+    const struct opened *with = s->base.model ? &s->base : &s->cand;
+    struct tokenizer *t = tokenizer_open(with->source, &with->model->params, &none);
+    int rc = t ? closeups_tell(c, tokens, t, e) : 0;
+    tokenizer_close(t);
+    return rc;
+}
+
+/* The walk, and the base file that it leaves. */
+static int walk(const struct options *o, const struct sides *s, const struct compare_options *co, const struct tokens *in, struct comparison *c,
+                struct error *e)
 {
     struct display d;
-    struct check_hooks hooks = {display_update, interrupted, &d}, quiet = {NULL, interrupted, NULL};
-    struct comparison c = {0};
-    struct diff_row *tensors = NULL;
-    struct report r = {.base_name = io_base_name(o->operands[0]), .c = &c,
-                       .predicted_kl = predicted_kl(cand->source), .cand_name = cand->model ? io_base_name(o->operands[1]) : NULL};
-    int want = cand->model && (options_get(o, "tensors") || gates_need_tensors(o, gate_file));
+    struct check_hooks hooks = {display_update, interrupted, &d};
     struct compare_options bounded = *co;
+    const int32_t *tokens = in->ids + co->first_chunk * co->ctx;
     bounded.memory = activation_room(co);
+    bounded.base_file = s->file;
+    if (options_get(o, "save-base") && base_start(o, &s->base, co, in, &bounded.save_base, e))
+        return -1;
     catch_interrupts();
     display_start(&d, "judging", 0, options_get(o, "quiet") != NULL);
     d.progress.unit = "layers";
-    int rc = compare_run(base->model, cand->model, in->ids + co->first_chunk * co->ctx, in->chunks, &bounded, &hooks, &c, e);
+    int rc = compare_run(s->base.model, s->cand.model, tokens, in->chunks, &bounded, &hooks, c, e);
     display_end(&d);
+    rc = rc || (bounded.save_base && base_finish(bounded.save_base, e)) || tell_closeups(s, tokens, c, e) ? -1 : 0;
+    base_writer_free(bounded.save_base);
+    return rc;
+}
+
+/* Everything behind the opened models: walk, tensors, gates, report. */
+static int verify(const struct options *o, const struct sides *s, const struct compare_options *co, const struct tokens *in,
+                  const struct json *gate_file, struct error *e)
+{
+    struct check_hooks quiet = {NULL, interrupted, NULL};
+    struct comparison c = {0};
+    struct diff_row *tensors = NULL;
+    char settings[128], text[HASH_TEXT];
+    struct report r = {.settings = settings, .tokens_hash = text, .base_bytes = s->base.source ? s->base.source->tensor_bytes : 0,
+                       .cand_bytes = s->cand.source ? s->cand.source->tensor_bytes : 0, .base_name = s->file ? base_about(s->file)->name : io_base_name(o->operands[0]), .c = &c,
+                       .predicted_kl = predicted_kl(s->cand.source), .cand_name = s->cand.model ? io_base_name(o->operands[1]) : NULL};
+    int want = s->base.model && s->cand.model && (options_get(o, "tensors") || gates_need_tensors(o, gate_file));
+    base_settings(co, settings, sizeof settings);
+    int rc = part_hash_tokens(in->ids, co->total_chunks * co->ctx, text, e) || walk(o, s, co, in, &c, e) ? -1 : 0;
     if (!rc && options_get(o, "part")) {
-        rc = save_part(o, base, cand, co, in, &r, e);
+        rc = save_part(o, s, co, in, &r, e);
         comparison_clear(&c);
         return rc;
     }
     if (!rc && want)
-        rc = diff_models(base->model, cand->model, co->threads, &quiet, &tensors, &r.n_tensors, e);
+        rc = diff_models(s->base.model, s->cand.model, co->threads, &quiet, &tensors, &r.n_tensors, e);
     r.tensors = tensors;
     if (!rc && metrics_summarize(&c, &r.summary))
         rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     if (!rc && options_get(o, "card"))
-        rc = card_write(o->operands[1], &r, io_base_name(options_get(o, "text") ? options_get(o, "text") : options_get(o, "tokens")), e);
+        rc = card_write(o->operands[1], &r, text_name(o, s->file), e);
     if (!rc)
         rc = gates_judge(o, gate_file, &r, e) || gates_print_report(o, &r, e) ? -1 : 0;
     free(tensors);
@@ -151,24 +205,37 @@ static int verify(const struct options *o, const struct opened *base, const stru
     return rc;
 }
 
+static int check_base_options(const struct options *o, const struct sides *s, const struct json *gate_file, struct error *e)
+{
+    if (s->file && (options_get(o, "tensors") || gates_need_tensors(o, gate_file) || options_get(o, "mtp") || options_get(o, "save-base")))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--tensors, --max-tensor-error, --mtp and --save-base need the base itself, not a base file");
+    if (s->file && o->n_operands < 2)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "a base file needs a CANDIDATE");
+    if (options_get(o, "save-base") && options_get(o, "part"))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--save-base is for a whole text, not for --part");
+    return 0;
+}
+
 static int run(const struct options *o, struct error *e)
 {
-    struct opened base = {0}, cand = {0};
+    struct sides s = {{0}};
     struct compare_options co;
     struct tokens in = {0};
-    struct tokens_from from;
     struct json *gate_file = NULL;
-    int rc = -1;
-    if (!read_options(o, &co, e) && !gates_read_file(o, &gate_file, e) && !open_model(o->operands[0], &base, e) &&
-        (o->n_operands < 2 || !open_model(o->operands[1], &cand, e)) && !tokens_from_options(o, &from, e) && !read_tokens(&from, &base, co.ctx, &in, e) &&
-        !choose_part(o, &in, &co, e)) {
-        print_notes("verify", base.model->notes, base.model->n_notes);
-        rc = verify(o, &base, &cand, &co, &in, gate_file, e);
+    int from_file = base_probe(o->operands[0]), rc = -1;
+    if (!read_options(o, &co, e) && !gates_read_file(o, &gate_file, e) &&
+        !(from_file ? !(s.file = base_open(o->operands[0], e)) : open_model(o->operands[0], &s.base, e)) &&
+        !check_base_options(o, &s, gate_file, e) && (o->n_operands < 2 || !open_model(o->operands[1], &s.cand, e)) &&
+        !(from_file ? base_input(o, s.file, &s.cand, &co, &in, e) : text_input(o, &s.base, co.ctx, &in, e)) && !choose_part(o, &in, &co, e)) {
+        if (s.base.model)
+            print_notes("verify", s.base.model->notes, s.base.model->n_notes);
+        rc = verify(o, &s, &co, &in, gate_file, e);
     }
     free(in.ids);
     json_free(gate_file);
-    close_model(&base);
-    close_model(&cand);
+    base_close(s.file);
+    close_model(&s.base);
+    close_model(&s.cand);
     return rc;
 }
 

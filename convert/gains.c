@@ -309,7 +309,7 @@ static int run_head(struct gaining *g, struct error *e)
     }
     for (int i = 0; i < MEASURED_WHOLES && g->walks[i]; i++)
         sides[n++] = (struct head_side){g->walks[i], 0};
-    rc = rc || head_run(&(struct head_side){g->f, 0}, sides, n, ROLE_OUTPUT_NORM, -1, &list, positions, -1, e);
+    rc = rc || head_run(&(struct head_side){g->f, 0}, sides, n, ROLE_OUTPUT_NORM, -1, &list, positions, e);
     if (!rc)
         take_results(g, positions, list.n);
     forward_free(output);

@@ -7,6 +7,7 @@
 # bails out, or has another number of tests than its plan says. VERBOSE=1 prints the output of passing programs too.
 # JOBS programs (default: one per processor) run at a time, each with a temporary folder of its own.
 set -u
+export OMP_WAIT_POLICY=passive # a thread that waits must not keep a processor from the programs beside it
 
 # --one: one program of a run, whose folder is $RUN_WORK
 if [ "${1-}" = --one ]; then

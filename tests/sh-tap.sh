@@ -10,6 +10,9 @@
 #   note TEXT...                   a diagnostic
 # ok and fails leave the command's output in $tmp/stdout and $tmp/stderr.
 
+# Tests run side by side: a thread that waits must not keep a processor from the others.
+export OMP_WAIT_POLICY=passive
+
 tap_count=0
 tap_failed=0
 tap_planned=

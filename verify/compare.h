@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "model/model.h"
+#include "verify/base.h"
 #include "verify/check.h"
 
 struct compare_options {
@@ -20,6 +21,8 @@ struct compare_options {
     const char *scratch;
     size_t first_chunk, total_chunks; /* where the given chunks stand in the text */
     const char *save_logits; /* base's logits of all positions as F32 [tokens][vocab], or NULL */
+    struct base_writer *save_base; /* gets the base's logits and routing of all chunks; NULL: none */
+    struct base_file *base_file;   /* stands in for the base: chunks from first_chunk on; ctx and all_positions are its own */
 };
 
 /* One scored position, both models. Probabilities are of the token that follows. */
@@ -38,6 +41,22 @@ struct score {
 struct layer_sums {
     double accumulated2, local2, size2; /* |hidden_cand - hidden_base|^2 with its own, with the base's input; |hidden_base|^2 */
     uint64_t same_set, common;          /* tokens with the same experts; common experts */
+};
+
+/* A position looked at closely: one of the CLOSEUPS with the largest divergence. */
+enum { CLOSEUPS = 20 };
+struct choice {
+    int32_t id;
+    float p;
+    char *text; /* owned; NULL: no tokenizer */
+};
+struct closeup {
+    uint32_t chunk, position;
+    float kld;
+    struct choice target; /* p: the base's */
+    float p_cand;         /* of the target */
+    struct choice base[TOP], cand[TOP]; /* the most likely, best first; id -1: none */
+    char *before, *after; /* text around the target, owned; NULL: no tokenizer */
 };
 
 struct mtp_sums {
@@ -67,12 +86,16 @@ struct mtp_score {
 
 struct comparison {
     int has_candidate, has_mtp;
+    int has_hidden;  /* layers have errors: both models walked */
+    int has_routing; /* the base's experts are known */
     size_t chunks, ctx;
     size_t first_chunk, total_chunks; /* of the text, when this is a part of it */
     size_t n_dense;                   /* leading dense layers */
     size_t experts_used;              /* per token */
     struct score *scores;
     size_t n_scores;
+    struct closeup closeups[CLOSEUPS]; /* worst first */
+    size_t n_closeups;
     /* per chunk: */
     struct layer_sums *layer_sums;   /* [chunks][n_layers] */
     struct expert_use *expert_sums;  /* [chunks][n_layers][n_experts] */
@@ -86,7 +109,7 @@ struct comparison {
     uint64_t spilled; /* bytes of activations that went to disk at most */
 };
 
-/* tokens: [chunks][ctx], the first of each chunk already BOS. cand may be NULL. ERR_UNSUPPORTED when the models' shapes
+/* tokens: [chunks][ctx], the first of each chunk already BOS. cand may be NULL; base is NULL with a base file. ERR_UNSUPPORTED when the models' shapes
  * differ. Clear in either case. */
 int compare_run(const struct model *base, const struct model *cand, const int32_t *tokens, size_t chunks,
                 const struct compare_options *o, const struct check_hooks *hooks, struct comparison *c, struct error *e);

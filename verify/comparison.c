@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "verify/compare.h"
+#include "verify/closeups.h"
 
 int comparison_init(struct comparison *c, struct error *e)
 {
@@ -80,6 +80,8 @@ void comparison_finish(struct comparison *c)
 
 void comparison_clear(struct comparison *c)
 {
+    for (size_t i = 0; i < c->n_closeups; i++)
+        closeup_clear(&c->closeups[i]);
     free(c->scores);
     free(c->layer_sums);
     free(c->expert_sums);

@@ -37,8 +37,8 @@ const struct metric metrics[] = {
     {"dp.p5", "   5 %", "%+.6f", AT(dp_p5), 0, 1},
     {"dp.p95", "   95 %", "%+.6f", AT(dp_p95), 0, 1},
     {"dp.p99", "   99 %", "%+.6f", AT(dp_p99), 0, 1},
-    {"routing.changed", "positions with other experts", "%.4f", AT(changed_share), 0, 1},
-    {"routing.kld_share", "   their share of the KL", "%.4f", AT(kld_changed_share), 0, 1},
+    {"routing.changed", "positions with other experts", "%.4f", AT(changed_share), 0, 2},
+    {"routing.kld_share", "   their share of the KL", "%.4f", AT(kld_changed_share), 0, 2},
     {0},
 };
 
@@ -56,6 +56,11 @@ double metric_value(const struct summary *s, const struct metric *m)
 double metric_stderr(const struct summary *s, const struct metric *m)
 {
     return m->stderr_offset ? *(const double *)((const char *)s + m->stderr_offset) : 0;
+}
+
+int metric_known(const struct metric *m, const struct comparison *c)
+{
+    return !m->pair || (c->has_candidate && (m->pair == 1 || c->has_routing));
 }
 
 const struct metric *metric_find(const char *path)
@@ -181,6 +186,33 @@ int metrics_summarize(const struct comparison *c, struct summary *s)
     percentiles(c, buffer, s);
     free(buffer);
     return 0;
+}
+
+const double histogram_edges[HISTOGRAM_BINS] = {0,       1e-6, 3.1623e-6, 1e-5, 3.1623e-5, 1e-4,   3.1623e-4, 1e-3,
+                                                3.1623e-3, 1e-2, 3.1623e-2, 1e-1, 3.1623e-1, 1, 3.1623};
+
+void metrics_histogram(const struct comparison *c, size_t positions[HISTOGRAM_BINS])
+{
+    memset(positions, 0, HISTOGRAM_BINS * sizeof *positions);
+    for (size_t i = 0; i < c->n_scores; i++) {
+        int bin = HISTOGRAM_BINS - 1;
+        while (bin && (double)c->scores[i].kld < histogram_edges[bin])
+            bin--;
+        positions[bin]++;
+    }
+}
+
+struct chunk_means metrics_of_chunk(const struct comparison *c, size_t chunk)
+{
+    const size_t each = c->chunks ? c->n_scores / c->chunks : 0;
+    struct chunk_means m = {0};
+    for (size_t i = chunk * each; i < (chunk + 1) * each; i++) {
+        m.kld += get_kld(&c->scores[i]) / (double)each;
+        m.nll_base += get_nll_base(&c->scores[i]) / (double)each;
+        m.nll_cand += get_nll_cand(&c->scores[i]) / (double)each;
+        m.top1 += get_top1(&c->scores[i]) / (double)each;
+    }
+    return m;
 }
 
 void metrics_by_confidence(const struct comparison *c, struct confidence_bin bins[CONFIDENCE_BINS])

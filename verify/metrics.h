@@ -27,11 +27,12 @@ struct metric {
     const char *format; /* printf of one double */
     size_t offset;      /* in struct summary */
     size_t stderr_offset; /* of its standard error; 0: none (positions stands at 0) */
-    int pair;           /* only with a candidate */
+    int pair;           /* 1: only with a candidate; 2: and when the base's routing is known */
 };
 extern const struct metric metrics[]; /* ends with a row whose path is NULL */
 double metric_value(const struct summary *s, const struct metric *m);
 double metric_stderr(const struct summary *s, const struct metric *m); /* 0: none */
+int metric_known(const struct metric *m, const struct comparison *c);
 const struct metric *metric_find(const char *path);
 
 /* 0, or -1 when out of memory. */
@@ -45,6 +46,17 @@ struct confidence_bin {
     double kld;
 };
 void metrics_by_confidence(const struct comparison *c, struct confidence_bin bins[CONFIDENCE_BINS]);
+
+/* How the divergence is spread: the first bin from 0, the others half a decade wide, the last open. */
+enum { HISTOGRAM_BINS = 15 };
+extern const double histogram_edges[HISTOGRAM_BINS]; /* from where each bin begins */
+void metrics_histogram(const struct comparison *c, size_t positions[HISTOGRAM_BINS]);
+
+/* Means of one chunk, the unit by which two reports over the same text are compared. */
+struct chunk_means {
+    double kld, nll_base, nll_cand, top1;
+};
+struct chunk_means metrics_of_chunk(const struct comparison *c, size_t chunk);
 
 /* A gate: an option, the metric that it bounds and on which side. */
 struct gate {

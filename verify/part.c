@@ -10,9 +10,10 @@
 
 #include "base/io.h"
 #include "base/json.h"
+#include "verify/closeups.h"
 
 static const char format_name[] = "pare verification part";
-static const uint64_t version = 1, max_file = (uint64_t)1 << 31;
+static const uint64_t version = 2, max_file = (uint64_t)1 << 31;
 enum { LAYER_NUMBERS = 5, EXPERT_NUMBERS = 6, MTP_NUMBERS = 5, SCORE_NUMBERS = 11 };
 
 static int no_memory(struct error *e)
@@ -94,6 +95,35 @@ static void save_chunk(struct json *list, const struct comparison *c, size_t chu
     }
 }
 
+static void save_choice(struct json *list, const struct choice *x)
+{
+    struct json *o = json_add_object(list, NULL);
+    json_add_f64(o, "id", x->id);
+    json_add_f64(o, "p", (double)x->p);
+    if (x->text)
+        json_add_string(o, "text", x->text);
+}
+
+/* Its choices: target, the base's, the candidate's. */
+static void save_closeup(struct json *list, const struct closeup *x)
+{
+    struct json *o = json_add_object(list, NULL), *choices;
+    json_add_u64(o, "chunk", x->chunk);
+    json_add_u64(o, "position", x->position);
+    json_add_f64(o, "kld", (double)x->kld);
+    json_add_f64(o, "p_candidate", (double)x->p_cand);
+    if (x->before)
+        json_add_string(o, "before", x->before);
+    if (x->after)
+        json_add_string(o, "after", x->after);
+    choices = json_add_array(o, "choices");
+    save_choice(choices, &x->target);
+    for (int i = 0; i < TOP; i++)
+        save_choice(choices, &x->base[i]);
+    for (int i = 0; i < TOP; i++)
+        save_choice(choices, &x->cand[i]);
+}
+
 int part_save(const struct comparison *c, const struct part_info *info, const char *path, struct error *e)
 {
     struct json *root = json_new_object(), *list;
@@ -105,6 +135,8 @@ int part_save(const struct comparison *c, const struct part_info *info, const ch
     if (info->cand_name)
         json_add_string(root, "candidate", info->cand_name);
     json_add_string(root, "settings", info->settings);
+    json_add_u64(root, "base_bytes", info->base_bytes);
+    json_add_u64(root, "candidate_bytes", info->cand_bytes);
     json_add_string(root, "tokens_xxh3_128", info->tokens_hash);
     json_add_string(root, "models_xxh3_128", info->models_hash);
     json_add_u64(root, "ctx", c->ctx);
@@ -115,6 +147,11 @@ int part_save(const struct comparison *c, const struct part_info *info, const ch
     json_add_u64(root, "experts", c->n_experts);
     json_add_u64(root, "experts_used", c->experts_used);
     json_add_bool(root, "mtp", c->has_mtp);
+    json_add_bool(root, "hidden", c->has_hidden);
+    json_add_bool(root, "routing", c->has_routing);
+    list = json_add_array(root, "closeups");
+    for (size_t i = 0; i < c->n_closeups; i++)
+        save_closeup(list, &c->closeups[i]);
     list = json_add_array(root, "chunks");
     for (size_t i = 0; i < c->chunks; i++)
         save_chunk(list, c, i, &score);
@@ -198,6 +235,45 @@ static int load_scores(const struct json *o, struct comparison *c, size_t chunk)
     return 0;
 }
 
+/* malloc'd copy of a text that may be missing: -1 when out of memory. */
+static int copy_text(const struct json *o, const char *key, char **out)
+{
+    const char *s = json_string(json_get(o, key));
+    *out = s ? strdup(s) : NULL;
+    return s && !*out ? -1 : 0;
+}
+
+/* 0, -1 malformed, -2 out of memory. */
+static int load_choice(const struct json *o, struct choice *x)
+{
+    double id, p;
+    if (json_f64(json_get(o, "id"), &id) || json_f64(json_get(o, "p"), &p) || !(id >= -1 && id <= INT32_MAX) || id != floor(id) || !(p >= 0 && p <= 2))
+        return -1;
+    x->id = (int32_t)id;
+    x->p = (float)p;
+    return copy_text(o, "text", &x->text) ? -2 : 0;
+}
+
+static int load_closeup(const struct json *o, const struct comparison *c, struct closeup *x)
+{
+    uint64_t chunk, position;
+    double kld, p;
+    const struct json *list = json_get(o, "choices"), *v = json_child(list);
+    *x = (struct closeup){0};
+    if (json_u64(json_get(o, "chunk"), &chunk) || json_u64(json_get(o, "position"), &position) || json_f64(json_get(o, "kld"), &kld) ||
+        json_f64(json_get(o, "p_candidate"), &p) || chunk >= c->chunks || position + 2 > c->ctx || !are_floats(&kld, 1) || !(p >= 0 && p <= 2) ||
+        json_count(list) != 1 + 2 * TOP)
+        return -1;
+    x->chunk = (uint32_t)chunk;
+    x->position = (uint32_t)position;
+    x->kld = (float)kld;
+    x->p_cand = (float)p;
+    int rc = load_choice(v, &x->target);
+    for (int i = 0; !rc && i < 2 * TOP; i++)
+        rc = load_choice(v = json_next(v), i < TOP ? &x->base[i] : &x->cand[i - TOP]);
+    return rc ? rc : copy_text(o, "before", &x->before) || copy_text(o, "after", &x->after) ? -2 : 0;
+}
+
 struct part { /* a file, opened */
     const char *path;
     struct json *root;
@@ -229,7 +305,7 @@ static int open_part(struct part *p, struct error *e)
 static int same_run(const struct json *a, const struct json *b)
 {
     static const char *const texts[] = {"base", "candidate", "settings", "tokens_xxh3_128", "models_xxh3_128"};
-    static const char *const counts[] = {"ctx", "total_chunks", "layers", "dense_layers", "experts", "experts_used"};
+    static const char *const counts[] = {"ctx", "total_chunks", "layers", "dense_layers", "experts", "experts_used", "base_bytes", "candidate_bytes"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const char *x = json_string(json_get(a, texts[i])), *y = json_string(json_get(b, texts[i]));
         if ((x || y) && (!x || !y || strcmp(x, y)))
@@ -240,8 +316,13 @@ static int same_run(const struct json *a, const struct json *b)
         if (json_u64(json_get(a, counts[i]), &x) || json_u64(json_get(b, counts[i]), &y) || x != y)
             return 0;
     }
-    int x = 0, y = 0;
-    return json_bool(json_get(a, "mtp"), &x) == json_bool(json_get(b, "mtp"), &y) && x == y;
+    static const char *const flags[] = {"mtp", "hidden", "routing"};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        int x = 0, y = 1;
+        if (json_bool(json_get(a, flags[i]), &x) || json_bool(json_get(b, flags[i]), &y) || x != y)
+            return 0;
+    }
+    return 1;
 }
 
 static int check_cover(const struct part *parts, size_t n, uint64_t total, struct error *e)
@@ -263,18 +344,23 @@ static int check_cover(const struct part *parts, size_t n, uint64_t total, struc
 static int read_head(const struct json *root, struct comparison *c, struct part_info *info, struct error *e)
 {
     uint64_t ctx, total, layers, dense, experts, used;
-    int mtp = 0;
+    int mtp, hidden, routing;
     const char *cand = json_string(json_get(root, "candidate")), *base = json_string(json_get(root, "base"));
-    const char *settings = json_string(json_get(root, "settings"));
+    const char *settings = json_string(json_get(root, "settings")), *text = json_string(json_get(root, "tokens_xxh3_128"));
     if (json_u64(json_get(root, "ctx"), &ctx) || json_u64(json_get(root, "total_chunks"), &total) ||
         json_u64(json_get(root, "layers"), &layers) || json_u64(json_get(root, "dense_layers"), &dense) ||
         json_u64(json_get(root, "experts"), &experts) || json_u64(json_get(root, "experts_used"), &used) || !base ||
-        !settings || json_bool(json_get(root, "mtp"), &mtp) || ctx < 4 || ctx > 1 << 20 || !total || total > 1 << 24 ||
+        !settings || json_bool(json_get(root, "mtp"), &mtp) || json_bool(json_get(root, "hidden"), &hidden) ||
+        json_bool(json_get(root, "routing"), &routing) || ctx < 4 || ctx > 1 << 20 || !total || total > 1 << 24 ||
         layers > 512 || dense > layers || experts > 1024 || !used || used > experts)
         return bad(e, "the part's counts are missing or absurd");
-    *c = (struct comparison){.has_candidate = cand != NULL, .has_mtp = mtp, .chunks = (size_t)total, .ctx = (size_t)ctx,
+    *c = (struct comparison){.has_candidate = cand != NULL, .has_mtp = mtp, .has_hidden = hidden, .has_routing = routing, .chunks = (size_t)total, .ctx = (size_t)ctx,
                              .total_chunks = (size_t)total, .n_layers = (size_t)layers, .n_dense = (size_t)dense,
                              .n_experts = (size_t)experts, .experts_used = (size_t)used};
+    if (!text || strlen(text) != HASH_TEXT - 1 || json_u64(json_get(root, "base_bytes"), &info->base_bytes) ||
+        json_u64(json_get(root, "candidate_bytes"), &info->cand_bytes))
+        return bad(e, "the part does not tell its text or its models' sizes");
+    memcpy(info->tokens_hash, text, HASH_TEXT);
     info->base_name = strdup(base);
     info->cand_name = cand ? strdup(cand) : NULL;
     info->settings = strdup(settings);
@@ -308,6 +394,16 @@ static int load_part(const struct part *p, struct comparison *c, struct error *e
     for (const struct json *o = json_child(json_get(p->root, "chunks")); o; o = json_next(o), chunk++)
         if (load_sums(o, c, chunk) || load_scores(o, c, chunk))
             return bad_chunk(p, chunk, e);
+    for (const struct json *o = json_child(json_get(p->root, "closeups")); o; o = json_next(o)) {
+        struct closeup x;
+        int rc = load_closeup(o, c, &x);
+        if (rc) {
+            closeup_clear(&x);
+            rc == -1 ? bad(e, "one of the part's worst positions is malformed") : no_memory(e);
+            return error_at_file(e, p->path);
+        }
+        closeup_insert(c, &x);
+    }
     return 0;
 }
 

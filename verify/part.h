@@ -11,6 +11,7 @@
 struct part_info {
     const char *base_name, *cand_name; /* cand NULL: one model */
     const char *settings;              /* scoring and routing, as text */
+    uint64_t base_bytes, cand_bytes;   /* of their tensors; 0: not known */
     char tokens_hash[HASH_TEXT];       /* of all chunks' ids */
     char models_hash[HASH_TEXT];       /* of both models' tensor lists */
 };

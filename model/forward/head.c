@@ -3,10 +3,7 @@
  * computed for positions that nobody scores. */
 #include "model/forward/head.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 struct side { /* one model's part */
     struct forward *f;
@@ -48,20 +45,6 @@ static void side_clear(struct side *s)
     panels_clear(&s->y, s->f->options.store);
 }
 
-static int write_block(int fd, const struct side *s, const struct head_list *list, uint64_t row0, size_t n,
-                       struct error *e)
-{
-    float line[HEAD_BLOCK];
-    for (size_t i = 0; i < list->n; i++) {
-        for (size_t r = 0; r < n; r++)
-            line[r] = panel_row(&s->y, i / LANES, r)[i % LANES];
-        uint64_t at = ((uint64_t)i * s->w.rows + row0) * sizeof *line;
-        if (pwrite(fd, line, n * sizeof *line, (off_t)at) != (ssize_t)(n * sizeof *line))
-            return error_set(e, ERR_IO, ERROR_NO_OFFSET, "cannot write the logits: %s", strerror(errno));
-    }
-    return 0;
-}
-
 static void add_block(const struct side *b, const struct side *c, const struct head_list *list, int32_t row0, size_t n,
                       struct position *positions)
 {
@@ -73,13 +56,11 @@ static void add_block(const struct side *b, const struct side *c, const struct h
 
 /* Rows [row, row + n) of the vocabulary: side 0 is the base. */
 static int run_block(struct side *sides, size_t n_sides, const struct head_list *list, uint64_t row, uint64_t n, struct position *positions,
-                     int fd, struct error *e)
+                     struct error *e)
 {
     for (size_t i = 0; i < n_sides; i++)
         if (forward_product(sides[i].f, &sides[i].w, 0, row, n, &sides[i].x, &sides[i].y, 0, e))
             return -1;
-    if (fd >= 0 && write_block(fd, &sides[0], list, row, (size_t)n, e))
-        return -1;
     for (size_t i = 1; i < n_sides; i++)
         add_block(&sides[0], &sides[i], list, (int32_t)row, (size_t)n, positions + (i - 1) * list->n);
     if (n_sides == 1)
@@ -88,7 +69,7 @@ static int run_block(struct side *sides, size_t n_sides, const struct head_list 
 }
 
 int head_run(const struct head_side *base, const struct head_side *cands, size_t n_cands, enum tensor_role norm, int layer,
-             const struct head_list *list, struct position *positions, int fd, struct error *e)
+             const struct head_list *list, struct position *positions, struct error *e)
 {
     struct side *sides = calloc(n_cands + 1, sizeof *sides);
     int rc = sides ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the logits");
@@ -96,10 +77,48 @@ int head_run(const struct head_side *base, const struct head_side *cands, size_t
         rc = side_init(&sides[i], i ? &cands[i - 1] : base, norm, layer, list, e);
     for (uint64_t row = 0; !rc && row < sides[0].w.rows; row += HEAD_BLOCK) {
         uint64_t n = sides[0].w.rows - row < HEAD_BLOCK ? sides[0].w.rows - row : HEAD_BLOCK;
-        rc = run_block(sides, n_cands + 1, list, row, n, positions, fd, e);
+        rc = run_block(sides, n_cands + 1, list, row, n, positions, e);
     }
     for (size_t i = 0; sides && i <= n_cands; i++)
         side_clear(&sides[i]);
     free(sides);
     return rc ? -1 : 0;
+}
+
+void head_row(struct position *p, const float *b, const float *c, size_t vocab)
+{
+    for (size_t row = 0; row < vocab; row += HEAD_BLOCK)
+        position_add(p, (int32_t)row, vocab - row < HEAD_BLOCK ? vocab - row : HEAD_BLOCK, b + row, c ? c + row : NULL, 1);
+}
+
+/* One group of positions: its rows, a block of the vocabulary at a time. */
+static int group_rows(const struct head_side *side, enum tensor_role norm, int layer, const struct head_list *group, float *rows, struct error *e)
+{
+    struct side s = {0};
+    int rc = side_init(&s, side, norm, layer, group, e);
+    for (uint64_t row = 0; !rc && row < s.w.rows; row += HEAD_BLOCK) {
+        uint64_t n = s.w.rows - row < HEAD_BLOCK ? s.w.rows - row : HEAD_BLOCK;
+        rc = forward_product(s.f, &s.w, 0, row, n, &s.x, &s.y, 0, e);
+#pragma omp parallel for num_threads(s.f->options.threads)
+        for (size_t i = 0; i < group->n; i++)
+            for (uint64_t r = 0; r < n; r++)
+                rows[i * s.w.rows + row + r] = panel_row(&s.y, i / LANES, (size_t)r)[i % LANES];
+    }
+    side_clear(&s);
+    return rc ? -1 : 0;
+}
+
+int head_rows(const struct head_side *side, enum tensor_role norm, int layer, const struct head_list *list, const struct head_reader *reader,
+              struct error *e)
+{
+    const size_t vocab = (size_t)side->f->model->params.vocab_size, fit = HEAD_ROWS_BYTES / sizeof(float) / vocab;
+    const size_t most = fit < LANES ? LANES : fit - fit % LANES, step = most < list->n ? most : list->n;
+    float *rows = malloc((step * vocab + 1) * sizeof *rows);
+    int rc = rows ? 0 : error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the logits");
+    for (size_t at = 0; !rc && at < list->n; at += step) {
+        const struct head_list group = {list->token + at, list->n - at < step ? list->n - at : step};
+        rc = group_rows(side, norm, layer, &group, rows, e) || reader->rows(reader->context, at, group.n, rows, e) ? -1 : 0;
+    }
+    free(rows);
+    return rc;
 }

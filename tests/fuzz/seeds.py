@@ -449,26 +449,78 @@ for name, x in {
     seed("imatrix", name, x)
 
 # --- part of a verification
+CHOICE = {"id": 7, "p": 0.25, "text": "x"}
+CLOSEUP = {"chunk": 0, "position": 2, "kld": 0.01, "p_candidate": 0.2, "before": "a", "after": "b", "choices": [CHOICE] * 6 + [{"id": -1, "p": 0}] * 5}
+
+
 def part(first=0, chunks=1, total=1, **changes):
     score = [2, 1.5, 1.625, 0.01, 0.25, 0.2, 0.75, 7, 7, 8, 11]
     chunk = {"layers": [[1.5, 0.5, 2, 3, 4]] * 2, "experts": [[1, 2, 0.5, 0.25, 0.125, 1]] * 6, "mtp": [[0, 0, 0, 0, 0]], "scores": [score]}
-    return {"format": "pare verification part", "version": 1, "base": "a", "candidate": "b", "settings": "s", "tokens_xxh3_128": HASH,
+    return {"format": "pare verification part", "version": 2, "base": "a", "candidate": "b", "settings": "s", "tokens_xxh3_128": HASH,
             "models_xxh3_128": HASH, "ctx": 4, "first_chunk": first, "total_chunks": total, "layers": 2, "dense_layers": 1, "experts": 3,
-            "experts_used": 2, "mtp": False, "chunks": [chunk] * chunks, **changes}
+            "experts_used": 2, "mtp": False, "hidden": True, "routing": True, "base_bytes": 9, "candidate_bytes": 5, "closeups": [CLOSEUP], "chunks": [chunk] * chunks, **changes}
 
 
 for name, x in {
-    "whole": part(), "no-candidate": part(candidate=None), "missing-chunk": part(total=2), "version-2": part(version=2), "ctx-huge": part(ctx=2**20),
+    "whole": part(), "no-candidate": part(candidate=None), "missing-chunk": part(total=2), "version-1": part(version=1), "ctx-huge": part(ctx=2**20),
     "experts-huge": part(layers=512, experts=1024, chunks=40, total=40), "total-huge": part(total=2**24), "layers-513": part(layers=513),
     "dense-above-layers": part(dense_layers=9), "used-above-experts": part(experts_used=9), "empty-chunks": part(chunks=0, total=0),
     "huge-numbers": {**part(), "chunks": [{**part()["chunks"][0], "scores": [[1e300] * 11]}]},
     "negative": {**part(), "chunks": [{**part()["chunks"][0], "scores": [[-1] * 11]}]},
+    "closeup-short": part(closeups=[{**CLOSEUP, "choices": [CHOICE]}]), "closeup-outside": part(closeups=[{**CLOSEUP, "chunk": 1}]),
+    "closeups-many": part(closeups=[CLOSEUP, {**CLOSEUP, "kld": 2}] * 15),
     "too-many-scores": {**part(), "chunks": [{**part()["chunks"][0], "scores": part()["chunks"][0]["scores"] * 5}]},
 }.items():
     seed("part", name, dump(x))
 seed("part", "two", dump(part(1, 1, 2)) + "\0" + dump(part(0, 1, 2)))
 seed("part", "two-runs", dump(part(1, 1, 2)) + "\0" + dump(part(0, 1, 2, settings="t")))
 seed("part", "same-twice", dump(part(0, 1, 2)) + "\0" + dump(part(0, 1, 2)))
+
+# --- base files; the target seals them
+def tensors_file(tensors):
+    header, data = {}, b""
+    for name, (dtype, shape, raw) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = dump(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def base(form, change=None, **about):
+    a = {"format": "pare base", "version": 1, "form": form, "name": "n", "settings": "s", "tokens_xxh3_128": HASH, "models_xxh3_128": HASH, "chunks": 2,
+         "ctx": 4, "first_scored": 2, "scored": 1, "vocab_size": 9, "layers": 2, "dense_layers": 1, "experts": 3, "experts_used": 2}
+    a.update({"best": 5, "drawn": 2} if form == "sampled" else {})
+    a.update(about)
+    text = dump(a).encode()
+    t = {"log_sums": ("F64", [2, 1], struct.pack("<2d", 3, 2.5)), "target_logits": ("F32", [2, 1], struct.pack("<2f", 1, 0.5))}
+    if form == "exact":
+        t["logits"] = ("F32", [2, 1, 9], struct.pack("<18f", *range(18)))
+    else:
+        t |= {"ids": ("I32", [2, 1, 7], struct.pack("<14i", 4, 3, 2, 1, 0, 7, 8, 8, 7, 6, 5, 4, 0, -1)), "top_logits": ("F32", [2, 1], struct.pack("<2f", 1, 2)),
+              "thresholds": ("F32", [2, 1], struct.pack("<2f", -9, -float("inf"))), "codes": ("U16", [2, 1, 7], struct.pack("<14H", *range(14)))}
+    t |= {"tokens": ("I32", [2, 4], struct.pack("<8i", *range(8))), "routing": ("U8", [2, 1, 4, 2], bytes([0, 1, 2, 0, 1, 2, 2, 1]) * 2),
+          "hashes": ("U8", [2, 16], bytes(32)), "seal": ("U8", [16], bytes(16)), "about": ("U8", [len(text)], text)}
+    t.update(change or {})
+    return tensors_file(t)
+
+
+def llama(ctx=4, vocab=5, chunks=2, scale=0.001, least=-20.0, cut=0):
+    record = struct.pack("<ff", scale, least) + struct.pack("<5H", 0, 65535, 7, 19000, 20000)[:10] + bytes(2)
+    data = b"_logits_" + struct.pack("<3i", ctx, vocab, chunks) + struct.pack("<8i", 0, 1, 2, 3, 4, 0, 1, 2) + record * 2
+    return data[: len(data) - cut]
+
+
+for name, x in {
+    "exact": base("exact"), "sampled": base("sampled"), "id-outside": base("sampled", {"ids": ("I32", [2, 1, 7], struct.pack("<14i", *[99] * 14))}),
+    "nan": base("exact", {"log_sums": ("F64", [2, 1], struct.pack("<2d", float("nan"), 0))}), "vocab-huge": base("exact", vocab_size=2**24),
+    "expert-outside": base("exact", {"routing": ("U8", [2, 1, 4, 2], bytes([9] * 16))}), "no-experts": base("exact", experts=0, experts_used=0),
+    "token-outside": base("exact", {"tokens": ("I32", [2, 4], struct.pack("<8i", *[9] * 8))}), "best-0": base("sampled", best=0, drawn=7),
+    "scored-0": base("exact", scored=0), "first-behind": base("exact", first_scored=4), "chunks-huge": base("exact", chunks=2**24),
+    "other": base("exact", {"x": ("U8", [1], b"x")}), "version-2": base("exact", version=2), "llama": llama(scale=0.0003, least=-19.0), "llama-cut": llama(cut=1),
+    "llama-nan": llama(scale=float("nan")), "llama-above-1": llama(scale=0.5), "llama-vocab": llama(vocab=2**24), "llama-ctx": llama(ctx=2**20),
+}.items():
+    seed("base", name, x)
 
 # --- what a planner measured
 def sensitivity(*weights, **changes):
