@@ -17,7 +17,8 @@ static const struct option_table table = {
     .min_operands = 1,
     .max_operands = 1,
     .rows = rows,
-    .epilog = "'. <(pare completion bash)' completes in this shell, for a try. 'make install'\nputs the scripts where the shells look for them.",
+    .epilog = "'. <(pare completion bash)' completes in this shell, for a try. 'make install'\n"
+              "puts the scripts where the shells look for them.",
 };
 
 /* The words that an operand can be: of commands that take no file. */

@@ -38,7 +38,8 @@ grep -v '^#' "$tmp/links" | while read -r from target; do
     [ -e "$path" ] || echo "$from: no $target"
     [ -z "$anchor" ] || grep -qxF -e "#$path $anchor" "$tmp/links" || echo "$from: no heading $target"
 done >"$tmp/broken"
-is "$(cat "$tmp/broken")" "" "all $(grep -vc '^#' "$tmp/links") relative links of $(echo "$pages" | wc -l) pages lead to a file, and to its heading"
+is "$(cat "$tmp/broken")" "" \
+    "all $(grep -vc '^#' "$tmp/links") relative links of $(echo "$pages" | wc -l) pages lead to a file, and to its heading"
 
 for page in $(cd docs && ls *.md */*.md examples/* | grep -v '^README.md$'); do
     grep -qF -e "]($page)" docs/README.md || echo "$page"
@@ -69,7 +70,8 @@ uses='
 }'
 commands=$("$PARE" --help | sed -n 's/^  \([a-z]*\) .*/\1/p')
 for command in $commands; do
-    "$PARE" man "$command" | sed -n '/^\\fB\\-/{s/\\-/-/g; s/\\f[BIR]//g; s/^\(-[a-z]\), \(--[a-z0-9-]*\).*/\1 \2/; s/^\(--[a-z0-9-]*\) .*/\1/; p}' |
+    "$PARE" man "$command" | sed -n '/^\\fB\\-/{
+        s/\\-/-/g; s/\\f[BIR]//g; s/^\(-[a-z]\), \(--[a-z0-9-]*\).*/\1 \2/; s/^\(--[a-z0-9-]*\) .*/\1/; p; }' |
         tr ' ' '\n' | sed "s/^/$command /"
 done >"$tmp/options"
 awk "$uses" $pages | grep -E " ($(echo $commands | tr ' ' '|')) " | sort -u >"$tmp/uses"
@@ -79,7 +81,9 @@ done <"$tmp/uses" >"$tmp/unknown"
 is "$(cat "$tmp/unknown")" "" "all $(wc -l <"$tmp/uses") options that pages give to a command of pare are its options"
 
 # what other programs take, as pages name it
-others="--quantization --speculative-config --enable-expert-parallel --speculative-algorithm --chat-template --tensor-parallel-size --tp --dry-run --only --candidate"
+others="--quantization --speculative-config --enable-expert-parallel --speculative-algorithm --chat-template --tensor-parallel-size --tp
+    --dry-run --only --candidate"
+others=$(echo $others)
 grep -oEh '`--[a-z][a-z0-9-]*' $(ls README.md CHANGELOG.md docs/*.md docs/targets/*.md) | tr -d '`' | sort -u >"$tmp/named"
 for option in $(cat "$tmp/named"); do
     case " $others " in *" $option "*) continue ;; esac

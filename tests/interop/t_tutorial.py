@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The tutorial's way to a served quant, to its end: the blocks up to the server's line are run as they stand, and that line's model and options
-are given to llama.cpp's server, which a client asks on this machine."""
+"""The tutorial's way to a served quant, to its end: the blocks up to the server's line are run as they stand, and that line's model and
+options are given to llama.cpp's server, which a client asks on this machine."""
 import json
 import os
 import re
