@@ -93,6 +93,8 @@ int base_input(const struct options *o, const struct base_file *b, const struct 
     const struct base_about *a = base_about(b);
     struct error none;
     long most = 0;
+    if (!cand->model && (options_get(o, "text") || options_get(o, "tokens")))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--server takes its text from the base file");
     if (scoring_agrees(o, a, co, e) || options_int(o, "chunks", 1, 1L << 40, &most, e) ||
         ((options_get(o, "text") || options_get(o, "tokens")) && same_text(o, b, cand, e)))
         return -1;
@@ -103,7 +105,7 @@ int base_input(const struct options *o, const struct base_file *b, const struct 
     if (!(in->ids = malloc(in->chunks * a->ctx * sizeof *in->ids)))
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     memcpy(in->ids, base_tokens(b), in->chunks * a->ctx * sizeof *in->ids);
-    struct tokenizer *t = a->form == BASE_LLAMA ? tokenizer_open(cand->source, &cand->model->params, &none) : NULL;
+    struct tokenizer *t = a->form == BASE_LLAMA && cand->model ? tokenizer_open(cand->source, &cand->model->params, &none) : NULL;
     for (size_t i = 0; t && i < in->chunks; i++)
         if (tokenizer_vocab(t)->special[SPECIAL_BOS] >= 0)
             in->ids[i * a->ctx] = (int32_t)tokenizer_vocab(t)->special[SPECIAL_BOS];

@@ -182,6 +182,8 @@ int gates_judge(const struct options *o, const struct json *file, struct report 
             return -1;
         if (!given)
             continue;
+        if (!metric_known(m, r->c))
+            return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gate %s: this comparison does not tell it", g->option);
         struct gate_result *x = &r->gates[r->n_gates++];
         *x = (struct gate_result){g->option, limit, metric_value(&r->summary, m), metric_stderr(&r->summary, m), 0};
         x->outcome = gate_judge(g, x->value, x->standard_error, limit, z);

@@ -57,7 +57,7 @@ static void cards(const struct json *r, struct buffer *b)
     const double top1 = number(r, "top1_agreement"), n = number(r, "positions"), bytes = number(r, "candidate_bytes");
     char size[SIZE_TEXT];
     buffer_text(b, "<div class=cards>");
-    card_bar(b, "%.6f", number(kld, "mean"), number(kld, "stderr"), "mean KL divergence, nats");
+    card_bar(b, json_get(r, "untold") ? "&ge; %.6f" : "%.6f", number(kld, "mean"), number(kld, "stderr"), "mean KL divergence, nats");
     card_bar(b, "%.6f", number(r, "ppl_ratio"), number(r, "ppl_ratio") * number(ratio, "stderr"), "perplexity, candidate to base");
     card_bar(b, "%.2f %%", 100 * top1, 100 * sqrt(top1 * (1 - top1) / n), "same best token");
     card_bar(b, "%.4f", number(json_get(r, "base"), "ppl"), number(json_get(r, "base"), "ppl_stderr"), "perplexity of the base");
@@ -294,10 +294,13 @@ static void overview(const struct json *const *reports, size_t n, struct buffer 
             unsure += !strcmp(text_of(g, "outcome", ""), "undecided");
         }
         const double bytes = number(r, "candidate_bytes");
+        char ratio[32] = "";
+        if (isfinite(number(r, "ppl_ratio")))
+            snprintf(ratio, sizeof ratio, "%.6f", number(r, "ppl_ratio"));
         buffer_printf(b, "<tr><td><a href=#r%zu>", i);
         markup_text(b, title_of(r));
-        buffer_printf(b, "</a><td>%s<td>%.6f<td>%.6f<td>%.6f<td>%.6f<td>%.2f %%<td class=%s>%s", bytes > 0 ? size_text((uint64_t)bytes, size) : "", number(kld, "mean"),
-                      1.96 * number(kld, "stderr"), number(kld, "p99"), number(r, "ppl_ratio"), 100 * number(r, "top1_agreement"),
+        buffer_printf(b, "</a><td>%s<td>%.6f<td>%.6f<td>%.6f<td>%s<td>%.2f %%<td class=%s>%s", bytes > 0 ? size_text((uint64_t)bytes, size) : "", number(kld, "mean"),
+                      1.96 * number(kld, "stderr"), number(kld, "p99"), ratio, 100 * number(r, "top1_agreement"),
                       bad ? "failed" : unsure ? "undecided" : "passed",
                       bad ? "&#10007; failed" : unsure ? "? undecided" : json_count(json_get(r, "gates")) ? "&#10003; passed" : "none");
     }

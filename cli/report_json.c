@@ -219,6 +219,13 @@ struct json *report_json(const struct report *r)
     json_add_u64(root, "chunks", r->c->chunks);
     json_add_u64(root, "ctx", r->c->ctx);
     add_metrics(root, r);
+    if (r->c->is_bound) {
+        const double n = r->c->n_scores ? (double)r->c->n_scores : 1;
+        struct json *o = json_add_object(root, "untold");
+        json_add_f64(o, "base_probability", r->c->tail_base / n);
+        json_add_f64(o, "candidate_probability", r->c->tail_cand / n);
+        json_add_u64(o, "targets", r->c->untold_targets);
+    }
     if (r->predicted_kl > 0)
         json_add_f64(root, "predicted_kl", r->predicted_kl);
     if (r->c->has_mtp)

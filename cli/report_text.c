@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { WORST = 10 };
 
@@ -18,8 +19,17 @@ static void print_metrics(const struct report *r, struct buffer *b)
         snprintf(value, sizeof value, m->format, metric_value(&r->summary, m));
         if (metric_stderr(&r->summary, m) > 0)
             snprintf(bar, sizeof bar, " +- %.6f", metric_stderr(&r->summary, m));
-        buffer_printf(b, "%-34s %14s%s\n", m->label, value, bar);
+        buffer_printf(b, "%-34s %14s%s\n", r->c->is_bound && !strcmp(m->path, "kld.mean") ? "KL(base || candidate), at least" : m->label, value, bar);
     }
+}
+
+/* What a server did not tell. */
+static void print_told(const struct report *r, struct buffer *b)
+{
+    const double n = r->c->n_scores ? (double)r->c->n_scores : 1;
+    buffer_printf(b, "%-34s %14.4f\n%-34s %14.4f\n", "probability untold, of the base", r->c->tail_base / n, "   of the candidate", r->c->tail_cand / n);
+    if (r->c->untold_targets)
+        buffer_printf(b, "%-34s %14zu\n", "right tokens untold", r->c->untold_targets);
 }
 
 static void print_mtp(const struct report *r, struct buffer *b)
@@ -176,6 +186,8 @@ void report_text(const struct report *r, struct buffer *b)
         buffer_printf(b, "candidate  %s\n", r->cand_name);
     buffer_printf(b, "chunks     %zu of %zu tokens\n\n", r->c->chunks, r->c->ctx);
     print_metrics(r, b);
+    if (r->c->is_bound)
+        print_told(r, b);
     if (r->predicted_kl > 0)
         buffer_printf(b, "%-34s %14.6f\n", "mean KL, as it was planned", r->predicted_kl);
     if (r->c->has_mtp)

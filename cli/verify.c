@@ -16,6 +16,7 @@
 #include "model/tokenizer.h"
 #include "verify/closeups.h"
 #include "verify/part.h"
+#include "verify/server.h"
 
 static const struct option_row rows[] = {
     OPTION_TOKENS,
@@ -24,13 +25,18 @@ static const struct option_row rows[] = {
     {0, "group-routing", "on|off", "off: ignore expert groups, as some clients do", 1},
     {0, "no-local", NULL, "leave out each layer's own error (a third faster)", 1},
     {0, "tensors", NULL, "compare the tensors too (reads everything twice)"},
-    {0, "memory", "SIZE", "activations beyond this go to disk (default 4G)"},
+    {0, "memory", "SIZE", "activations beyond this go to disk (default 4G)", 1},
     {0, "part", "I/N", "score the I-th of N parts into -o FILE (see merge)"},
     {'o', "out", "FILE", ""},
     {0, "save-logits", "FILE", "the base's logits of all positions, F32, for small\nmodels", 1},
     {0, "save-base", "FILE", "keep of BASE what later runs give in its place"},
     {0, "base-form", "sampled|exact|llama", "what FILE holds (default: sampled)", 1},
     {'f', "force", NULL, "replace an existing FILE", 1},
+    {0, "server", "URL", "judge a running server against a base FILE"},
+    {0, "server-kind", "llama.cpp|vllm|sglang", "what it is (default: found by asking)", 1},
+    {0, "server-model", "NAME", "its model (default: the first that it lists)", 1},
+    {0, "server-top", "N", "tokens to ask for at a position (default: 200 of llama.cpp,\nelse 20)", 1},
+    {0, "server-timeout", "S", "seconds to wait for an answer (default 300)", 1},
     {0, "card", NULL, "write what was measured into CANDIDATE's README.md", 1},
     GATE_OPTION_ROWS,
     REPORT_OPTION_ROWS,
@@ -172,6 +178,44 @@ static int walk(const struct options *o, const struct sides *s, const struct com
     return rc;
 }
 
+/* What the options say of a server. */
+static int server_options(const struct options *o, struct server_options *s, struct error *e)
+{
+    const char *key = getenv("OPENAI_API_KEY");
+    long top = 0, timeout = 300;
+    if (options_int(o, "server-top", 1, 1 << 20, &top, e) || options_int(o, "server-timeout", 1, 86400, &timeout, e))
+        return -1;
+    *s = (struct server_options){.url = options_get(o, "server"), .kind = options_get(o, "server-kind"), .model = options_get(o, "server-model"),
+                                 .key = key && *key ? key : NULL, .top = (size_t)top, .timeout = (double)timeout};
+    return 0;
+}
+
+/* A server against a base file. */
+static int verify_server(const struct options *o, struct base_file *b, const struct tokens *in, const struct json *gate_file, struct error *e)
+{
+    struct display d;
+    struct check_hooks hooks = {display_update, interrupted, &d};
+    struct comparison c = {0};
+    struct server_options so;
+    char *model = NULL;
+    struct report r = {.settings = base_about(b)->settings, .tokens_hash = base_about(b)->tokens_hash, .base_name = base_about(b)->name, .c = &c};
+    if (server_options(o, &so, e))
+        return -1;
+    catch_interrupts();
+    display_start(&d, "judging", in->chunks, options_get(o, "quiet") != NULL);
+    d.progress.unit = "chunks";
+    int rc = server_compare(b, in->ids, in->chunks, &so, &hooks, &c, &model, e);
+    display_end(&d);
+    r.cand_name = model ? model : so.url;
+    if (!rc && metrics_summarize(&c, &r.summary))
+        rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+    if (!rc)
+        rc = gates_judge(o, gate_file, &r, e) || gates_print_report(o, &r, e) ? -1 : 0;
+    comparison_clear(&c);
+    free(model);
+    return rc;
+}
+
 /* Everything behind the opened models: walk, tensors, gates, report. */
 static int verify(const struct options *o, const struct sides *s, const struct compare_options *co, const struct tokens *in,
                   const struct json *gate_file, struct error *e)
@@ -209,8 +253,12 @@ static int check_base_options(const struct options *o, const struct sides *s, co
 {
     if (s->file && (options_get(o, "tensors") || gates_need_tensors(o, gate_file) || options_get(o, "mtp") || options_get(o, "save-base")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--tensors, --max-tensor-error, --mtp and --save-base need the base itself, not a base file");
-    if (s->file && o->n_operands < 2)
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "a base file needs a CANDIDATE");
+    if (options_get(o, "server") && (!s->file || o->n_operands > 1 || options_get(o, "part") || options_get(o, "save-logits")))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--server is judged against a base file alone (see --save-base), without --part and --save-logits");
+    if (options_get(o, "server") && base_about(s->file)->form == BASE_LLAMA)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "llama-perplexity's file does not tell how its chunks begin, which a server must be told");
+    if (s->file && o->n_operands < 2 && !options_get(o, "server"))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "a base file needs a CANDIDATE, or --server URL");
     if (options_get(o, "save-base") && options_get(o, "part"))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--save-base is for a whole text, not for --part");
     return 0;
@@ -229,7 +277,7 @@ static int run(const struct options *o, struct error *e)
         !(from_file ? base_input(o, s.file, &s.cand, &co, &in, e) : text_input(o, &s.base, co.ctx, &in, e)) && !choose_part(o, &in, &co, e)) {
         if (s.base.model)
             print_notes("verify", s.base.model->notes, s.base.model->n_notes);
-        rc = verify(o, &s, &co, &in, gate_file, e);
+        rc = options_get(o, "server") ? verify_server(o, s.file, &in, gate_file, e) : verify(o, &s, &co, &in, gate_file, e);
     }
     free(in.ids);
     json_free(gate_file);

@@ -88,6 +88,9 @@ struct comparison {
     int has_candidate, has_mtp;
     int has_hidden;  /* layers have errors: both models walked */
     int has_routing; /* the base's experts are known */
+    int is_bound;    /* of a server (server.h): divergences are at least what is said */
+    size_t untold_targets;       /* tokens that followed of which the server told nothing: their probability is at most what was taken */
+    double tail_base, tail_cand; /* sums over positions of the probability beside what both sides told */
     size_t chunks, ctx;
     size_t first_chunk, total_chunks; /* of the text, when this is a part of it */
     size_t n_dense;                   /* leading dense layers */

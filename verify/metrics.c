@@ -15,35 +15,35 @@ const struct metric metrics[] = {
     {"base.ppl", "perplexity", "%.6f", AT(base_ppl), AT(base_ppl_stderr), 0},
     {"base.ppl_stderr", NULL, "%.6f", AT(base_ppl_stderr), 0, 0},
     {"base.nll", NULL, "%.8f", AT(base_nll), 0, 0},
-    {"candidate.ppl", "perplexity of the candidate", "%.6f", AT(cand_ppl), AT(cand_ppl_stderr), 1},
-    {"candidate.ppl_stderr", NULL, "%.6f", AT(cand_ppl_stderr), 0, 1},
-    {"candidate.nll", NULL, "%.8f", AT(cand_nll), 0, 1},
-    {"ppl_ratio", "their ratio (paired)", "%.6f", AT(ppl_ratio), AT(ppl_ratio_stderr), 1},
-    {"ln_ppl_ratio.mean", "   its logarithm", "%+.6f", AT(ln_ratio), AT(ln_ratio_stderr), 1},
-    {"ln_ppl_ratio.stderr", NULL, "%.6f", AT(ln_ratio_stderr), 0, 1},
-    {"kld.mean", "KL(base || candidate), mean", "%.6f", AT(kld), AT(kld_stderr), 1},
-    {"kld.stderr", NULL, "%.6f", AT(kld_stderr), 0, 1},
-    {"kld.median", "   median", "%.6f", AT(kld_median), 0, 1},
-    {"kld.p90", "   90 %", "%.6f", AT(kld_p90), 0, 1},
-    {"kld.p95", "   95 %", "%.6f", AT(kld_p95), 0, 1},
-    {"kld.p99", "   99 %", "%.6f", AT(kld_p99), 0, 1},
-    {"kld.p999", "   99.9 %", "%.6f", AT(kld_p999), 0, 1},
-    {"kld.max", "   largest", "%.6f", AT(kld_max), 0, 1},
-    {"top1_agreement", "same best token", "%.4f", AT(top1), AT(top1_stderr), 1},
-    {"top5_agreement", "common among the five best", "%.4f", AT(top5), 0, 1},
-    {"dp.mean", "change of p(right token), mean", "%+.6f", AT(dp_mean), 0, 1},
-    {"dp.rms", "   RMS", "%.6f", AT(dp_rms), 0, 1},
-    {"dp.p1", "   1 %", "%+.6f", AT(dp_p1), 0, 1},
-    {"dp.p5", "   5 %", "%+.6f", AT(dp_p5), 0, 1},
-    {"dp.p95", "   95 %", "%+.6f", AT(dp_p95), 0, 1},
-    {"dp.p99", "   99 %", "%+.6f", AT(dp_p99), 0, 1},
-    {"routing.changed", "positions with other experts", "%.4f", AT(changed_share), 0, 2},
-    {"routing.kld_share", "   their share of the KL", "%.4f", AT(kld_changed_share), 0, 2},
+    {"candidate.ppl", "perplexity of the candidate", "%.6f", AT(cand_ppl), AT(cand_ppl_stderr), METRIC_PAIR | METRIC_TARGET},
+    {"candidate.ppl_stderr", NULL, "%.6f", AT(cand_ppl_stderr), 0, METRIC_PAIR | METRIC_TARGET},
+    {"candidate.nll", NULL, "%.8f", AT(cand_nll), 0, METRIC_PAIR | METRIC_TARGET},
+    {"ppl_ratio", "their ratio (paired)", "%.6f", AT(ppl_ratio), AT(ppl_ratio_stderr), METRIC_PAIR | METRIC_TARGET},
+    {"ln_ppl_ratio.mean", "   its logarithm", "%+.6f", AT(ln_ratio), AT(ln_ratio_stderr), METRIC_PAIR | METRIC_TARGET},
+    {"ln_ppl_ratio.stderr", NULL, "%.6f", AT(ln_ratio_stderr), 0, METRIC_PAIR | METRIC_TARGET},
+    {"kld.mean", "KL(base || candidate), mean", "%.6f", AT(kld), AT(kld_stderr), METRIC_PAIR},
+    {"kld.stderr", NULL, "%.6f", AT(kld_stderr), 0, METRIC_PAIR},
+    {"kld.median", "   median", "%.6f", AT(kld_median), 0, METRIC_PAIR},
+    {"kld.p90", "   90 %", "%.6f", AT(kld_p90), 0, METRIC_PAIR},
+    {"kld.p95", "   95 %", "%.6f", AT(kld_p95), 0, METRIC_PAIR},
+    {"kld.p99", "   99 %", "%.6f", AT(kld_p99), 0, METRIC_PAIR},
+    {"kld.p999", "   99.9 %", "%.6f", AT(kld_p999), 0, METRIC_PAIR},
+    {"kld.max", "   largest", "%.6f", AT(kld_max), 0, METRIC_PAIR},
+    {"top1_agreement", "same best token", "%.4f", AT(top1), AT(top1_stderr), METRIC_PAIR},
+    {"top5_agreement", "common among the five best", "%.4f", AT(top5), 0, METRIC_PAIR},
+    {"dp.mean", "change of p(right token), mean", "%+.6f", AT(dp_mean), 0, METRIC_PAIR | METRIC_TARGET},
+    {"dp.rms", "   RMS", "%.6f", AT(dp_rms), 0, METRIC_PAIR | METRIC_TARGET},
+    {"dp.p1", "   1 %", "%+.6f", AT(dp_p1), 0, METRIC_PAIR | METRIC_TARGET},
+    {"dp.p5", "   5 %", "%+.6f", AT(dp_p5), 0, METRIC_PAIR | METRIC_TARGET},
+    {"dp.p95", "   95 %", "%+.6f", AT(dp_p95), 0, METRIC_PAIR | METRIC_TARGET},
+    {"dp.p99", "   99 %", "%+.6f", AT(dp_p99), 0, METRIC_PAIR | METRIC_TARGET},
+    {"routing.changed", "positions with other experts", "%.4f", AT(changed_share), 0, METRIC_PAIR | METRIC_ROUTING},
+    {"routing.kld_share", "   their share of the KL", "%.4f", AT(kld_changed_share), 0, METRIC_PAIR | METRIC_ROUTING},
     {0},
 };
 
 const struct gate gates[] = {
-    {"max-kld", "kld.mean", 1},          {"max-kld-p99", "kld.p99", 1},
+    {"max-kld", "kld.mean", 1},          {"max-kld-p99", "kld.p99", METRIC_PAIR},
     {"max-ppl-ratio", "ppl_ratio", 1}, {"min-top1", "top1_agreement", 0},
     {0},
 };
@@ -60,7 +60,8 @@ double metric_stderr(const struct summary *s, const struct metric *m)
 
 int metric_known(const struct metric *m, const struct comparison *c)
 {
-    return !m->pair || (c->has_candidate && (m->pair == 1 || c->has_routing));
+    const unsigned known = (c->has_candidate ? METRIC_PAIR : 0) | (c->has_routing ? METRIC_ROUTING : 0) | (c->untold_targets ? 0 : METRIC_TARGET);
+    return !(m->needs & ~known);
 }
 
 const struct metric *metric_find(const char *path)

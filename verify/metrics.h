@@ -21,13 +21,14 @@ struct summary { /* all natural logarithms; probabilities are of the right token
     double changed_share;     /* share of such positions */
 };
 
+enum { METRIC_PAIR = 1, METRIC_ROUTING = 2, METRIC_TARGET = 4 }; /* a candidate; the base's routing; the candidate's p of every token that follows */
 struct metric {
     const char *path;   /* in the JSON report: "kld.mean" */
     const char *label;  /* for people; NULL: JSON only */
     const char *format; /* printf of one double */
     size_t offset;      /* in struct summary */
     size_t stderr_offset; /* of its standard error; 0: none (positions stands at 0) */
-    int pair;           /* 1: only with a candidate; 2: and when the base's routing is known */
+    unsigned needs;     /* METRIC_ bits: what it is known with only */
 };
 extern const struct metric metrics[]; /* ends with a row whose path is NULL */
 double metric_value(const struct summary *s, const struct metric *m);

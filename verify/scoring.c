@@ -136,7 +136,7 @@ static uint8_t common_top5(const struct position *p)
     return n;
 }
 
-static void score_one(const struct walk *w, const struct position *p, double kld, struct score *s)
+void score_position(const struct position *p, int pair, double kld, struct score *s)
 {
     double log_b = softmax_log(&p->base), log_c;
     s->target = p->target;
@@ -144,7 +144,7 @@ static void score_one(const struct walk *w, const struct position *p, double kld
     s->p_base = (float)det_exp(-(log_b - (double)p->base_target));
     s->confidence = (float)det_exp((double)p->base_top.logit[0] - log_b);
     s->top_base = p->base_top.id[0];
-    if (!w->cand)
+    if (!pair)
         return;
     log_c = softmax_log(&p->cand);
     s->nll_cand = (float)(log_c - (double)p->cand_target);
@@ -166,7 +166,7 @@ static void fill_scores(struct walk *w)
         s->chunk = (uint32_t)(w->c->first_chunk + chunk);
         s->position = (uint32_t)at;
         s->routing_changed = w->changed[chunk * ctx + at];
-        score_one(w, &w->positions[i], w->kld[i], s);
+        score_position(&w->positions[i], w->cand != NULL, w->kld[i], s);
         if (w->cand)
             closeup_offer(w->c, s, &w->positions[i]);
     }

@@ -31,6 +31,8 @@ static inline uint32_t walk_place(const struct walk *w, size_t c, size_t i)
 
 /* Chooses the positions that get logits. */
 int walk_positions(struct walk *w, struct error *e);
+/* What one position says of the base and, of a pair, of the candidate; chunk, position and routing are the caller's. */
+void score_position(const struct position *p, int pair, double kld, struct score *s);
 /* Behind the last layer: logits, scores, base file, MTP. */
 int walk_scores(struct walk *w, struct error *e);
 
