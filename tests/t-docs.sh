@@ -82,7 +82,7 @@ is "$(cat "$tmp/unknown")" "" "all $(wc -l <"$tmp/uses") options that pages give
 
 # what other programs take, as pages name it
 others="--quantization --speculative-config --enable-expert-parallel --speculative-algorithm --chat-template --tensor-parallel-size --tp
-    --dry-run --only --candidate"
+    --dry-run --only --candidate --kl-divergence-base"
 others=$(echo $others)
 grep -oEh '`--[a-z][a-z0-9-]*' $(ls README.md CHANGELOG.md docs/*.md docs/targets/*.md) | tr -d '`' | sort -u >"$tmp/named"
 for option in $(cat "$tmp/named"); do
