@@ -39,7 +39,7 @@ int base_start(const struct options *o, const struct opened *base, const struct 
     const struct arch_params *p = &base->model->params;
     const char *path = options_get(o, "save-base");
     char settings[128];
-    struct base_about a = {.name = io_base_name(o->operands[0]), .settings = settings, .ctx = co->ctx, .chunks = in->chunks,
+    struct base_about a = {.name = io_base_name(o->operands[0]), .settings = settings, .bytes = base->source->tensor_bytes, .ctx = co->ctx, .chunks = in->chunks,
                            .first_scored = co->all_positions ? 0 : co->ctx / 2, .vocab = (size_t)p->vocab_size,
                            .n_layers = (size_t)p->num_hidden_layers, .n_dense = (size_t)p->first_k_dense_replace,
                            .n_experts = (size_t)p->n_routed_experts, .experts_used = (size_t)p->num_experts_per_tok};

@@ -17,7 +17,8 @@ static const struct option_table table = {
     .min_operands = 1,
     .max_operands = 1,
     .rows = rows,
-    .epilog = "'. <(pare completion bash)' completes in this shell, for a try. 'make install'\nputs the scripts where the shells look for them.",
+    .epilog = "'. <(pare completion bash)' completes in this shell, for a try. 'make install'\n"
+              "puts the scripts where the shells look for them.",
 };
 
 /* The words that an operand can be: of commands that take no file. */
@@ -43,13 +44,25 @@ static const struct option_row *row_at(const struct option_table *t, size_t i)
 }
 
 /* A help in one line, without what a shell's quotes or zsh's specifications would read; at most up to the first semicolon or full stop. */
-static void add_description(struct buffer *b, const struct option_row *r)
+static void add_description(struct buffer *b, const char *help)
 {
-    for (const char *c = r->help[0] ? r->help : r->name; *c && *c != ';' && !(*c == '.' && (c[1] == ' ' || c[1] == '\n')); c++)
+    for (const char *c = help; *c && *c != ';' && !(*c == '.' && (c[1] == ' ' || c[1] == '\n')); c++)
         if (*c == '\n' || *c == '-')
             buffer_add(b, *c == '\n' ? " " : "-", 1);
         else if (!strchr("'\"[]:\\`$", *c))
             buffer_add(b, c, 1);
+}
+
+static void add_option_description(struct buffer *b, const struct option_table *t, const struct option_row *r)
+{
+    int told;
+    const struct option_row *teller = r->help[0] ? NULL : option_teller(t, r, &told);
+    if (r->help[0])
+        add_description(b, r->help);
+    else if (teller)
+        buffer_printf(b, "see --%s", teller->name);
+    else
+        buffer_printf(b, "see pare %s --help", t->command);
 }
 
 /* bash: "convert:-o|convert:--out" */
@@ -142,7 +155,7 @@ static void zsh_command(struct buffer *b, const struct option_table *t)
             buffer_printf(b, "%s{-%c,--%s}'[", r->arg ? "'*'" : "", r->letter, r->name);
         else
             buffer_printf(b, "'%s--%s[", r->arg ? "*" : "", r->name);
-        add_description(b, r);
+        add_option_description(b, t, r);
         buffer_text(b, "]");
         if (r->arg) {
             option_words(r, &words);
@@ -165,7 +178,7 @@ static void zsh_script(struct buffer *b)
                    "    if ((CURRENT == 2)); then\n        local -a list\n        list=(\n            '--version:print the version'\n");
     for (const struct command_row *r = commands; r->command; r++) {
         buffer_printf(b, "            '%s:", r->command->table->command);
-        add_description(b, &(struct option_row){.help = r->command->table->summary});
+        add_description(b, r->command->table->summary);
         buffer_text(b, "'\n");
     }
     buffer_text(b, "        )\n        _describe command list\n        return\n    fi\n"
@@ -194,7 +207,7 @@ static void fish_command(struct buffer *b, const struct option_table *t)
             buffer_clear(&words);
         }
         buffer_text(b, " -d '");
-        add_description(b, r);
+        add_option_description(b, t, r);
         buffer_text(b, "'\n");
     }
 }
@@ -210,7 +223,7 @@ static void fish_script(struct buffer *b)
                    "complete -c pare -n '__pare_is' -f -l help -d 'list the commands'\n");
     for (const struct command_row *r = commands; r->command; r++) {
         buffer_printf(b, "complete -c pare -n '__pare_is' -f -a %s -d '", r->command->table->command);
-        add_description(b, &(struct option_row){.help = r->command->table->summary});
+        add_description(b, r->command->table->summary);
         buffer_text(b, "'\n");
     }
     for (const struct command_row *r = commands; r->command; r++)

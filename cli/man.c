@@ -16,7 +16,8 @@ static const struct option_table table = {
     .min_operands = 0,
     .max_operands = 1,
     .rows = rows,
-    .epilog = "The page is roff; 'pare man convert | man -l -' shows it. 'make install' puts\nall pages in place.",
+    .epilog = "The page is roff; 'pare man convert | man -l -' shows it. 'make install' puts\n"
+              "all pages in place.",
 };
 
 /* Text of a table in one paragraph: lines joined, what roff would read taken away. */

@@ -46,7 +46,7 @@ size_t option_words(const struct option_row *r, struct buffer *b)
 
 int names_file(const char *arg)
 {
-    static const char *const words[] = {"PATH", "F", "SRC", "SOURCE", "OUT", "A", "BASE", "MODEL", "PART"};
+    static const char *const words[] = {"PATH", "F", "SRC", "SOURCE", "OUT", "A", "BASE", "MODEL", "PART", "REPORT"};
     size_t n = strcspn(arg, " .");
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strlen(words[i]) == n && !strncmp(arg, words[i], n))

@@ -19,7 +19,8 @@ size_t option_words(const struct option_row *r, struct buffer *b);
 int names_file(const char *arg);
 int names_folder(const char *arg);
 
-/* Where the table tells of an option without a text of its own: the row whose help names it, or NULL: the epilog does, or, with *told 0, nothing. */
+/* Where the table tells of an option without a text of its own: the row whose help names it, or NULL: the epilog does, or, with *told 0,
+ * nothing. */
 const struct option_row *option_teller(const struct option_table *t, const struct option_row *r, int *told);
 
 #endif

@@ -233,7 +233,7 @@ static int verify_server(const struct options *o, struct base_file *b, const str
     struct comparison c = {0};
     struct server_options so;
     char *model = NULL;
-    struct report r = {.settings = base_about(b)->settings, .tokens_hash = base_about(b)->tokens_hash, .base_name = base_about(b)->name, .c = &c};
+    struct report r = {.settings = base_about(b)->settings, .tokens_hash = base_about(b)->tokens_hash, .base_bytes = base_about(b)->bytes, .base_name = base_about(b)->name, .c = &c};
     if (server_options(o, &so, e))
         return -1;
     catch_interrupts();
@@ -259,7 +259,7 @@ static int verify(const struct options *o, const struct sides *s, const struct c
     struct comparison c = {0};
     struct diff_row *tensors = NULL;
     char settings[128], text[HASH_TEXT];
-    struct report r = {.settings = settings, .tokens_hash = text, .base_bytes = s->base.source ? s->base.source->tensor_bytes : 0,
+    struct report r = {.settings = settings, .tokens_hash = text, .base_bytes = s->base.source ? s->base.source->tensor_bytes : s->file ? base_about(s->file)->bytes : 0,
                        .cand_bytes = s->cand.source ? s->cand.source->tensor_bytes : 0, .base_name = s->file ? base_about(s->file)->name : io_base_name(o->operands[0]), .c = &c,
                        .predicted_kl = predicted_kl(s->cand.source), .cand_name = s->cand.model ? io_base_name(o->operands[1]) : NULL};
     int want = s->base.model && s->cand.model && (options_get(o, "tensors") || gates_need_tensors(o, gate_file));

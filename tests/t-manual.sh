@@ -117,8 +117,10 @@ fi
 
 ok "make install writes into DESTDIR" "$MAKE" -s install DESTDIR="$tmp/root" PREFIX=/usr
 ok "the installed program runs" "$tmp/root/usr/bin/pare" --version
-is "$(cd "$tmp/root/usr/share/man/man1" && ls | wc -l)" "$(($(echo "$commands" | wc -w) + 1))" "there is a manual page for every command and one of pare"
-is "$(cd "$tmp/root/usr" && ls -d share/bash-completion/completions/pare share/zsh/site-functions/_pare share/fish/vendor_completions.d/pare.fish | wc -l)" \
+is "$(cd "$tmp/root/usr/share/man/man1" && ls | wc -l)" "$(($(echo "$commands" | wc -w) + 1))" \
+    "there is a manual page for every command and one of pare"
+share=$tmp/root/usr/share
+is "$(ls "$share/bash-completion/completions/pare" "$share/zsh/site-functions/_pare" "$share/fish/vendor_completions.d/pare.fish" | wc -l)" \
     3 "completions are where bash, zsh and fish look for them"
 is "$(find "$tmp/root" -type f -empty)" "" "nothing of it is empty"
 ok "make uninstall" "$MAKE" -s uninstall DESTDIR="$tmp/root" PREFIX=/usr

@@ -103,7 +103,7 @@ static const struct {
     {"manifest", "rank-9", try_manifest, ERR_FORMAT, "no valid shape"},
     {"part", "whole", try_part, 0, NULL},
     {"part", "no-candidate", try_part, 0, NULL},
-    {"part", "version-2", try_part, ERR_FORMAT, "of another version"},
+    {"part", "version-1", try_part, ERR_FORMAT, "of another version"},
     {"part", "missing-chunk", try_part, ERR_FORMAT, "have 1 of 2 chunks"},
     {"part", "ctx-huge", try_part, ERR_FORMAT, "chunk 0 of the part is malformed"},
     {"part", "experts-huge", try_part, ERR_FORMAT, "chunk 0 of the part is malformed"},

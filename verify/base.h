@@ -42,6 +42,7 @@ struct base_about { /* strings are borrowed when writing, owned by the file when
     enum base_form form;
     const char *name, *settings;      /* of the base; how it was scored */
     char models_hash[HASH_TEXT], tokens_hash[HASH_TEXT]; /* part.h's; "" in llama's form */
+    uint64_t bytes;                   /* of the base's tensors; 0: not known */
     size_t ctx, chunks, first_scored, scored; /* positions [first_scored, first_scored + scored) of each chunk have logits */
     size_t vocab;
     size_t n_layers, n_dense, n_experts, experts_used; /* n_experts 0: no routing in it */

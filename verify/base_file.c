@@ -110,7 +110,7 @@ static int read_about(struct base_file *b, const struct json *o)
            count(o, "vocab_size", 1 << 24, &a->vocab) || count(o, "layers", 1024, &a->n_layers) ||
            count(o, "dense_layers", a->n_layers, &a->n_dense) || count(o, "experts", 4096, &a->n_experts) ||
            count(o, "experts_used", 64, &a->experts_used) || copy_hash(o, "tokens_xxh3_128", a->tokens_hash) ||
-           copy_hash(o, "models_xxh3_128", a->models_hash) || !(a->name = text_of(b, o, "name")) ||
+           copy_hash(o, "models_xxh3_128", a->models_hash) || json_u64(json_get(o, "bytes"), &a->bytes) || !(a->name = text_of(b, o, "name")) ||
            !(a->settings = text_of(b, o, "settings")) || !a->chunks || a->ctx < 4 || !a->scored || a->scored > a->ctx - 1 ||
            a->first_scored > a->ctx - 1 - a->scored || !a->vocab || a->experts_used > a->n_experts;
 }

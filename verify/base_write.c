@@ -90,6 +90,7 @@ static char *about_text(const struct base_about *a)
     json_add_string(o, "settings", a->settings);
     json_add_string(o, "tokens_xxh3_128", a->tokens_hash);
     json_add_string(o, "models_xxh3_128", a->models_hash);
+    json_add_u64(o, "bytes", a->bytes);
     json_add_u64(o, "chunks", a->chunks);
     json_add_u64(o, "ctx", a->ctx);
     json_add_u64(o, "first_scored", a->first_scored);

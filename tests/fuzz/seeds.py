@@ -488,7 +488,7 @@ def tensors_file(tensors):
 
 
 def base(form, change=None, **about):
-    a = {"format": "pare base", "version": 1, "form": form, "name": "n", "settings": "s", "tokens_xxh3_128": HASH, "models_xxh3_128": HASH, "chunks": 2,
+    a = {"format": "pare base", "version": 1, "form": form, "name": "n", "settings": "s", "tokens_xxh3_128": HASH, "models_xxh3_128": HASH, "bytes": 9, "chunks": 2,
          "ctx": 4, "first_scored": 2, "scored": 1, "vocab_size": 9, "layers": 2, "dense_layers": 1, "experts": 3, "experts_used": 2}
     a.update({"best": 5, "drawn": 2} if form == "sampled" else {})
     a.update(about)
