@@ -18,6 +18,8 @@
 #include "verify/part.h"
 #include "verify/server.h"
 
+#define ACTS "q8_k|q8_0|fp8-1x128|int8-token"
+#define CACHES "f16|q8_0|fp8"
 static const struct option_row rows[] = {
     OPTION_TOKENS,
     {0, "all-positions", NULL, "score every position, not the second half", 1},
@@ -32,9 +34,9 @@ static const struct option_row rows[] = {
     {0, "save-base", "FILE", "keep of BASE what later runs give in its place"},
     {0, "base-form", "sampled|exact|llama", "what FILE holds (default: sampled)", 1},
     {'f', "force", NULL, "replace an existing FILE", 1},
-    {0, "act", "NAME", "round activations as the candidate's engine does:\nq8_k, q8_0, fp8-1x128 or int8-token", 1},
-    {0, "kv", "NAME", "round its cache too: f16, q8_0 or fp8", 1},
-    {0, "act-base", "NAME", "the same as --act for the base", 1},
+    {0, "act", ACTS, "round activations as the candidate's engine does", 1},
+    {0, "kv", CACHES, "round the candidate's cache too", 1},
+    {0, "act-base", ACTS, "the same as --act for the base", 1},
     {0, "server", "URL", "judge a running server against a base FILE"},
     {0, "server-kind", "llama.cpp|vllm|sglang", "what it is (default: found by asking)", 1},
     {0, "server-model", "NAME", "its model (default: the first that it lists)", 1},
@@ -62,7 +64,7 @@ static int read_act(const struct options *o, const char *option, const struct ac
 {
     const char *name = options_get(o, option);
     if (name && !(*act = act_rounding_find(name)))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s: '%s' is none of q8_k, q8_0, fp8-1x128 and int8-token", option, name);
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s: '%s' is none of " ACTS, option, name);
     return 0;
 }
 
@@ -72,7 +74,7 @@ static int read_rounding(const struct options *o, struct compare_options *c, str
     struct pass_rounding *rounded = o->n_operands > 1 ? &c->cand : &c->base;
     const char *kv = options_get(o, "kv");
     if (kv && !(rounded->cache = cache_rounding_find(kv)))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--kv: '%s' is none of f16, q8_0 and fp8", kv);
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--kv: '%s' is none of " CACHES, kv);
     if (options_get(o, "act-base") && o->n_operands < 2)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--act-base is for a comparison with a candidate");
     return read_act(o, "act", &rounded->act, e) || read_act(o, "act-base", &c->base.act, e) ? -1 : 0;

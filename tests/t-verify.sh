@@ -91,6 +91,9 @@ ok "and with PARE_CPU=scalar those of AVX2" cmp "$tmp/avx2.txt" "$tmp/scalar.txt
 has "$tmp/avx2.txt" "model: activations q8_k, cache f16" "the text says how a model was rounded"
 "$PARE" verify "$nano" "$nano" --tokens "$tmp/chunk" --ctx 32 --chunks 1 --json -q --act fp8-1x128 --act-base fp8-1x128 >"$tmp/again.json"
 within "$(number "$tmp/again.json" kld.max)" 0 0 "a model rounded like itself loses nothing"
+"$PARE" verify "$tmp/f32.gguf" "$tmp/f32.gguf" --tokens "$tmp/chunk" --ctx 32 --chunks 1 --no-local --json -q --act q8_k >"$tmp/again.json"
+is "$(awk -v m="$(number "$tmp/again.json" kld.max)" 'BEGIN { print (m != 0 && m < 1e-8 && m > -1e-8) }')" 1 \
+    "of F32 weights nothing is rounded: absorbed attention computes the same, in other sums"
 for i in 1 2; do run --act q8_k --kv q8_0 --part $i/2 -o "$tmp/act$i.json"; done
 ok "parts are merged with it" sh -c "'$PARE' merge $tmp/act1.json $tmp/act2.json --json | cmp - $tmp/act.json"
 run --part 1/2 -o "$tmp/act1.json"
