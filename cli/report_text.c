@@ -179,11 +179,22 @@ static void print_gates(const struct report *r, struct buffer *b)
     }
 }
 
+/* As it will run; nothing of what stays exact. */
+static void print_rounding(const char *whose, const struct pass_rounding *r, struct buffer *b)
+{
+    if (!r->act && !r->cache)
+        return;
+    buffer_printf(b, "rounded    %s:%s%s%s%s%s\n", whose, r->act ? " activations " : "", r->act ? r->act->name : "",
+                  r->act && r->cache ? "," : "", r->cache ? " cache " : "", r->cache ? r->cache->name : "");
+}
+
 void report_text(const struct report *r, struct buffer *b)
 {
     buffer_printf(b, "base       %s\n", r->base_name);
     if (r->cand_name)
         buffer_printf(b, "candidate  %s\n", r->cand_name);
+    print_rounding(r->cand_name ? "base" : "model", &r->c->base, b);
+    print_rounding("candidate", &r->c->cand, b);
     buffer_printf(b, "chunks     %zu of %zu tokens\n\n", r->c->chunks, r->c->ctx);
     print_metrics(r, b);
     if (r->c->is_bound)

@@ -74,6 +74,33 @@ ok "activations on disk give the same bytes" cmp "$tmp/q4.json" "$tmp/again.json
 is "$([ "$(number "$tmp/off.json" base.ppl)" != "$(number "$tmp/q4.json" base.ppl)" ] && echo differs)" differs \
     "--group-routing off routes otherwise"
 
+# as it will run
+run() { "$PARE" verify "$nano" "$tmp/q4.gguf" --tokens "$tmp/chunk" --ctx 32 --chunks 2 --no-local --json -q "$@"; }
+run --act q8_k --kv q8_0 >"$tmp/act.json"
+is "$(grep -c -e '"act":.*"q8_k"' -e '"kv":.*"q8_0"' "$tmp/act.json")" 2 "--act and --kv stand in the report"
+run >"$tmp/exact.json"
+is "$(awk -v a="$(number "$tmp/act.json" candidate.ppl)" -v b="$(number "$tmp/exact.json" candidate.ppl)" \
+    -v c="$(number "$tmp/act.json" base.ppl)" -v d="$(number "$tmp/exact.json" base.ppl)" 'BEGIN { print (a != b && c == d) }')" 1 \
+    "the candidate is rounded, the base is not"
+run --act q8_k --kv q8_0 -j 1 --memory 1M >"$tmp/again.json"
+ok "with one thread and activations on disk they give the same bytes" cmp "$tmp/act.json" "$tmp/again.json"
+for cpu in avx2 scalar; do
+    PARE_CPU=$cpu "$PARE" verify "$tmp/q4.gguf" --tokens "$tmp/chunk" --ctx 16 --chunks 1 --act q8_k --kv f16 -q >"$tmp/$cpu.txt"
+done
+ok "and with PARE_CPU=scalar those of AVX2" cmp "$tmp/avx2.txt" "$tmp/scalar.txt"
+has "$tmp/avx2.txt" "model: activations q8_k, cache f16" "the text says how a model was rounded"
+"$PARE" verify "$nano" "$nano" --tokens "$tmp/chunk" --ctx 32 --chunks 1 --json -q --act fp8-1x128 --act-base fp8-1x128 >"$tmp/again.json"
+within "$(number "$tmp/again.json" kld.max)" 0 0 "a model rounded like itself loses nothing"
+for i in 1 2; do run --act q8_k --kv q8_0 --part $i/2 -o "$tmp/act$i.json"; done
+ok "parts are merged with it" sh -c "'$PARE' merge $tmp/act1.json $tmp/act2.json --json | cmp - $tmp/act.json"
+run --part 1/2 -o "$tmp/act1.json"
+fails 3 "but not with parts without" "$PARE" merge "$tmp/act1.json" "$tmp/act2.json"
+fails 2 "--act needs weights that it is for" run --act int8-token
+has "$tmp/stderr" "has a rule for none of its weights" "and says so"
+fails 2 "and a name that is known" run --act q4_k
+fails 2 "so does --kv" run --kv q4_0
+fails 2 "--act-base needs a candidate" "$PARE" verify "$nano" --tokens "$tmp/chunk" --act-base fp8-1x128
+
 # parts
 for i in 1 2 3; do
     "$PARE" verify "$nano" "$tmp/q8.gguf" --tokens "$tokens" --ctx 100 --chunks 7 -q --part $i/3 -o "$tmp/part$i.json"
