@@ -40,21 +40,11 @@ static int load(const char *path, const struct json **report, struct error *e)
     return 0;
 }
 
-static size_t count(const struct json *list, const char *outcome)
-{
-    size_t n = 0;
-    for (const struct json *g = json_child(list); g; g = json_next(g)) {
-        const char *s = json_string(json_get(g, "outcome"));
-        n += s && !strcmp(s, outcome);
-    }
-    return n;
-}
-
 static void add_line(const struct json *r, struct buffer *b)
 {
     const struct json *kld = json_get(r, "kld"), *list = json_get(r, "gates");
     const char *name = json_string(json_get(r, "candidate_name"));
-    const size_t failed = count(list, "failed"), undecided = count(list, "undecided");
+    const size_t failed = report_outcomes(r, "failed"), undecided = report_outcomes(r, "undecided");
     char size[SIZE_TEXT], shown[64];
     escape_controls(name ? name : json_string(json_get(r, "base_name")), shown, sizeof shown);
     buffer_printf(b, "%-28.28s %10s %10.6f +- %.6f %8.4f  %s\n", shown, size_text((uint64_t)number(r, "candidate_bytes"), size), number(kld, "mean"),
@@ -76,7 +66,7 @@ static int run(const struct options *o, struct error *e)
         buffer_printf(&b, "%-28s %10s %22s %8s  %s\n", "candidate", "size", "mean KL", "same best", "gates");
     for (size_t i = 0; !rc && i < n; i++) {
         add_line(reports[i], &b);
-        failed += count(json_get(reports[i], "gates"), "failed");
+        failed += report_outcomes(reports[i], "failed");
     }
     rc = rc ? -1 : print_buffer(&b, e);
     buffer_clear(&b);

@@ -38,6 +38,8 @@ struct json *report_json(const struct report *r);
 /* The same for others, made of such documents: a page by itself for people (report_html.c), a file of test results for CI (report_junit.c). */
 void report_html(const struct json *const *reports, size_t n, struct buffer *out);
 void report_junit(const struct json *const *reports, size_t n, struct buffer *out);
+/* How many gates of a report have this outcome: "failed". */
+size_t report_outcomes(const struct json *report, const char *outcome);
 extern const char html_style[]; /* of the page */
 
 #endif

@@ -9,16 +9,6 @@
 #include "cli/markup.h"
 #include "cli/report.h"
 
-static size_t count_outcome(const struct json *list, const char *word)
-{
-    size_t n = 0;
-    for (const struct json *g = json_child(list); g; g = json_next(g)) {
-        const char *outcome = json_string(json_get(g, "outcome"));
-        n += outcome && !strcmp(outcome, word);
-    }
-    return n;
-}
-
 static void add_gate(const struct json *g, const char *suite, struct buffer *b)
 {
     const char *outcome = json_string(json_get(g, "outcome")), *name = json_string(json_get(g, "gate"));
@@ -47,8 +37,8 @@ static void add_suite(const struct json *r, struct buffer *b)
     double kld;
     buffer_text(b, "  <testsuite name=\"");
     markup_text(b, suite);
-    buffer_printf(b, "\" tests=\"%zu\" failures=\"%zu\" skipped=\"%zu\" errors=\"0\">\n", n ? n : 1, count_outcome(list, "failed"),
-                  count_outcome(list, "undecided"));
+    buffer_printf(b, "\" tests=\"%zu\" failures=\"%zu\" skipped=\"%zu\" errors=\"0\">\n", n ? n : 1, report_outcomes(r, "failed"),
+                  report_outcomes(r, "undecided"));
     for (const struct json *g = json_child(list); g; g = json_next(g))
         add_gate(g, suite, b);
     if (!n) {

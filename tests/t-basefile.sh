@@ -6,15 +6,6 @@ PARE=${PARE:-./pare}
 nano=tests/data/nano-v3
 tokens=$nano/golden/tokens.bin
 
-# number FILE PATH, such as kld.mean
-number()
-{
-    awk -v path="$2" '
-        BEGIN { n = split(path, want, "."); at = 1 }
-        { match($0, /^\t*/); depth = RLENGTH; key = $1; gsub(/[":]/, "", key) }
-        depth == at && key == want[at] { if (at == n) { sub(/,$/, "", $2); print $2; exit } at++ }
-    ' "$1"
-}
 # near GOT WANT RELATIVE TITLE
 near()
 {

@@ -8,15 +8,6 @@ nano=tests/data/nano-v3
 golden=$nano/golden
 tokens=$golden/tokens.bin
 
-# number FILE PATH: a number of a JSON report, such as kld.mean; members stand one per line, indented by tabs
-number()
-{
-    awk -v path="$2" '
-        BEGIN { n = split(path, want, "."); at = 1 }
-        { match($0, /^\t*/); depth = RLENGTH; key = $1; gsub(/[":]/, "", key) }
-        depth == at && key == want[at] { if (at == n) { sub(/,$/, "", $2); print $2; exit } at++ }
-    ' "$1"
-}
 # known FILE KEY: a number of a golden file
 known() { sed -n "s/^ \"$2\": \([-0-9.e]*\),*$/\1/p" "$golden/$1"; }
 # within GOT WANT RELATIVE TITLE
