@@ -59,8 +59,11 @@ static void print_layers(const struct report *r, struct buffer *b)
     if (!r->c->has_hidden && !r->c->has_routing)
         return;
     buffer_printf(b, "\n%-6s", "layer");
-    buffer_printf(b, r->c->has_hidden ? " %12s %12s" : "", "accumulated", "local");
-    buffer_printf(b, r->c->has_routing ? " %12s %12s\n" : "\n", "same experts", "overlap");
+    if (r->c->has_hidden)
+        buffer_printf(b, " %12s %12s", "accumulated", "local");
+    if (r->c->has_routing)
+        buffer_printf(b, " %12s %12s", "same experts", "overlap");
+    buffer_text(b, "\n");
     for (size_t i = 0; i < r->c->n_layers; i++) {
         const struct layer_error *l = &r->c->layers[i];
         if (!r->c->has_hidden && !l->is_moe)
