@@ -28,10 +28,11 @@ struct report {
     size_t n_tensors;
     struct gate_result gates[REPORT_GATES];
     size_t n_gates;
+    int strict; /* undecided gates count as failed */
 };
 
-/* Appends the text, at most 80 columns. */
-void report_text(const struct report *r, struct buffer *out);
+/* Appends the text, at most 80 columns; colour: the outcomes of gates for a terminal. */
+void report_text(const struct report *r, int colour, struct buffer *out);
 /* A new document; NULL when out of memory. */
 struct json *report_json(const struct report *r);
 

@@ -78,7 +78,8 @@ const char *outcomes_text(const struct outcomes *o, char out[OUTCOMES_TEXT])
     const char *comma = ": ";
     for (size_t i = 0; i < sizeof order / sizeof *order && at < OUTCOMES_TEXT; i++)
         if (o->of[order[i]]) {
-            at += (size_t)snprintf(out + at, OUTCOMES_TEXT - at, "%s%zu %s", comma, o->of[order[i]], outcome_words[order[i]]);
+            at += (size_t)(o->n == 1 ? snprintf(out + at, OUTCOMES_TEXT - at, ": %s", outcome_words[order[i]])
+                                     : snprintf(out + at, OUTCOMES_TEXT - at, "%s%zu %s", comma, o->of[order[i]], outcome_words[order[i]]));
             comma = ", ";
         }
     return out;

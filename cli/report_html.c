@@ -76,8 +76,8 @@ static void settings(const struct json *const *reports, size_t n, struct buffer 
     const struct json *first = reports[0];
     if (!report_comparable(reports, n))
         return;
-    buffer_printf(b, "<p class=muted>%.0f scored positions, %.0f chunks of %.0f tokens", report_number(first, "positions"), report_number(first, "chunks"),
-                  report_number(first, "ctx"));
+    buffer_printf(b, "<p class=muted>%.0f scored positions, %.0f %s of %.0f tokens", report_number(first, "positions"), report_number(first, "chunks"),
+                  report_number(first, "chunks") == 1 ? "chunk" : "chunks", report_number(first, "ctx"));
     if (n == 1 && json_get(first, "settings")) {
         buffer_text(b, "; ");
         markup_text(b, report_string(first, "settings", ""));

@@ -20,9 +20,10 @@ struct box {
 struct point {
     double bytes, kld, error;
     const char *name;
+    char label[NAME_SHORT]; /* what tells the name apart from the others */
     double x, y, low, high; /* places */
-    struct box label;
-    int left; /* the label ends at the point */
+    struct box box;         /* of the label; empty: there was no room */
+    int left;               /* the label ends at the point */
 };
 
 static int by_bytes(const void *a, const void *b)
@@ -62,7 +63,7 @@ static int is_free(const struct box *x, const struct point *points, size_t n, si
     for (size_t i = 0; i < n; i++) {
         const struct point *p = &points[i];
         const struct box mark = {p->x - MARK, p->y - MARK, p->x + MARK, p->y + MARK}, bar = {p->x - 2, p->high, p->x + 2, p->low};
-        if (overlap(x, &mark) || overlap(x, &bar) || (i < at && overlap(x, &p->label)))
+        if (overlap(x, &mark) || overlap(x, &bar) || (i < at && overlap(x, &p->box)))
             return 0;
     }
     return 1;
@@ -76,34 +77,71 @@ static struct box place(const struct point *p, double wide, size_t k)
     return (struct box){x0, y0, x0 + wide, y0 + LINE};
 }
 
-/* Where all places are taken the label stays beside its point: too many candidates for one chart, whose table has them all. */
-static void place_names(struct point *points, size_t n)
+/* Bytes that all names share at their beginning, up to a separator. */
+static size_t shared_head(const struct point *p, size_t n)
+{
+    size_t shared = 0;
+    for (size_t i = 0; p[0].name[i]; i++) {
+        for (size_t k = 1; k < n; k++)
+            if (p[k].name[i] != p[0].name[i])
+                return shared;
+        shared = strchr("-_. ", p[0].name[i]) ? i + 1 : shared;
+    }
+    return 0; /* all the same, or one begins as another ends */
+}
+
+/* The same at their end, of what is behind the head. */
+static size_t shared_tail(const struct point *p, size_t n, size_t head)
+{
+    const size_t length = strlen(p[0].name);
+    size_t shared = 0;
+    for (size_t i = 1; i < length - head; i++) {
+        for (size_t k = 1; k < n; k++) {
+            const size_t other = strlen(p[k].name);
+            if (i >= other - head || p[k].name[other - i] != p[0].name[length - i])
+                return shared;
+        }
+        shared = strchr("-_. ", p[0].name[length - i]) ? i : shared;
+    }
+    return shared;
+}
+
+static int make_labels(struct point *p, size_t n)
+{
+    const size_t head = shared_head(p, n), tail = shared_tail(p, n, head);
+    for (size_t i = 0; i < n; i++) {
+        char text[1024];
+        snprintf(text, sizeof text, "%.*s", (int)(strlen(p[i].name) - head - tail), p[i].name + head);
+        name_shorten(text, NAME_COLUMNS, p[i].label);
+    }
+    return head + tail > 0;
+}
+
+/* Too many candidates for one chart, and some are without a label; the table has them all. */
+static void place_labels(struct point *points, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         struct point *p = &points[i];
-        char name[NAME_SHORT];
-        const double wide = 7.4 * (double)name_columns(name_shorten(p->name, NAME_COLUMNS, name)) + 4;
-        p->left = p->x > CHART_WIDTH * 0.7;
-        p->label = place(p, wide, (size_t)p->left);
         for (size_t k = 0; k < TRIES; k++) {
-            const struct box x = place(p, wide, k);
+            const struct box x = place(p, 7.4 * (double)name_columns(p->label) + 4, k);
             if (!is_free(&x, points, n, i))
                 continue;
-            p->label = x;
+            p->box = x;
             p->left = k % 2;
             break;
         }
     }
 }
 
-static void draw_name(const struct point *p, struct buffer *b)
+static void draw_label(const struct point *p, struct buffer *b)
 {
-    const double x = p->left ? p->label.x1 : p->label.x0, y = p->label.y0 + 12, middle = (p->label.y0 + p->label.y1) / 2;
-    char name[NAME_SHORT];
+    const double x = p->left ? p->box.x1 : p->box.x0, y = p->box.y0 + 12, middle = (p->box.y0 + p->box.y1) / 2;
+    if (!(p->box.x1 > p->box.x0))
+        return;
     if (fabs(middle - p->y) > LINE)
         buffer_printf(b, "<line class=leader x1=%.1f y1=%.1f x2=%.1f y2=%.1f />", p->x, p->y, p->left ? x + 3 : x - 3, middle);
     buffer_printf(b, "<text class=name x=%.1f y=%.1f text-anchor=%s>", x, y, p->left ? "end" : "start");
-    markup_text(b, name_shorten(p->name, NAME_COLUMNS, name));
+    markup_text(b, p->label);
     buffer_text(b, "</text>");
 }
 
@@ -184,7 +222,8 @@ static void draw(struct point *p, size_t n, struct buffer *b)
     const struct axis x = size_axis(p, n), y = kld_axis(p, n);
     char label[128];
     put(p, n, &x, &y);
-    place_names(p, n);
+    const int is_cut = make_labels(p, n);
+    place_labels(p, n);
     snprintf(label, sizeof label, "Size against divergence of %zu candidates; the table below has the numbers", n);
     chart_open(b, CHART_WIDTH, CHART_HEIGHT, 1, label);
     chart_grid(&y, b);
@@ -193,11 +232,12 @@ static void draw(struct point *p, size_t n, struct buffer *b)
     for (size_t i = 0; i < n; i++)
         draw_point(&p[i], b);
     for (size_t i = 0; i < n; i++)
-        draw_name(&p[i], b);
+        draw_label(&p[i], b);
     chart_x_title("size of the weights", b);
     chart_close(b);
     buffer_text(b, "<figcaption>Mean KL divergence, nats, with its 95 % interval; below and left is better. The dashed line joins those that no smaller candidate "
-                   "beats.</figcaption></figure>");
+                   "beats.");
+    buffer_text(b, is_cut ? " Labels leave out what all names share.</figcaption></figure>" : "</figcaption></figure>");
 }
 
 void chart_pareto(const struct json *const *reports, size_t n, struct buffer *b)

@@ -21,9 +21,10 @@ struct section {
     struct buffer body;
 };
 
-static void heading(struct section *s, const char *key, const char *title)
+/* word: the title in the links */
+static void heading(struct section *s, const char *key, const char *word, const char *title)
 {
-    buffer_printf(&s->nav, "<li><a href=#r%zu-%s>%s</a></li>", s->index, key, title);
+    buffer_printf(&s->nav, "<li><a href=#r%zu-%s>%s</a></li>", s->index, key, word);
     buffer_printf(&s->body, "<h%d id=r%zu-%s>%s</h%d>", s->level, s->index, key, title, s->level);
 }
 
@@ -35,16 +36,14 @@ static void card(const char *value, const char *label, const char *bar, struct b
 }
 
 /* half: half of the 95 % interval; 0: none */
-static void card_number(const char *format, double value, const char *bar_format, double half, const char *label, struct buffer *b)
+static void card_number(const char *format, double value, double half, const char *label, struct buffer *b)
 {
-    char v[400], bar[400] = "", text[440] = "";
+    char v[400], text[64] = "";
     if (!isfinite(value))
         return;
     snprintf(v, sizeof v, format, value);
-    if (half > 0) {
-        snprintf(bar, sizeof bar, bar_format, half);
-        snprintf(text, sizeof text, "&plusmn;&nbsp;%s (95&nbsp;%%)", bar);
-    }
+    if (half > 0)
+        snprintf(text, sizeof text, "&plusmn;&nbsp;%.2g (95&nbsp;%%)", half);
     card(v, label, text, b);
 }
 
@@ -65,10 +64,10 @@ static void cards(const struct json *r, struct buffer *b)
     const struct json *kld = json_get(r, "kld"), *base = json_get(r, "base");
     const double top1 = report_number(r, "top1_agreement"), n = report_number(r, "positions"), ratio = report_number(r, "ppl_ratio");
     buffer_text(b, "<div class=cards>");
-    card_number(json_get(r, "untold") ? "&ge; %.6f" : "%.6f", report_number(kld, "mean"), "%.6f", 1.96 * report_number(kld, "stderr"), "mean KL divergence, nats", b);
-    card_number("%.6f", ratio, "%.6f", 1.96 * ratio * report_number(json_get(r, "ln_ppl_ratio"), "stderr"), "perplexity, candidate to base", b);
-    card_number("%.2f&nbsp;%%", 100 * top1, "%.2f", 196 * sqrt(top1 * (1 - top1) / n), "same best token", b);
-    card_number("%.4f", report_number(base, "ppl"), "%.4f", 1.96 * report_number(base, "ppl_stderr"), kld ? "perplexity of the base" : "perplexity", b);
+    card_number(json_get(r, "untold") ? "&ge; %.6f" : "%.6f", report_number(kld, "mean"), 1.96 * report_number(kld, "stderr"), "mean KL divergence, nats", b);
+    card_number("%.6f", ratio, 1.96 * ratio * report_number(json_get(r, "ln_ppl_ratio"), "stderr"), "perplexity, candidate to base", b);
+    card_number("%.2f&nbsp;%%", 100 * top1, 196 * sqrt(top1 * (1 - top1) / n), "same best token", b);
+    card_number("%.4f", report_number(base, "ppl"), 1.96 * report_number(base, "ppl_stderr"), kld ? "perplexity of the base" : "perplexity", b);
     card_size(r, b);
     buffer_text(b, "</div>");
 }
@@ -124,7 +123,7 @@ static void gates_table(struct section *s)
     struct buffer *b = &s->body;
     if (!json_count(list))
         return;
-    heading(s, "gates", "Gates");
+    heading(s, "gates", "Gates", "Gates");
     table_open("Gates", heads, b);
     for (const struct json *g = json_child(list); g; g = json_next(g)) {
         const enum gate_outcome outcome = report_outcome(g);
@@ -147,6 +146,8 @@ static void percentiles(const struct json *r, struct buffer *b)
 {
     static const char *const keys[] = {"median", "p90", "p95", "p99", "p999", "max"};
     static const char *const heads[] = {"median", "90&nbsp;%", "95&nbsp;%", "99&nbsp;%", "99.9&nbsp;%", "largest", NULL};
+    if (!isfinite(report_number(json_get(r, "kld"), "median")))
+        return;
     table_open("Percentiles of the divergence", heads, b);
     table_row(b);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
@@ -161,7 +162,7 @@ static void confidence(struct section *s)
     struct buffer *b = &s->body;
     if (!json_count(list))
         return;
-    heading(s, "confidence", "By the base's confidence");
+    heading(s, "confidence", "Confidence", "By the base's confidence");
     table_open("Divergence by the base's confidence", heads, b);
     for (const struct json *v = json_child(list); v; v = json_next(v)) {
         char range[400];
@@ -177,10 +178,10 @@ static void confidence(struct section *s)
 /* ---- layers, routing, experts */
 
 /* What a part draws is known only behind its heading: it draws apart, and the heading stays away with nothing below it. */
-static void part(struct section *s, const char *key, const char *title, int drawn, struct buffer *what)
+static void part(struct section *s, const char *key, const char *word, const char *title, int drawn, struct buffer *what)
 {
     if (drawn) {
-        heading(s, key, title);
+        heading(s, key, word, title);
         buffer_add(&s->body, what->data, what->size);
     }
     buffer_clear(what);
@@ -192,7 +193,7 @@ static void layers(struct section *s)
                                               .label = "Relative error of the hidden state by layer", .log = 1};
     struct buffer b = {0};
     const int drawn = chart_layers(s->r, &errors, &b);
-    part(s, "layers", "Error of the hidden state, layer by layer", drawn, &b);
+    part(s, "layers", "Layers", "Error of the hidden state, layer by layer", drawn, &b);
 }
 
 static void routing(struct section *s)
@@ -205,7 +206,7 @@ static void routing(struct section *s)
         buffer_printf(&b, "<p>%.1f&nbsp;%% of the positions have other experts in some layer; they carry %.1f&nbsp;%% of the divergence.</p>", 100 * changed,
                       100 * report_number(json_get(s->r, "routing"), "kld_share"));
     const int drawn = chart_layers(s->r, &routers, &b) || isfinite(changed);
-    part(s, "routing", "Routing", drawn, &b);
+    part(s, "routing", "Routing", "Routing", drawn, &b);
 }
 
 static void experts(struct section *s)
@@ -213,28 +214,28 @@ static void experts(struct section *s)
     struct buffer b = {0};
     const int drawn = chart_experts(s->r, &b);
     worst_experts(s->r, &b);
-    part(s, "experts", "Experts", drawn, &b);
+    part(s, "experts", "Experts", "Experts", drawn, &b);
 }
 
 static void tensors(struct section *s)
 {
     struct buffer b = {0};
     worst_tensors(s->r, &b);
-    part(s, "tensors", "Worst tensors", b.size > 0, &b);
+    part(s, "tensors", "Tensors", "Worst tensors", b.size > 0, &b);
 }
 
 static void positions(struct section *s)
 {
     struct buffer b = {0};
     worst_positions(s->r, &b);
-    part(s, "positions", "Worst positions in their text", b.size > 0, &b);
+    part(s, "positions", "Positions", "Worst positions in their text", b.size > 0, &b);
 }
 
 static void divergence(struct section *s)
 {
     if (!json_get(s->r, "kld"))
         return;
-    heading(s, "spread", "How the divergence is spread");
+    heading(s, "spread", "Spread", "How the divergence is spread");
     chart_histogram(s->r, &s->body);
     percentiles(s->r, &s->body);
     confidence(s);

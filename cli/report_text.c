@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORST = 10 };
+#include "cli/report_facts.h"
+
+enum { WORST = 10, TEXT_COLUMNS = 80 };
 
 static void print_metrics(const struct report *r, struct buffer *b)
 {
@@ -166,24 +168,36 @@ static void print_worst_tensors(const struct report *r, struct buffer *b)
     free(order);
 }
 
-static void print_gates(const struct report *r, struct buffer *b)
+/* Each gate, and the verdict in words. */
+static void print_gates(const struct report *r, int colour, struct buffer *b)
 {
-    static const char *const words[] = {"passed", "FAILED", "undecided"};
+    struct outcomes all = {.n = r->n_gates};
+    char text[OUTCOMES_TEXT];
     buffer_text(b, "\n");
     for (size_t i = 0; i < r->n_gates; i++) {
         const struct gate_result *g = &r->gates[i];
-        buffer_printf(b, "gate %s %g: %s (%g", g->option, g->limit, words[g->outcome], g->value);
+        buffer_printf(b, "gate %s %g: ", g->option, g->limit);
+        outcome_print(g->outcome, colour, b);
+        buffer_printf(b, " (%g", g->value);
         if (g->standard_error > 0)
             buffer_printf(b, " +- %g", g->standard_error);
         buffer_text(b, ")\n");
+        all.of[g->outcome]++;
     }
+    buffer_printf(b, "%s%s\n", outcomes_text(&all, text), r->strict && all.of[GATE_UNDECIDED] ? ", which --strict counts as failed" : "");
 }
 
-void report_text(const struct report *r, struct buffer *b)
+static void print_name(const char *what, const char *name, struct buffer *b)
 {
-    buffer_printf(b, "base       %s\n", r->base_name);
+    char text[NAME_SHORT];
+    buffer_printf(b, "%-10s %s\n", what, name_shorten(name, TEXT_COLUMNS - 11, text));
+}
+
+void report_text(const struct report *r, int colour, struct buffer *b)
+{
+    print_name("base", r->base_name, b);
     if (r->cand_name)
-        buffer_printf(b, "candidate  %s\n", r->cand_name);
+        print_name("candidate", r->cand_name, b);
     buffer_printf(b, "chunks     %zu of %zu tokens\n\n", r->c->chunks, r->c->ctx);
     print_metrics(r, b);
     if (r->c->is_bound)
@@ -201,5 +215,5 @@ void report_text(const struct report *r, struct buffer *b)
     if (r->tensors)
         print_worst_tensors(r, b);
     if (r->n_gates)
-        print_gates(r, b);
+        print_gates(r, colour, b);
 }
