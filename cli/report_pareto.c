@@ -113,6 +113,8 @@ static int make_labels(struct point *p, size_t n)
         char text[1024];
         snprintf(text, sizeof text, "%.*s", (int)(strlen(p[i].name) - head - tail), p[i].name + head);
         name_shorten(text, NAME_COLUMNS, p[i].label);
+        if (!*text)
+            name_shorten(p[i].name, NAME_COLUMNS, p[i].label);
     }
     return head + tail > 0;
 }
