@@ -74,3 +74,14 @@ void markup_token(struct buffer *b, const char *text)
         i++;
     }
 }
+
+void markup_name(struct buffer *b, const char *name)
+{
+    const size_t n = strlen(name);
+    for (size_t i = 0; i < n;) {
+        const char c = name[i];
+        i += add(b, name + i, n - i);
+        if (strchr("._/", c) && i < n)
+            buffer_text(b, "<wbr>");
+    }
+}

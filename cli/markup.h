@@ -10,5 +10,7 @@
 void markup_text(struct buffer *b, const char *text);
 /* The same of a token for people's eyes: blanks at its ends and line ends become visible marks. */
 void markup_token(struct buffer *b, const char *text);
+/* A name in HTML, which may be broken behind its dots, lines and slashes. */
+void markup_name(struct buffer *b, const char *name);
 
 #endif

@@ -34,6 +34,13 @@ void table_number(const char *format, double v, struct buffer *b)
     buffer_printf(b, "<td>%s</td>", text);
 }
 
+void table_name(const char *name, struct buffer *b)
+{
+    buffer_text(b, "<td>");
+    markup_name(b, name);
+    buffer_text(b, "</td>");
+}
+
 void table_text(const char *text, struct buffer *b)
 {
     buffer_text(b, "<td>");

@@ -11,6 +11,7 @@ void table_unfolds(const char *summary, const char *const *heads, struct buffer 
 void table_row(struct buffer *b); /* begins one; the one before ends */
 void table_number(const char *format, double v, struct buffer *b); /* not finite: an empty cell */
 void table_text(const char *text, struct buffer *b);               /* escaped here */
+void table_name(const char *name, struct buffer *b);               /* the same of what may be broken into lines */
 void table_markup(const char *class, const char *markup, struct buffer *b); /* as it is; class may be NULL */
 void table_close(int unfolds, struct buffer *b);
 

@@ -30,7 +30,7 @@ static void overview_row(const struct json *r, size_t i, struct buffer *b)
     char size[SIZE_TEXT];
     table_row(b);
     buffer_printf(b, "<td><a href=#r%zu>", i);
-    markup_text(b, report_title(r));
+    markup_name(b, report_title(r));
     buffer_text(b, "</a></td>");
     table_markup(NULL, bytes ? size_text(bytes, size) : "", b);
     table_number(json_get(r, "untold") ? "&ge; %.6f" : "%.6f", report_number(kld, "mean"), b);

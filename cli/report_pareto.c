@@ -191,11 +191,11 @@ static void draw_front(const struct point *p, size_t n, struct buffer *b)
 static struct axis size_axis(const struct point *p, size_t n)
 {
     double lo = p[0].bytes, hi = p[n - 1].bytes;
-    if (hi - lo < lo * 0.02) {
-        lo *= 0.95;
-        hi *= 1.05;
+    if (hi - lo < lo * 0.002) { /* sizes that hardly differ are no distance */
+        lo *= 0.99;
+        hi *= 1.01;
     }
-    return axis_for(lo, hi, 0, CHART_LEFT, CHART_WIDTH - CHART_RIGHT - 24);
+    return axis_for(lo, hi, 0, CHART_LEFT + 24, CHART_WIDTH - CHART_RIGHT - 24);
 }
 
 static struct axis kld_axis(const struct point *p, size_t n)

@@ -10,7 +10,7 @@
 
 #include "cli/report_facts.h"
 
-enum { WORST = 10, TEXT_COLUMNS = 80 };
+enum { WORST = 10, TEXT_COLUMNS = 80, TENSOR_COLUMNS = 30, TYPE_COLUMNS = 14 };
 
 static void print_metrics(const struct report *r, struct buffer *b)
 {
@@ -156,11 +156,12 @@ static void print_worst_tensors(const struct report *r, struct buffer *b)
     for (size_t i = 0; i < r->n_tensors; i++)
         order[i] = &r->tensors[i];
     qsort(order, r->n_tensors, sizeof *order, worse_tensor);
-    buffer_printf(b, "\n%-34s %-8s %10s %10s %8s\n", "worst tensors", "type", "rel. RMS", "largest", "SQNR dB");
+    buffer_printf(b, "\n%-*s %-*s %10s %10s %8s\n", TENSOR_COLUMNS, "worst tensors", TYPE_COLUMNS, "type", "rel. RMS", "largest", "SQNR dB");
     for (size_t i = 0; i < WORST && i < r->n_tensors; i++) {
-        char name[TENSOR_NAME];
-        buffer_printf(b, "%-34s %-8s %10.3e %10.3e", role_gguf_name(order[i]->role, order[i]->layer, name),
-                      order[i]->type_b, relative(order[i]), order[i]->max);
+        char name[TENSOR_NAME], shown[NAME_SHORT];
+        name_shorten(role_gguf_name(order[i]->role, order[i]->layer, name), TENSOR_COLUMNS, shown);
+        buffer_printf(b, "%s%*s %-*s %10.3e %10.3e", shown, (int)(TENSOR_COLUMNS - name_columns(shown)), "", TYPE_COLUMNS, order[i]->type_b, relative(order[i]),
+                      order[i]->max);
         if (order[i]->rms > 0 && order[i]->rms_a > 0)
             buffer_printf(b, " %8.2f", diff_sqnr(order[i]));
         buffer_text(b, "\n");

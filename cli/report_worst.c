@@ -81,7 +81,7 @@ static void tensor_rows(const struct row *rows, size_t n, struct buffer *b)
     for (size_t i = 0; i < n && i < WORST_ROWS; i++) {
         const double db = report_number(rows[i].v, "sqnr_db");
         table_row(b);
-        table_text(report_string(rows[i].v, "tensor", "?"), b);
+        table_name(report_string(rows[i].v, "tensor", "?"), b);
         table_text(report_string(rows[i].v, "type", "?"), b);
         table_number("%.5f", rows[i].error, b);
         table_number("%.5f", report_number(rows[i].v, "max"), b);

@@ -12,7 +12,7 @@ from pathlib import Path
 import tap
 from common import PARE, workdir
 
-VOID = {"meta", "br", "link", "img", "input", "hr"}
+VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
 ENDS_ITSELF = {"tr": {"tr", "tbody", "thead"}}
 
 
