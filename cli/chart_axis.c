@@ -67,7 +67,8 @@ size_t axis_ticks(const struct axis *a, double out[AXIS_TICKS])
 
 void chart_open(struct buffer *b, int width, int height, int fits, const char *label)
 {
-    buffer_printf(b, "<figure><div class=scroll tabindex=0 role=region aria-label=\"%s\"><svg class=%s viewBox=\"0 0 %d %d\"", label, fits ? "fit" : "cells", width, height);
+    buffer_printf(b, "<figure><div class=scroll tabindex=0 role=region aria-label=\"%s\"><svg class=%s viewBox=\"0 0 %d %d\"", label,
+                  fits ? "fit" : "cells", width, height);
     if (!fits)
         buffer_printf(b, " width=%d height=%d", width, height);
     buffer_printf(b, " role=img aria-label=\"%s\">", label);

@@ -15,10 +15,10 @@ void table_open(const char *label, const char *const *heads, struct buffer *b)
     buffer_text(b, "</tr></thead><tbody>");
 }
 
-void table_unfolds(const char *summary, const char *const *heads, struct buffer *b)
+void table_unfolds(const char *summary, const char *label, const char *const *heads, struct buffer *b)
 {
     buffer_printf(b, "<details class=table><summary>%s</summary>", summary);
-    table_open(summary, heads, b);
+    table_open(label, heads, b);
 }
 
 void table_row(struct buffer *b)

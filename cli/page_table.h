@@ -7,7 +7,7 @@
 
 /* heads: columns, ends with NULL; the first is aligned left. The label may not hold quotes. */
 void table_open(const char *label, const char *const *heads, struct buffer *b);
-void table_unfolds(const char *summary, const char *const *heads, struct buffer *b); /* the same behind a line that opens it */
+void table_unfolds(const char *summary, const char *label, const char *const *heads, struct buffer *b); /* the same behind a line that opens it */
 void table_row(struct buffer *b); /* begins one; the one before ends */
 void table_number(const char *format, double v, struct buffer *b); /* not finite: an empty cell */
 void table_text(const char *text, struct buffer *b);               /* escaped here */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Charts of one report: histogram, lines by layer, the field of experts. Each says its gist in its label and has its numbers in a table that unfolds. */
+ * Charts of one report: histogram, lines by layer, the field of experts. Each says its gist in its label and has its numbers in a table that
+ * unfolds. */
 #include "cli/report_charts.h"
 
 #include <math.h>
@@ -17,7 +18,7 @@ enum { FLOOR = CHART_HEIGHT - CHART_BOTTOM }; /* where y axes begin */
 static void histogram_numbers(const struct json *list, struct buffer *b)
 {
     static const char *const heads[] = {"from, nats", "positions", NULL};
-    table_unfolds("The numbers", heads, b);
+    table_unfolds("The numbers", "Numbers: positions by divergence", heads, b);
     for (const struct json *v = json_child(list); v; v = json_next(v)) {
         table_row(b);
         table_number("%.3g", report_number(v, "from"), b);
@@ -47,7 +48,8 @@ static void histogram_bars(const struct json *list, const struct axis *y, double
         const double count = report_number(v, "positions"), from = report_number(v, "from"), high = fmax(y->from - axis_place(y, count), 1.5);
         char text[32];
         if (count > 0)
-            buffer_printf(b, "<rect class=bar x=%.1f y=%.1f width=%.1f height=%.1f><title>%.0f positions from %.3g nats on</title></rect>", x + 1, y->from - high,
+            buffer_printf(b, "<rect class=bar x=%.1f y=%.1f width=%.1f height=%.1f><title>%.0f positions from %.3g nats on</title></rect>",
+                          x + 1, y->from - high,
                           wide - 2, high, count, from);
         const double decade = from > 0 ? log10(from) : 0.5;
         if (fabs(decade - rint(decade)) < 0.01) {
@@ -76,6 +78,7 @@ void chart_histogram(const struct json *report, struct buffer *b)
     chart_close(b);
     buffer_text(b, "<figcaption>How many of the scored positions have which divergence; the first bar begins at 0.</figcaption></figure>");
     histogram_numbers(list, b);
+    b->failed |= label.failed;
     buffer_clear(&label);
 }
 
@@ -120,7 +123,7 @@ static void layer_label(const struct json *list, const struct layer_chart *c, st
 static void layer_numbers(const struct json *list, const struct layer_chart *c, struct buffer *b)
 {
     const char *const heads[] = {"layer", c->titles[0], c->titles[1], NULL};
-    table_unfolds("The numbers", heads, b);
+    table_unfolds("The numbers", c->table, heads, b);
     for (const struct json *v = json_child(list); v; v = json_next(v)) {
         if (!isfinite(report_number(v, c->keys[0])))
             continue;
@@ -139,7 +142,8 @@ static void layer_line(const struct json *list, const char *key, int which, cons
         const double value = report_number(v, key), layer = report_number(v, "layer");
         if (!drawable(value, y->log) || !isfinite(layer))
             continue;
-        buffer_printf(b, points++ ? "L%.1f %.1f " : which == 1 ? "<path class=l1 d=\"M%.1f %.1f " : "<path class=l2 d=\"M%.1f %.1f ", axis_place(x, layer),
+        buffer_printf(b, points++ ? "L%.1f %.1f " : which == 1 ? "<path class=l1 d=\"M%.1f %.1f " : "<path class=l2 d=\"M%.1f %.1f ",
+                      axis_place(x, layer),
                       axis_place(y, value));
     }
     buffer_text(b, points ? "\"/>" : "");
@@ -180,9 +184,11 @@ int chart_layers(const struct json *report, const struct layer_chart *c, struct 
     }
     chart_x_title("layer", b);
     chart_close(b);
-    buffer_printf(b, "<figcaption><span class=series><span class=key></span>%s</span> <span class=series><span class=\"key dash\"></span>%s</span></figcaption></figure>",
+    buffer_printf(b, "<figcaption><span class=series><span class=key></span>%s</span> <span class=series><span class=\"key "
+                     "dash\"></span>%s</span></figcaption></figure>",
                   c->titles[0], c->titles[1]);
     layer_numbers(list, c, b);
+    b->failed |= label.failed;
     buffer_clear(&label);
     return 1;
 }
@@ -245,7 +251,8 @@ static void cells_row(const struct json *layer, const struct cells *c, int y, st
     for (const struct json *x = json_child(json_get(layer, "experts")); x; x = json_next(x), i++) {
         const double v = report_number(x, c->key), tokens = report_number(x, "candidate_tokens");
         const int shade = v > 0 && c->most > 0 ? (int)fmin(SHADES - 1, 1 + v / c->most * (SHADES - 1)) : 0;
-        buffer_printf(b, "<rect class=q%d x=%d y=%d width=%d height=%d><title>layer %.0f expert %d: ", shade, CELLS_LEFT + i * c->wide, y, c->wide - 1, c->high - 1, name, i);
+        buffer_printf(b, "<rect class=q%d x=%d y=%d width=%d height=%d><title>layer %.0f expert %d: ", shade, CELLS_LEFT + i * c->wide, y,
+                      c->wide - 1, c->high - 1, name, i);
         if (is_error(c) && isfinite(v))
             buffer_printf(b, "error %.3g, ", v);
         buffer_printf(b, "%.0f tokens</title></rect>", isfinite(tokens) ? tokens : 0);
@@ -255,7 +262,8 @@ static void cells_row(const struct json *layer, const struct cells *c, int y, st
 /* The shades from nothing to the largest. */
 static void cells_legend(const struct cells *c, struct buffer *b)
 {
-    buffer_text(b, "<figcaption>A row is a layer, a column an expert. <span class=series>0 <svg class=ramp width=126 height=10 role=img aria-label=\"light to dark\">");
+    buffer_text(b, "<figcaption>A row is a layer, a column an expert. <span class=series>0 <svg class=ramp width=126 height=10 role=img "
+                   "aria-label=\"light to dark\">");
     for (int i = 0; i < SHADES; i++)
         buffer_printf(b, "<rect class=q%d x=%d y=0 width=13 height=10></rect>", i, i * 14);
     buffer_printf(b, "</svg> %.3g</span> %s</figcaption></figure>", c->most,
@@ -271,8 +279,8 @@ int chart_experts(const struct json *report, struct buffer *b)
     if (!c.rows || !(c.most > 0))
         return 0;
     const int wide = CELLS_LEFT + (int)c.experts * c.wide + 8;
-    snprintf(label, sizeof label, "Experts by layer: %zu layers of up to %zu experts; the largest %s, %.3g, is that of expert %zu in layer %.0f", c.rows, c.experts,
-             is_error(&c) ? "error of an output" : "number of tokens", c.most, c.most_expert, c.most_layer);
+    snprintf(label, sizeof label, "Experts by layer: %zu layers of up to %zu experts; the largest %s, %.3g, is that of expert %zu in layer %.0f",
+             c.rows, c.experts, is_error(&c) ? "error of an output" : "number of tokens", c.most, c.most_expert, c.most_layer);
     chart_open(b, wide < 320 ? 320 : wide, CELLS_TOP + (int)c.rows * c.high + 8, 0, label);
     for (size_t i = 0; i < c.experts; i += c.wide < 14 ? 32 : 8)
         buffer_printf(b, "<text x=%d y=12 text-anchor=middle>%zu</text>", CELLS_LEFT + (int)i * c.wide + (c.wide - 1) / 2, i);

@@ -13,7 +13,7 @@ void chart_histogram(const struct json *report, struct buffer *b);
 /* Two numbers of each layer as lines. Layers without the first are left out. */
 struct layer_chart {
     const char *keys[2], *titles[2];
-    const char *label;
+    const char *label, *table; /* of the chart and its numbers */
     int log;        /* decades */
     int low_is_bad; /* shares, whose best is 1 */
 };

@@ -43,7 +43,8 @@ static void overview_row(const struct json *r, size_t i, struct buffer *b)
 
 static void overview(const struct json *const *reports, size_t n, struct buffer *b)
 {
-    static const char *const heads[] = {"candidate", "size", "mean KL", "&plusmn; (95&nbsp;%)", "KL, 99&nbsp;%", "perplexity ratio", "same best token", "gates", NULL};
+    static const char *const heads[] = {"candidate", "size", "mean KL", "&plusmn; (95&nbsp;%)", "KL, 99&nbsp;%", "perplexity ratio",
+                                        "same best token", "gates", NULL};
     buffer_text(b, "<section id=overview><h2>Size against divergence</h2>");
     if (!report_comparable(reports, n))
         buffer_text(b, "<p class=\"verdict undecided\">These reports were not made with one base over one text: their numbers do not compare.</p>");
@@ -76,7 +77,8 @@ static void settings(const struct json *const *reports, size_t n, struct buffer 
     const struct json *first = reports[0];
     if (!report_comparable(reports, n))
         return;
-    buffer_printf(b, "<p class=muted>%.0f scored positions, %.0f %s of %.0f tokens", report_number(first, "positions"), report_number(first, "chunks"),
+    buffer_printf(b, "<p class=muted>%.0f scored positions, %.0f %s of %.0f tokens", report_number(first, "positions"),
+                  report_number(first, "chunks"),
                   report_number(first, "chunks") == 1 ? "chunk" : "chunks", report_number(first, "ctx"));
     if (n == 1 && json_get(first, "settings")) {
         buffer_text(b, "; ");
@@ -91,15 +93,19 @@ static void footer(const struct json *const *reports, size_t n, struct buffer *b
     for (size_t i = 0; i < n; i++)
         pairs += json_get(reports[i], "kld") != NULL;
     buffer_text(b, "<footer class=muted><p>Made by pare " PARE_VERSION ".");
-    buffer_text(b, pairs ? " KL divergence is in nats, of the base from the candidate, over the whole vocabulary where nothing else is said.</p></footer>" : "</p></footer>");
+    if (pairs)
+        buffer_text(b, " KL divergence is in nats, of the base from the candidate, over the whole vocabulary where nothing else is said.");
+    buffer_text(b, "</p></footer>");
 }
 
 void report_html(const struct json *const *reports, size_t n, struct buffer *b)
 {
-    buffer_text(b, "<!DOCTYPE html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\"><title>");
+    buffer_text(b, "<!DOCTYPE html><html lang=en><head><meta charset=utf-8><meta name=viewport "
+                   "content=\"width=device-width,initial-scale=1\"><title>");
     markup_text(b, report_title(reports[0]));
     buffer_printf(b, n > 1 ? " and %zu more" : "", n - 1);
-    buffer_printf(b, " - pare verify</title><style>%s</style></head><body><a class=skip href=#%s>To the numbers</a><main><h1 id=top>", html_style, n > 1 ? "overview" : "r0");
+    buffer_printf(b, " - pare verify</title><style>%s</style></head><body><a class=skip href=#%s>To the numbers</a><main><h1 id=top>",
+                  html_style, n > 1 ? "overview" : "r0");
     heading(reports, n, b);
     buffer_text(b, "</h1>");
     settings(reports, n, b);

@@ -237,7 +237,8 @@ static void draw(struct point *p, size_t n, struct buffer *b)
         draw_label(&p[i], b);
     chart_x_title("size of the weights", b);
     chart_close(b);
-    buffer_text(b, "<figcaption>Mean KL divergence, nats, with its 95 % interval; below and left is better. The dashed line joins those that no smaller candidate "
+    buffer_text(b, "<figcaption>Mean KL divergence, nats, with its 95 % interval; below and left is better. The dashed line joins those "
+                   "that no smaller candidate "
                    "beats.");
     buffer_text(b, is_cut ? " Labels leave out what all names share.</figcaption></figure>" : "</figcaption></figure>");
 }

@@ -64,7 +64,8 @@ static void cards(const struct json *r, struct buffer *b)
     const struct json *kld = json_get(r, "kld"), *base = json_get(r, "base");
     const double top1 = report_number(r, "top1_agreement"), n = report_number(r, "positions"), ratio = report_number(r, "ppl_ratio");
     buffer_text(b, "<div class=cards>");
-    card_number(json_get(r, "untold") ? "&ge; %.6f" : "%.6f", report_number(kld, "mean"), 1.96 * report_number(kld, "stderr"), "mean KL divergence, nats", b);
+    card_number(json_get(r, "untold") ? "&ge; %.6f" : "%.6f", report_number(kld, "mean"), 1.96 * report_number(kld, "stderr"),
+                "mean KL divergence, nats", b);
     card_number("%.6f", ratio, 1.96 * ratio * report_number(json_get(r, "ln_ppl_ratio"), "stderr"), "perplexity, candidate to base", b);
     card_number("%.2f&nbsp;%%", 100 * top1, 196 * sqrt(top1 * (1 - top1) / n), "same best token", b);
     card_number("%.4f", report_number(base, "ppl"), 1.96 * report_number(base, "ppl_stderr"), kld ? "perplexity of the base" : "perplexity", b);
@@ -91,7 +92,8 @@ static void notes(const struct json *r, struct buffer *b)
     const struct json *untold = json_get(r, "untold");
     const double planned = report_number(r, "predicted_kl"), targets = report_number(untold, "targets");
     if (untold) {
-        buffer_printf(b, "<p>A server tells its likeliest tokens only, so the divergence is <em>at least</em> what is said here. Not told: %.2f&nbsp;%% of the base's "
+        buffer_printf(b, "<p>A server tells its likeliest tokens only, so the divergence is <em>at least</em> what is said here. Not told: "
+                         "%.2f&nbsp;%% of the base's "
                          "probability, %.2f&nbsp;%% of the candidate's",
                       100 * report_number(untold, "base_probability"), 100 * report_number(untold, "candidate_probability"));
         if (targets > 0)
@@ -112,7 +114,8 @@ static void verdict(const struct json *r, struct buffer *b)
     const struct outcomes o = report_outcomes(r);
     char text[OUTCOMES_TEXT];
     if (o.n)
-        buffer_printf(b, "<p class=\"verdict %s\"><span aria-hidden=true>%s</span> %s</p>", outcome_words[outcomes_worst(&o)], signs[outcomes_worst(&o)],
+        buffer_printf(b, "<p class=\"verdict %s\"><span aria-hidden=true>%s</span> %s</p>", outcome_words[outcomes_worst(&o)],
+                      signs[outcomes_worst(&o)],
                       outcomes_text(&o, text));
 }
 
@@ -184,13 +187,15 @@ static void part(struct section *s, const char *key, const char *word, const cha
         heading(s, key, word, title);
         buffer_add(&s->body, what->data, what->size);
     }
+    s->body.failed |= what->failed;
     buffer_clear(what);
 }
 
 static void layers(struct section *s)
 {
-    static const struct layer_chart errors = {.keys = {"accumulated_error", "local_error"}, .titles = {"accumulated: each on its own input", "local: on the base's input"},
-                                              .label = "Relative error of the hidden state by layer", .log = 1};
+    static const struct layer_chart errors = {.keys = {"accumulated_error", "local_error"},
+                                              .titles = {"accumulated: each on its own input", "local: on the base's input"},
+                                              .label = "Relative error of the hidden state by layer", .table = "Numbers: errors by layer", .log = 1};
     struct buffer b = {0};
     const int drawn = chart_layers(s->r, &errors, &b);
     part(s, "layers", "Layers", "Error of the hidden state, layer by layer", drawn, &b);
@@ -198,13 +203,14 @@ static void layers(struct section *s)
 
 static void routing(struct section *s)
 {
-    static const struct layer_chart routers = {.keys = {"same_experts", "expert_overlap"}, .titles = {"tokens with the same experts", "common experts"},
-                                               .label = "Agreement of the routers by layer", .low_is_bad = 1};
+    static const struct layer_chart routers = {.keys = {"same_experts", "expert_overlap"},
+                                               .titles = {"tokens with the same experts", "common experts"},
+                                               .label = "Agreement of the routers by layer", .table = "Numbers: routers by layer", .low_is_bad = 1};
     const double changed = report_number(json_get(s->r, "routing"), "changed");
     struct buffer b = {0};
     if (isfinite(changed))
-        buffer_printf(&b, "<p>%.1f&nbsp;%% of the positions have other experts in some layer; they carry %.1f&nbsp;%% of the divergence.</p>", 100 * changed,
-                      100 * report_number(json_get(s->r, "routing"), "kld_share"));
+        buffer_printf(&b, "<p>%.1f&nbsp;%% of the positions have other experts in some layer; they carry %.1f&nbsp;%% of the divergence.</p>",
+                      100 * changed, 100 * report_number(json_get(s->r, "routing"), "kld_share"));
     const int drawn = chart_layers(s->r, &routers, &b) || isfinite(changed);
     part(s, "routing", "Routing", "Routing", drawn, &b);
 }

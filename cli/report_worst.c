@@ -41,7 +41,7 @@ static size_t count_experts(const struct json *layers)
 static void expert_rows(const struct row *rows, size_t n, struct buffer *b)
 {
     static const char *const heads[] = {"expert", "tokens", "sum of gates", "error of the output", NULL};
-    table_unfolds("Worst experts", heads, b);
+    table_unfolds("Worst experts", "Worst experts", heads, b);
     for (size_t i = 0; i < n && i < WORST_ROWS; i++) {
         char name[400];
         snprintf(name, sizeof name, "layer %.0f, expert %d", rows[i].layer, rows[i].expert);
@@ -150,7 +150,8 @@ static void marked(const char *text, struct buffer *b)
 static void closeup(const struct json *x, int open, struct buffer *b)
 {
     const struct json *target = json_get(x, "target");
-    buffer_printf(b, "<details%s><summary>KL %.4f &middot; chunk %.0f, position %.0f &middot; ", open ? " open" : "", report_number(x, "kld"), report_number(x, "chunk"),
+    buffer_printf(b, "<details%s><summary>KL %.4f &middot; chunk %.0f, position %.0f &middot; ", open ? " open" : "",
+                  report_number(x, "kld"), report_number(x, "chunk"),
                   report_number(x, "position"));
     token(target, b);
     buffer_printf(b, " %.4f &rarr; %.4f</summary>", report_number(target, "p"), report_number(x, "p_candidate"));
@@ -173,7 +174,8 @@ void worst_positions(const struct json *report, struct buffer *b)
     int open = 1;
     if (!json_count(list))
         return;
-    buffer_text(b, "<p class=note>Marked: the token that follows in the text, its probability before and after, and what both models hold most likely there.</p>");
+    buffer_text(b, "<p class=note>Marked: the token that follows in the text, its probability before and after, and what both models hold "
+                   "most likely there.</p>");
     for (const struct json *x = json_child(list); x; x = json_next(x), open = 0)
         closeup(x, open, b);
 }

@@ -83,6 +83,9 @@ def check_page(name, text):
     scrolls = [a for a in page.of("div") if a.get("class") == "scroll"]
     tap.ok(all(a.get("tabindex") == "0" and a.get("role") == "region" and a.get("aria-label") for a in scrolls),
            f"{name}: its {len(scrolls)} regions that scroll have names and are reached by keyboard")
+    names = [a["aria-label"] for a in scrolls]
+    if len([a for a in page.of("section") if a["id"] != "overview"]) == 1:
+        tap.ok(len(names) == len(set(names)), f"{name}: their names are different", str(names))
     tap.ok(all(int(a["tabindex"]) <= 0 for _, a, _ in page.elements if "tabindex" in a), f"{name}: the keyboard's order is that of the page")
     tap.ok(all(len(a.get("aria-label", "")) > 8 for a in page.of("svg")), f"{name}: its {len(page.of('svg'))} drawings say in words what they show")
     levels = [int(t[1]) for t, _, _ in page.elements if re.fullmatch(r"h\d", t)]
