@@ -16,7 +16,7 @@ TESTOBJ := $(O)/tests/tap.o $(O)/tests/samples.o $(O)/tests/patterns.o $(O)/test
 UNITS   := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/t-*.c))
 FUZZ    := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS := $(wildcard tests/t-*.sh)
-TOOLS   := $(addprefix $(O)/tests/tools/,mkcheckpoint mkimatrix peak quantize-rows gguf-scale output-error coding-rate layer-state \
+TOOLS   := $(addprefix $(O)/tests/tools/,mkcheckpoint mkimatrix peak quantize-rows gguf-scale gguf-peers output-error coding-rate layer-state \
            pack_reader moe_layer stub_server)
 FAULTS  := $(addprefix $(O)/tests/faults/,drive powercut flips $(if $(SAN),pare,inject.so))
 WRAPPED  = open open64 openat openat64 read pread pread64 write pwrite pwrite64 fsync fdatasync sync_file_range ftruncate \
@@ -66,7 +66,7 @@ $(O)/tests/tools/mkcheckpoint: $(O)/tests/tools/mkcheckpoint.o $(O)/tests/tools/
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
 $(O)/tests/tools/peak $(O)/tests/tools/stub_server: %: %.o
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^
-$(O)/tests/tools/quantize-rows $(O)/tests/tools/mkimatrix $(O)/tests/tools/gguf-scale $(O)/tests/tools/output-error $(O)/tests/tools/layer-state $(O)/tests/tools/coding-rate: %: %.o $(O)/libpare.a
+$(O)/tests/tools/quantize-rows $(O)/tests/tools/mkimatrix $(O)/tests/tools/gguf-scale $(O)/tests/tools/gguf-peers $(O)/tests/tools/output-error $(O)/tests/tools/layer-state $(O)/tests/tools/coding-rate: %: %.o $(O)/libpare.a
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(O)/tests/tools/moe_layer: $(O)/docs/examples/moe_layer.o $(O)/libpare.a
 	@mkdir -p $(@D)

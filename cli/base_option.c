@@ -12,8 +12,13 @@
 
 void base_settings(const struct compare_options *co, char *out, size_t size)
 {
-    snprintf(out, size, "scored %s, group routing %s, local %s", co->all_positions ? "all" : "half", co->group_routing ? "on" : "off",
-             co->local ? "on" : "off");
+    int n = snprintf(out, size, "scored %s, group routing %s, local %s", co->all_positions ? "all" : "half", co->group_routing ? "on" : "off",
+                     co->local ? "on" : "off");
+    const struct pass_rounding *of[] = {&co->base, &co->cand};
+    for (int i = 0; i < 2 && n >= 0 && (size_t)n < size; i++)
+        if (of[i]->act || of[i]->cache)
+            n += snprintf(out + n, size - (size_t)n, ", %s%s%s%s%s", i ? "candidate" : "base", of[i]->act ? " act " : "",
+                          of[i]->act ? of[i]->act->name : "", of[i]->cache ? " kv " : "", of[i]->cache ? of[i]->cache->name : "");
 }
 
 static int form_of(const struct options *o, enum base_form *form, struct error *e)
@@ -46,6 +51,8 @@ int base_start(const struct options *o, const struct opened *base, const struct 
         base_share(&a);
     if (a.form == BASE_LLAMA && co->all_positions)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "llama-perplexity's file has no room for --all-positions");
+    if (co->base.act || co->base.cache)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--save-base keeps an exact base, not one that is rounded");
     if (io_kind(path) && !options_get(o, "force")) {
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "the base file exists (--force replaces it)");
         return error_at_file(e, path);

@@ -76,6 +76,10 @@ static void add_stored(struct summary *s, const struct arch_params *p, enum tens
     }
     for (int i = 0; i < PART_COUNT; i++)
         bytes += st->parts[i] ? st->parts[i]->bytes : 0;
+    if (st->slab_rows) { /* half of it is another role's */
+        shape.dims[1] /= 2;
+        bytes /= 2;
+    }
     uint64_t weights = tensor_elements(&shape);
     add(group_of(s, role, stored_type(st), &shape), weights, bytes);
     add(&s->classes[roles[role].class], weights, bytes);

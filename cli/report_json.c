@@ -203,6 +203,18 @@ static void add_gates(struct json *root, const struct report *r)
     }
 }
 
+/* As it will run; nothing of what stays exact. */
+static void add_rounding(struct json *root, const struct report *r)
+{
+    const struct pass_rounding *judged = r->cand_name ? &r->c->cand : &r->c->base;
+    if (judged->act)
+        json_add_string(root, "act", judged->act->name);
+    if (judged->cache)
+        json_add_string(root, "kv", judged->cache->name);
+    if (r->cand_name && r->c->base.act)
+        json_add_string(root, "act_base", r->c->base.act->name);
+}
+
 struct json *report_json(const struct report *r)
 {
     struct json *root = json_new_object();
@@ -218,6 +230,7 @@ struct json *report_json(const struct report *r)
     json_add_string(root, "tokens_xxh3_128", r->tokens_hash);
     json_add_u64(root, "chunks", r->c->chunks);
     json_add_u64(root, "ctx", r->c->ctx);
+    add_rounding(root, r);
     add_metrics(root, r);
     if (r->c->is_bound) {
         const double n = r->c->n_scores ? (double)r->c->n_scores : 1;

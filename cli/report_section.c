@@ -261,7 +261,9 @@ void report_section(const struct json *report, size_t index, int alone, struct b
     if (!alone) {
         buffer_text(out, "<h2>");
         markup_text(out, report_title(report));
-        buffer_text(out, "</h2>");
+        buffer_text(out, "</h2><p class=muted>");
+        markup_text(out, report_string(report, "settings", ""));
+        buffer_text(out, "</p>");
     }
     verdict(report, out);
     cards(report, out);

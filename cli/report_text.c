@@ -61,8 +61,11 @@ static void print_layers(const struct report *r, struct buffer *b)
     if (!r->c->has_hidden && !r->c->has_routing)
         return;
     buffer_printf(b, "\n%-6s", "layer");
-    buffer_printf(b, r->c->has_hidden ? " %12s %12s" : "", "accumulated", "local");
-    buffer_printf(b, r->c->has_routing ? " %12s %12s\n" : "\n", "same experts", "overlap");
+    if (r->c->has_hidden)
+        buffer_printf(b, " %12s %12s", "accumulated", "local");
+    if (r->c->has_routing)
+        buffer_printf(b, " %12s %12s", "same experts", "overlap");
+    buffer_text(b, "\n");
     for (size_t i = 0; i < r->c->n_layers; i++) {
         const struct layer_error *l = &r->c->layers[i];
         if (!r->c->has_hidden && !l->is_moe)
@@ -194,11 +197,22 @@ static void print_name(const char *what, const char *name, struct buffer *b)
     buffer_printf(b, "%-10s %s\n", what, name_shorten(name, TEXT_COLUMNS - 11, text));
 }
 
+/* As it will run; nothing of what stays exact. */
+static void print_rounding(const char *whose, const struct pass_rounding *r, struct buffer *b)
+{
+    if (!r->act && !r->cache)
+        return;
+    buffer_printf(b, "rounded    %s:%s%s%s%s%s\n", whose, r->act ? " activations " : "", r->act ? r->act->name : "",
+                  r->act && r->cache ? "," : "", r->cache ? " cache " : "", r->cache ? r->cache->name : "");
+}
+
 void report_text(const struct report *r, int colour, struct buffer *b)
 {
     print_name("base", r->base_name, b);
     if (r->cand_name)
         print_name("candidate", r->cand_name, b);
+    print_rounding(r->cand_name ? "base" : "model", &r->c->base, b);
+    print_rounding("candidate", &r->c->cand, b);
     buffer_printf(b, "chunks     %zu of %zu tokens\n\n", r->c->chunks, r->c->ctx);
     print_metrics(r, b);
     if (r->c->is_bound)

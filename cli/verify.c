@@ -18,6 +18,8 @@
 #include "verify/part.h"
 #include "verify/server.h"
 
+#define ACTS "q8_k|q8_0|fp8-1x128|int8-token"
+#define CACHES "f16|q8_0|fp8"
 static const struct option_row rows[] = {
     OPTION_TOKENS,
     {0, "all-positions", NULL, "score every position, not the second half", 1},
@@ -26,12 +28,15 @@ static const struct option_row rows[] = {
     {0, "no-local", NULL, "leave out each layer's own error (a third faster)", 1},
     {0, "tensors", NULL, "compare the tensors too (reads everything twice)"},
     {0, "memory", "SIZE", "activations beyond this go to disk (default 4G)", 1},
-    {0, "part", "I/N", "score the I-th of N parts into -o FILE (see merge)"},
+    {0, "part", "I/N", "score the I-th of N parts into -o FILE (see merge)", 1},
     {'o', "out", "FILE", ""},
     {0, "save-logits", "FILE", "the base's logits of all positions, F32, for small\nmodels", 1},
     {0, "save-base", "FILE", "keep of BASE what later runs give in its place"},
     {0, "base-form", "sampled|exact|llama", "what FILE holds (default: sampled)", 1},
     {'f', "force", NULL, "replace an existing FILE", 1},
+    {0, "act", ACTS, "round activations as the candidate's engine does", 1},
+    {0, "kv", CACHES, "round the candidate's cache too", 1},
+    {0, "act-base", ACTS, "the same as --act for the base", 1},
     {0, "server", "URL", "judge a running server against a base FILE"},
     {0, "server-kind", "llama.cpp|vllm|sglang", "what it is (default: found by asking)", 1},
     {0, "server-model", "NAME", "its model (default: the first that it lists)", 1},
@@ -54,6 +59,36 @@ static const struct option_table table = {
     .epilog = GATE_EPILOG,
 };
 
+/* Of one model: how its engine rounds. */
+static int read_act(const struct options *o, const char *option, const struct act_rounding **act, struct error *e)
+{
+    const char *name = options_get(o, option);
+    if (name && !(*act = act_rounding_find(name)))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s: '%s' is none of " ACTS, option, name);
+    return 0;
+}
+
+/* The candidate is rounded, the base stays exact; a single model is rounded itself. */
+static int read_rounding(const struct options *o, struct compare_options *c, struct error *e)
+{
+    struct pass_rounding *rounded = o->n_operands > 1 ? &c->cand : &c->base;
+    const char *kv = options_get(o, "kv");
+    if (kv && !(rounded->cache = cache_rounding_find(kv)))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--kv: '%s' is none of " CACHES, kv);
+    if (options_get(o, "act-base") && o->n_operands < 2)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--act-base is for a comparison with a candidate");
+    return read_act(o, "act", &rounded->act, e) || read_act(o, "act-base", &c->base.act, e) ? -1 : 0;
+}
+
+/* Whether there is an engine of this kind for the model. */
+static int fits(const struct act_rounding *act, const struct model *m, struct error *e)
+{
+    if (!act || !m || act_rounding_fits(act, m))
+        return 0;
+    error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s (%s) has a rule for none of its weights", act->name, act->engine);
+    return error_at_file(e, m->source->path);
+}
+
 static int read_options(const struct options *o, struct compare_options *c, struct error *e)
 {
     const char *routing = options_get(o, "group-routing"), *tmp = getenv("TMPDIR");
@@ -70,6 +105,8 @@ static int read_options(const struct options *o, struct compare_options *c, stru
     c->local = options_get(o, "no-local") == NULL;
     c->mtp = options_get(o, "mtp") != NULL;
     c->save_logits = options_get(o, "save-logits");
+    if (read_rounding(o, c, e))
+        return -1;
     if (options_get(o, "card") && (o->n_operands < 2 || options_get(o, "part")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--card is for a whole comparison with a candidate");
     return 0;
@@ -251,10 +288,12 @@ static int verify(const struct options *o, const struct sides *s, const struct c
 
 static int check_base_options(const struct options *o, const struct sides *s, const struct json *gate_file, struct error *e)
 {
-    if (s->file && (options_get(o, "tensors") || gates_need_tensors(o, gate_file) || options_get(o, "mtp") || options_get(o, "save-base")))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--tensors, --max-tensor-error, --mtp and --save-base need the base itself, not a base file");
-    if (options_get(o, "server") && (!s->file || o->n_operands > 1 || options_get(o, "part") || options_get(o, "save-logits")))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--server is judged against a base file alone (see --save-base), without --part and --save-logits");
+    if (s->file && (options_get(o, "tensors") || gates_need_tensors(o, gate_file) || options_get(o, "mtp") || options_get(o, "save-base") ||
+                    options_get(o, "act-base")))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--tensors, --max-tensor-error, --mtp, --save-base and --act-base need the base itself, not a base file");
+    if (options_get(o, "server") && (!s->file || o->n_operands > 1 || options_get(o, "part") || options_get(o, "save-logits") ||
+                                     options_get(o, "act") || options_get(o, "kv")))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--server is judged against a base file alone (see --save-base), without --part, --save-logits, --act and --kv");
     if (options_get(o, "server") && base_about(s->file)->form == BASE_LLAMA)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "llama-perplexity's file does not tell how its chunks begin, which a server must be told");
     if (s->file && o->n_operands < 2 && !options_get(o, "server"))
@@ -274,6 +313,7 @@ static int run(const struct options *o, struct error *e)
     if (!read_options(o, &co, e) && !gates_read_file(o, &gate_file, e) &&
         !(from_file ? !(s.file = base_open(o->operands[0], e)) : open_model(o->operands[0], &s.base, e)) &&
         !check_base_options(o, &s, gate_file, e) && (o->n_operands < 2 || !open_model(o->operands[1], &s.cand, e)) &&
+        !fits(co.base.act, s.base.model, e) && !fits(co.cand.act, s.cand.model, e) &&
         !(from_file ? base_input(o, s.file, &s.cand, &co, &in, e) : text_input(o, &s.base, co.ctx, &in, e)) && !choose_part(o, &in, &co, e)) {
         if (s.base.model)
             print_notes("verify", s.base.model->notes, s.base.model->n_notes);

@@ -79,6 +79,8 @@ int rung_source(const struct rung *g, const struct weight_seen *seen, struct pas
 {
     for (int i = 0; i < seen->n; i++) {
         const struct weight_range *range = &seen->ranges[i];
+        if (range->shared) /* comes out of order: has no hash */
+            continue;
         size_t source = source_index(g, range->tensor);
         const struct chain *c = &g->state->source.list[source];
         int rc = chain_feed(&g->state->source, source, range->at, range->bytes, range->n, e);
@@ -115,7 +117,7 @@ static void look_at_hashes(const struct rung *g, const struct unit *u, struct pa
     for (int i = 0, n = unit_outputs(g->plan, u, out); i < n; i++)
         w->hashes |= out[i].bytes && !g->state->output.list[out[i].tensor].done;
     for (int i = 0, n = unit_ranges(g->plan, u, r); i < n; i++)
-        w->source |= !g->state->source.list[source_index(g, r[i].tensor)].done;
+        w->source |= !r[i].shared && !g->state->source.list[source_index(g, r[i].tensor)].done;
     w->hashes |= w->source;
 }
 

@@ -109,7 +109,7 @@ static void read_rope(struct reader *r, struct arch_params *p)
     if (!memcmp(type, "none", 4))
         return;
     p->rope.factor = number(r, "rope.scaling.factor", 1, 0);
-    p->rope.original_max_position_embeddings = whole(r, "rope.scaling.original_context_length", 1, 0);
+    p->rope.original_max_position_embeddings = whole(r, "rope.scaling.original_context_length", 0, p->max_position_embeddings);
     p->rope.has_beta_fast = find(r, "rope.scaling.yarn_beta_fast") != NULL;
     p->rope.has_beta_slow = find(r, "rope.scaling.yarn_beta_slow") != NULL;
     p->rope.beta_fast = number(r, "rope.scaling.yarn_beta_fast", 0, 32);

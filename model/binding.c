@@ -246,6 +246,8 @@ static int check_stored(const struct model *m, enum tensor_role role, int stacke
 {
     uint64_t dims[3];
     uint32_t n = expected_dims(m, role, stacked, dims);
+    if (s->slab_rows)
+        dims[1] = s->slab_rows;
     if (s->layout)
         return check_layout(m, role, s, e);
     if (!is_flat_stack(s->tensor, dims, n) && check_shape(m, s->tensor, dims, n, e))

@@ -65,7 +65,24 @@ static int is_ignored(const struct model *m, const char *name)
     return m->params.tie_word_embeddings && !strcmp(name, roles[ROLE_OUTPUT].hf);
 }
 
-/* Puts one tensor (or a part of its layout) into its slot. */
+/* Into a slot; with `fused` rows of ours and as many of another's. */
+static int put(struct model *m, struct stored *s, const struct tensor *t, enum companion companion, enum layout_part part, int fused,
+               uint64_t first_row, struct error *e)
+{
+    if (companion == COMPANION_INPUT)
+        return 0;
+    const struct tensor **to = companion == COMPANION_FACTOR ? &s->factor : &s->parts[part];
+    if (*to)
+        return refuse(m, t, e, "this part of a weight is there twice, under two names");
+    *to = t;
+    if (fused && companion != COMPANION_FACTOR) {
+        s->slab_rows = 2 * m->params.moe_intermediate_size;
+        s->first_row = first_row;
+    }
+    return 0;
+}
+
+/* Puts one tensor (or a part of its layout) into its slot, experts' gates that have their ups with them into two. */
 static int bind_tensor(struct model *m, const struct tensor *t, struct error *e)
 {
     char weight_name[TENSOR_NAME];
@@ -84,14 +101,12 @@ static int bind_tensor(struct model *m, const struct tensor *t, struct error *e)
                 (gguf && roles[at.role].flags & ROLE_HF_FUSED && at.layer >= 0);
     if (!s || !known)
         return refuse(m, t, e, "the configuration has no place for this tensor (layer, expert or part)");
-    if (companion == COMPANION_FACTOR) {
-        s->factor = t;
-    } else if (companion != COMPANION_INPUT) {
-        if (s->parts[part])
-            return refuse(m, t, e, "this part of a weight is there twice, under two names");
-        s->parts[part] = t;
-    }
-    return 0;
+    if (put(m, s, t, companion, part, at.fused, 0, e))
+        return -1;
+    if (!at.fused)
+        return 0;
+    at.role = ROLE_FFN_UP_EXPS;
+    return put(m, slot_of(m, &at), t, companion, part, 1, m->params.moe_intermediate_size, e);
 }
 
 static int bind_all(struct model *m, struct error *e)

@@ -28,6 +28,8 @@ struct stored {
     const struct tensor *parts[PART_COUNT]; /* of a layout; parts[PART_CODES] is the tensor */
     const struct tensor *factor;   /* of GGUF, "NAME.scale": an F32 per expert or one, which multiplies; or NULL */
     const struct quant_type *type; /* NULL: a storage type without a codec here */
+    /* Of a stack that holds another matrix's rows with ours: rows of a slab and which of them is our first. slab_rows 0: ours alone */
+    uint64_t slab_rows, first_row;
 };
 
 /* What people call the form of the weights: a tensor's storage type where that is a number format, else the type's name. */
@@ -90,6 +92,7 @@ struct weight_range {
     const struct tensor *tensor;
     uint64_t at, n;    /* bytes within the tensor's data */
     const void *bytes; /* set by weight_read: in its scratch, valid until that is used again */
+    int shared;        /* rows of another weight lie between those of this one */
 };
 
 enum { WEIGHT_RANGES = PART_COUNT }; /* at most, of one read */

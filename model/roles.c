@@ -248,5 +248,6 @@ int role_parse_gguf(const char *name, struct place *place)
         return find_suffix(name, ROLE_GLOBAL, 1, place);
     if ((place->layer = take_number(&name)) < 0)
         return -1;
-    return find_suffix(name, 0, 1, place);
+    place->fused = !strcmp(name, "ffn_gate_up_exps.weight"); /* llama.cpp's, when its converter is asked to fuse */
+    return find_suffix(place->fused ? roles[ROLE_FFN_GATE_EXPS].gguf : name, 0, 1, place);
 }

@@ -66,6 +66,7 @@ const char *role_gguf_name(enum tensor_role role, int layer, char out[TENSOR_NAM
 struct place { /* where a name points */
     enum tensor_role role;
     int layer, expert; /* -1: global; no expert */
+    int fused;         /* the rows of ROLE_FFN_UP_EXPS lie behind those of this role, ROLE_FFN_GATE_EXPS, of each expert */
 };
 /* Parse a name. 0, or -1 when it is none that this table knows. Layer and expert are not checked against a model. */
 int role_parse_hf(const char *name, struct place *place);

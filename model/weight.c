@@ -109,7 +109,8 @@ static int ranges_of(const struct rows *r, struct weight_range out[WEIGHT_RANGES
         return n;
     }
     uint64_t bytes = row_bytes(r->s, r->cols);
-    out[n++] = (struct weight_range){.tensor = r->s->tensor, .at = r->row0 * bytes, .n = r->n * bytes};
+    out[n++] = (struct weight_range){.tensor = r->s->tensor, .at = r->row0 * bytes, .n = r->n * bytes,
+                                     .shared = r->s->slab_rows != 0};
     if (r->s->factor)
         out[n++] = (struct weight_range){.tensor = r->s->factor, .at = tensor_elements(r->s->factor) > 1 ? 4 * r->slab : 0, .n = 4};
     return n;
@@ -280,8 +281,10 @@ static int read_stored(const struct model *m, const struct rows *r, float *out, 
 static struct rows locate(const struct model *m, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n)
 {
     const struct stored *s = model_stored(m, w->role, w->layer, (int)slab);
-    int in_stack = m->source->meta != NULL;
-    return (struct rows){.s = s, .row0 = row0 + (in_stack ? slab * w->rows : 0), .n = n, .cols = w->cols, .total = w->rows, .slab = slab};
+    uint64_t before = 0;
+    if (m->source->meta) /* a stack */
+        before = slab * (s->slab_rows ? s->slab_rows : w->rows) + s->first_row;
+    return (struct rows){.s = s, .row0 = row0 + before, .n = n, .cols = w->cols, .total = w->rows, .slab = slab};
 }
 
 /* The rows of kv_b that one head's K or V half takes. */

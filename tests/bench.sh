@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Ratios against what a user would run instead, both in this run on this machine. Needs the environment of `make interop`.
 # The slice has V3's real layer shapes; its tensors are made by tests/tools/mkcheckpoint and mean nothing.
-# usage: bench.sh [conversion|mixture|checkpoint|kernels|coding]...      all of them by default
+# usage: bench.sh [conversion|mixture|checkpoint|kernels|coding|judge|small_memory]...      all of them by default
 set -eu
 PARE=${PARE:-./pare}
 TOOLS=${TOOLS:-build/tests/tools}
@@ -138,6 +138,69 @@ checkpoint()
     done
 }
 
+# wall COMMAND...: seconds of a run from a warm cache
+wall()
+{
+    start=$(date +%s.%N)
+    "$@" >"$tmp/said" 2>&1 || { cat "$tmp/said" >&2; exit 1; }
+    echo "$start $(date +%s.%N)" | awk '{printf "%.2f\n", $2 - $1}'
+}
+
+# Perplexity and divergence against llama-perplexity, both from F32 files, and what a base file saves. JUDGED: a trained checkpoint.
+judge()
+{
+    judged=${JUDGED:-tests/data/nano-v3}
+    text=${JUDGED_TEXT:-$tmp/text}
+    cat README.md docs/*.md >"$tmp/text"
+    chunks=${JUDGED_CHUNKS:-16}
+    perplexity=$(sh tests/interop/llama_quantize.sh "$(dirname "$(dirname "$python")")" llama-perplexity)
+    "$PARE" convert "$judged" -o "$tmp/f32.gguf" -r F32 -q >/dev/null
+    "$PARE" convert "$judged" -o "$tmp/q4.gguf" -r Q4_K_M --search compat -q >/dev/null
+    here="--text $text --chunks $chunks -q"
+    for run in $(seq "$RUNS"); do
+        wall "$PARE" verify "$tmp/f32.gguf" $here --align llama >>"$tmp/j-ours"
+        wall "$perplexity" -m "$tmp/f32.gguf" -f "$text" --chunks "$chunks" -t "$(nproc)" -c 512 --no-warmup >>"$tmp/j-peer"
+        wall "$PARE" verify "$judged" "$tmp/q4.gguf" $here >>"$tmp/j-pair"
+        wall "$PARE" verify "$judged" "$tmp/q4.gguf" $here --no-local >>"$tmp/j-plain"
+        wall "$PARE" verify "$judged" $here --save-base "$tmp/base" --force >>"$tmp/j-save"
+        wall "$PARE" verify "$tmp/base" "$tmp/q4.gguf" -q >>"$tmp/j-base"
+    done
+    printf '\n%s, %s chunks of 512, median of %s, warm\n' "$(basename "$judged")" "$chunks" "$RUNS"
+    echo "$(median "$tmp/j-ours") $(median "$tmp/j-peer") $(median "$tmp/j-pair") $(median "$tmp/j-plain") $(median "$tmp/j-save") $(median "$tmp/j-base")" | awk '{
+        printf "perplexity from F32: %.2f s, llama-perplexity %.2f s: %.1f times\n", $1, $2, $2 / $1
+        printf "a pair: %.2f s, --no-local %.2f s; --save-base %.2f s, then a candidate %.2f s: %.2f of a pair\n", $3, $4, $5, $6, $6 / $3 }'
+}
+
+# bytes of FILES that the system's cache does not have any more
+cold()
+{
+    dd of="$1" oflag=nocache conv=notrunc,fdatasync count=0 status=none
+    stat -c %s "$1"
+}
+
+# A model of three times the memory that both may use, their files' cache included: bytes read and time by the length of the text.
+small_memory()
+{
+    make_slice
+    limit=${LIMIT:-600000000}
+    cat README.md docs/*.md >"$tmp/text"
+    perplexity=$(sh tests/interop/llama_quantize.sh "$(dirname "$(dirname "$python")")" llama-perplexity)
+    "$PARE" convert "$tmp/slice" -o "$tmp/big.gguf" -r Q8_0 -q >/dev/null
+    printf '\n%s of weights, %s of memory: %-10s %8s %10s %8s\n' "$(numfmt --to=si "$(stat -c %s "$tmp/big.gguf")")" "$(numfmt --to=si "$limit")" chunks seconds "GB read" "of file"
+    for chunks in ${SMALL_CHUNKS:-4 8 16}; do
+        for who in pare llama-perplexity; do
+            size=$(cold "$tmp/big.gguf")
+            case $who in
+            pare) set -- "$PARE" verify "$tmp/big.gguf" --text "$tmp/text" --chunks "$chunks" -q --align llama --memory 400M ;;
+            *) set -- "$perplexity" -m "$tmp/big.gguf" -f "$tmp/text" --chunks "$chunks" -t "$(nproc)" -c 512 --no-warmup ;;
+            esac
+            took=$(wall tests/limited.sh "$limit" "$TOOLS/peak" -r "$tmp/peak" "$@")
+            echo "$took $(cat "$tmp/peak") $size" | awk -v c="$chunks" -v w="$who" '{printf "%-40s %-10s %8.1f %10.2f %8.2f\n", w, c, $1, $2 / 1e9, $2 / $3}'
+        done
+    done
+    rm -f "$tmp/big.gguf"
+}
+
 kernels()
 {
     "$python" tests/interop/bench_codecs.py build/tests/t-kernels
@@ -147,7 +210,7 @@ kernels()
 }
 
 python=$(sh tests/interop/env.sh)/bin/python
-[ $# -gt 0 ] || set -- conversion mixture checkpoint kernels coding
+[ $# -gt 0 ] || set -- conversion mixture checkpoint kernels coding judge small_memory
 for part; do
     $part
 done

@@ -8,6 +8,7 @@
 #   has FILE TEXT TITLE            a file contains a text
 #   skip REASON TITLE              cannot run here
 #   note TEXT...                   a diagnostic
+#   number FILE PATH               a number of our JSON, such as kld.mean
 # ok and fails leave the command's output in $tmp/stdout and $tmp/stderr.
 
 # Tests run side by side: a thread that waits must not keep a processor from the others.
@@ -117,4 +118,14 @@ done_testing()
     fi
     [ "$tap_failed" -eq 0 ] && [ "$tap_count" -gt 0 ]
     exit
+}
+
+# Members stand one per line, indented by tabs.
+number()
+{
+    awk -v path="$2" '
+        BEGIN { n = split(path, want, "."); at = 1 }
+        { match($0, /^\t*/); depth = RLENGTH; key = $1; gsub(/[":]/, "", key) }
+        depth == at && key == want[at] { if (at == n) { sub(/,$/, "", $2); print $2; exit } at++ }
+    ' "$1"
 }

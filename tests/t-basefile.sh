@@ -6,15 +6,6 @@ PARE=${PARE:-./pare}
 nano=tests/data/nano-v3
 tokens=$nano/golden/tokens.bin
 
-# number FILE PATH, such as kld.mean
-number()
-{
-    awk -v path="$2" '
-        BEGIN { n = split(path, want, "."); at = 1 }
-        { match($0, /^\t*/); depth = RLENGTH; key = $1; gsub(/[":]/, "", key) }
-        depth == at && key == want[at] { if (at == n) { sub(/,$/, "", $2); print $2; exit } at++ }
-    ' "$1"
-}
 # near GOT WANT RELATIVE TITLE
 near()
 {
@@ -68,6 +59,10 @@ head -c 4000 "$tokens" | tr '\000' '\001' >"$tmp/other"
 fails 2 "and another text" "$PARE" verify "$tmp/exact" "$tmp/q4.gguf" --tokens "$tmp/other" -q
 fails 2 "a base file needs a candidate" "$PARE" verify "$tmp/exact"
 fails 2 "tensors cannot be compared with a base file" "$PARE" verify "$tmp/exact" "$tmp/q4.gguf" --tensors
+fails 2 "nor is a rounded base kept" base --save-base "$tmp/x" --act fp8-1x128
+fails 2 "and one in a file is not rounded later" "$PARE" verify "$tmp/exact" "$tmp/q4.gguf" --act-base fp8-1x128
+"$PARE" verify "$tmp/exact" "$tmp/q4.gguf" --json -q --act q8_k >"$tmp/act.json"
+has "$tmp/act.json" "candidate act q8_k" "a candidate is, and the settings say so"
 fails 2 "an unknown form is refused" base --save-base "$tmp/x" --base-form thin
 is "$(ls "$tmp" | grep -c '^x')" 0 "and leaves nothing behind"
 for form in exact sampled llama; do

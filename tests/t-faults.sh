@@ -26,6 +26,7 @@ each()
 }
 
 for class in write,ENOSPC sync,EIO rename,EIO open,EIO truncate,EIO; do
+    holds "judged: %d calls of ${class%,*} fail with ${class#*,}" drive judged faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 2)"
     holds "coded: %d calls of ${class%,*} fail with ${class#*,}" drive coded faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 15)"
     holds "shards: %d calls of ${class%,*} fail with ${class#*,}" drive shards faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 9)"
     holds "pack: %d calls of ${class%,*} fail with ${class#*,}" drive pack faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 15)"
@@ -68,6 +69,7 @@ holds "split: %d allocations fail" drive split faults -c alloc -d ENOMEM -s "$(s
 holds "consume: %d allocations fail" drive consume faults -c alloc -d ENOMEM -s "$(sample 97)"
 holds "coded: %d allocations fail" drive coded faults -c alloc -d ENOMEM -s "$([ "$long" ] && echo 7 || sample 97)"
 holds "shards: %d allocations fail" drive shards faults -c alloc -d ENOMEM -s "$([ "$long" ] && echo 7 || sample 97)"
+holds "judged: %d allocations fail" drive judged faults -c alloc -d ENOMEM -s "$([ "$long" ] && echo 7 || sample 61)"
 threads=2
 holds "%d threads cannot be started" drive new faults -c thread -d EAGAIN
 holds "%d writes and syncs of two threads fail" drive new faults -c write,sync -d EIO -s "$s" -e fail

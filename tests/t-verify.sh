@@ -8,15 +8,6 @@ nano=tests/data/nano-v3
 golden=$nano/golden
 tokens=$golden/tokens.bin
 
-# number FILE PATH: a number of a JSON report, such as kld.mean; members stand one per line, indented by tabs
-number()
-{
-    awk -v path="$2" '
-        BEGIN { n = split(path, want, "."); at = 1 }
-        { match($0, /^\t*/); depth = RLENGTH; key = $1; gsub(/[":]/, "", key) }
-        depth == at && key == want[at] { if (at == n) { sub(/,$/, "", $2); print $2; exit } at++ }
-    ' "$1"
-}
 # known FILE KEY: a number of a golden file
 known() { sed -n "s/^ \"$2\": \([-0-9.e]*\),*$/\1/p" "$golden/$1"; }
 # within GOT WANT RELATIVE TITLE
@@ -73,6 +64,36 @@ ok "activations on disk give the same bytes" cmp "$tmp/q4.json" "$tmp/again.json
 "$PARE" verify "$nano" --tokens "$tmp/chunk" --json -q --group-routing off >"$tmp/off.json"
 is "$([ "$(number "$tmp/off.json" base.ppl)" != "$(number "$tmp/q4.json" base.ppl)" ] && echo differs)" differs \
     "--group-routing off routes otherwise"
+
+# as it will run
+run() { "$PARE" verify "$nano" "$tmp/q4.gguf" --tokens "$tmp/chunk" --ctx 32 --chunks 2 --no-local --json -q "$@"; }
+run --act q8_k --kv q8_0 >"$tmp/act.json"
+is "$(grep -c -e '"act":.*"q8_k"' -e '"kv":.*"q8_0"' "$tmp/act.json")" 2 "--act and --kv stand in the report"
+run >"$tmp/exact.json"
+is "$(awk -v a="$(number "$tmp/act.json" candidate.ppl)" -v b="$(number "$tmp/exact.json" candidate.ppl)" \
+    -v c="$(number "$tmp/act.json" base.ppl)" -v d="$(number "$tmp/exact.json" base.ppl)" 'BEGIN { print (a != b && c == d) }')" 1 \
+    "the candidate is rounded, the base is not"
+run --act q8_k --kv q8_0 -j 1 --memory 1M >"$tmp/again.json"
+ok "with one thread and activations on disk they give the same bytes" cmp "$tmp/act.json" "$tmp/again.json"
+for cpu in avx2 scalar; do
+    PARE_CPU=$cpu "$PARE" verify "$tmp/q4.gguf" --tokens "$tmp/chunk" --ctx 16 --chunks 1 --act q8_k --kv f16 -q >"$tmp/$cpu.txt"
+done
+ok "and with PARE_CPU=scalar those of AVX2" cmp "$tmp/avx2.txt" "$tmp/scalar.txt"
+has "$tmp/avx2.txt" "model: activations q8_k, cache f16" "the text says how a model was rounded"
+"$PARE" verify "$nano" "$nano" --tokens "$tmp/chunk" --ctx 32 --chunks 1 --json -q --act fp8-1x128 --act-base fp8-1x128 >"$tmp/again.json"
+within "$(number "$tmp/again.json" kld.max)" 0 0 "a model rounded like itself loses nothing"
+"$PARE" verify "$tmp/f32.gguf" "$tmp/f32.gguf" --tokens "$tmp/chunk" --ctx 32 --chunks 1 --no-local --json -q --act q8_k >"$tmp/again.json"
+is "$(awk -v m="$(number "$tmp/again.json" kld.max)" 'BEGIN { print (m != 0 && m < 1e-8 && m > -1e-8) }')" 1 \
+    "of F32 weights nothing is rounded: absorbed attention computes the same, in other sums"
+for i in 1 2; do run --act q8_k --kv q8_0 --part $i/2 -o "$tmp/act$i.json"; done
+ok "parts are merged with it" sh -c "'$PARE' merge $tmp/act1.json $tmp/act2.json --json | cmp - $tmp/act.json"
+run --part 1/2 -o "$tmp/act1.json"
+fails 3 "but not with parts without" "$PARE" merge "$tmp/act1.json" "$tmp/act2.json"
+fails 2 "--act needs weights that it is for" run --act int8-token
+has "$tmp/stderr" "has a rule for none of its weights" "and says so"
+fails 2 "and a name that is known" run --act q4_k
+fails 2 "so does --kv" run --kv q4_0
+fails 2 "--act-base needs a candidate" "$PARE" verify "$nano" --tokens "$tmp/chunk" --act-base fp8-1x128
 
 # parts
 for i in 1 2 3; do

@@ -21,10 +21,10 @@ static int same_architecture(const struct arch_params *a, const struct arch_para
            a->num_experts_per_tok == b->num_experts_per_tok && a->first_k_dense_replace == b->first_k_dense_replace;
 }
 
-static struct forward *start(struct walk *w, const struct model *m, size_t streams, struct error *e)
+static struct forward *start(struct walk *w, const struct model *m, size_t streams, const struct pass_rounding *r, struct error *e)
 {
     struct forward_tokens t = {w->tokens, w->c->chunks, w->c->ctx};
-    struct forward_options o = {w->o->threads, streams, w->o->group_routing, &w->store};
+    struct forward_options o = {w->o->threads, streams, w->o->group_routing, &w->store, .rounding = *r};
     struct forward *f = forward_new(m, &t, &o, e);
     if (f && forward_embed(f, e)) {
         forward_free(f);
@@ -233,7 +233,8 @@ static int load_routing(struct walk *w, struct error *e)
 
 static int start_passes(struct walk *w, const struct model *base, const struct model *cand, struct error *e)
 {
-    if ((base && !(w->base = start(w, base, 1, e))) || (cand && !(w->cand = start(w, cand, w->base && w->o->local ? 2 : 1, e))))
+    if ((base && !(w->base = start(w, base, 1, &w->o->base, e))) ||
+        (cand && !(w->cand = start(w, cand, w->base && w->o->local ? 2 : 1, &w->o->cand, e))))
         return -1;
     w->any = w->base ? w->base : w->cand;
     return 0;
@@ -252,6 +253,8 @@ static int prepare(struct walk *w, const struct model *base, const struct model 
     c->experts_used = (size_t)p->num_experts_per_tok;
     c->first_chunk = w->o->first_chunk;
     c->total_chunks = w->o->total_chunks;
+    c->base = w->o->base;
+    c->cand = w->o->cand;
     if (base && cand && !same_architecture(p, &cand->params))
         return error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "the two models have different shapes");
     if (w->o->base_file && base_fits(w->o->base_file, p, e))

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "model/forward/rounding.h"
 #include "model/model.h"
 #include "verify/base.h"
 #include "verify/check.h"
@@ -20,6 +21,7 @@ struct compare_options {
     uint64_t memory;
     const char *scratch;
     size_t first_chunk, total_chunks; /* where the given chunks stand in the text */
+    struct pass_rounding base, cand; /* how each model's activations are rounded */
     const char *save_logits; /* base's logits of all positions as F32 [tokens][vocab], or NULL */
     struct base_writer *save_base; /* gets the base's logits and routing of all chunks; NULL: none */
     struct base_file *base_file;   /* stands in for the base: chunks from first_chunk on; ctx and all_positions are its own */
@@ -93,6 +95,7 @@ struct comparison {
     double tail_base, tail_cand; /* sums over positions of the probability beside what both sides told */
     size_t chunks, ctx;
     size_t first_chunk, total_chunks; /* of the text, when this is a part of it */
+    struct pass_rounding base, cand;  /* as the models ran */
     size_t n_dense;                   /* leading dense layers */
     size_t experts_used;              /* per token */
     struct score *scores;

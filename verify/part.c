@@ -124,6 +124,17 @@ static void save_closeup(struct json *list, const struct closeup *x)
         save_choice(choices, &x->cand[i]);
 }
 
+/* Members with the words for how each model's activations were rounded. */
+static const char *const roundings_of[2][2] = {{"base_act", "base_kv"}, {"act", "kv"}};
+
+static void save_rounding(struct json *root, const char *const names[2], const struct pass_rounding *r)
+{
+    if (r->act)
+        json_add_string(root, names[0], r->act->name);
+    if (r->cache)
+        json_add_string(root, names[1], r->cache->name);
+}
+
 int part_save(const struct comparison *c, const struct part_info *info, const char *path, struct error *e)
 {
     struct json *root = json_new_object(), *list;
@@ -135,6 +146,8 @@ int part_save(const struct comparison *c, const struct part_info *info, const ch
     if (info->cand_name)
         json_add_string(root, "candidate", info->cand_name);
     json_add_string(root, "settings", info->settings);
+    save_rounding(root, roundings_of[0], &c->base);
+    save_rounding(root, roundings_of[1], &c->cand);
     json_add_u64(root, "base_bytes", info->base_bytes);
     json_add_u64(root, "candidate_bytes", info->cand_bytes);
     json_add_string(root, "tokens_xxh3_128", info->tokens_hash);
@@ -304,7 +317,7 @@ static int open_part(struct part *p, struct error *e)
 /* Two parts of one run say the same of everything but their chunks. */
 static int same_run(const struct json *a, const struct json *b)
 {
-    static const char *const texts[] = {"base", "candidate", "settings", "tokens_xxh3_128", "models_xxh3_128"};
+    static const char *const texts[] = {"base", "candidate", "settings", "base_act", "base_kv", "act", "kv", "tokens_xxh3_128", "models_xxh3_128"};
     static const char *const counts[] = {"ctx", "total_chunks", "layers", "dense_layers", "experts", "experts_used", "base_bytes", "candidate_bytes"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const char *x = json_string(json_get(a, texts[i])), *y = json_string(json_get(b, texts[i]));
@@ -341,6 +354,14 @@ static int check_cover(const struct part *parts, size_t n, uint64_t total, struc
     return error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the parts have %" PRIu64 " of %" PRIu64 " chunks", next, total);
 }
 
+static int read_rounding(const struct json *root, const char *const names[2], struct pass_rounding *r, struct error *e)
+{
+    const char *act = json_string(json_get(root, names[0])), *kv = json_string(json_get(root, names[1]));
+    if ((act && !(r->act = act_rounding_find(act))) || (kv && !(r->cache = cache_rounding_find(kv))))
+        return bad(e, "the part's activations are rounded in a way unknown here");
+    return 0;
+}
+
 static int read_head(const struct json *root, struct comparison *c, struct part_info *info, struct error *e)
 {
     uint64_t ctx, total, layers, dense, experts, used;
@@ -357,6 +378,8 @@ static int read_head(const struct json *root, struct comparison *c, struct part_
     *c = (struct comparison){.has_candidate = cand != NULL, .has_mtp = mtp, .has_hidden = hidden, .has_routing = routing, .chunks = (size_t)total, .ctx = (size_t)ctx,
                              .total_chunks = (size_t)total, .n_layers = (size_t)layers, .n_dense = (size_t)dense,
                              .n_experts = (size_t)experts, .experts_used = (size_t)used};
+    if (read_rounding(root, roundings_of[0], &c->base, e) || read_rounding(root, roundings_of[1], &c->cand, e))
+        return -1;
     if (!text || strlen(text) != HASH_TEXT - 1 || json_u64(json_get(root, "base_bytes"), &info->base_bytes) ||
         json_u64(json_get(root, "candidate_bytes"), &info->cand_bytes))
         return bad(e, "the part does not tell its text or its models' sizes");

@@ -7,6 +7,8 @@
  *   score(i, j) = (q_nope . k_nope + q_rope . k_rope) * scale    one sum over nope and rope
  *   o_i = sum_j softmax_j(score) v_j;  result = Wo [o of all heads]
  *
+ * Where a pass rounds as llama.cpp does, K and V halves are absorbed, so that what meets the weights is what meets them there:
+ *   q' = Wk' q_nope, score = (q' . c + q_rope . k_rope) * scale, v_i = Wv (sum_j softmax_j(score) c_j)
  * Scores and values are products of gemm.h: queries are lanes. */
 #include <math.h>
 #include <stdlib.h>
@@ -23,6 +25,8 @@ struct mla { /* one layer's attention */
     size_t nope, rope, value, lora, ctx_padded;
     struct weight q, k, v;
     const struct panels *q_in, *latent, *k_rope; /* inputs of q; normed c; rotated k_rope */
+    int absorbed;
+    const struct rounding *q_nope, *query, *mixed; /* absorbed: what is rounded before k_b, the cache and v_b; NULL: not */
     struct panels *out;                          /* [heads * value] */
     const struct indexer_mask *mask;
     int layer;
@@ -31,8 +35,9 @@ struct mla { /* one layer's attention */
 struct head { /* a worker's buffers */
     float *wq, *wk_t, *wk, *wv; /* decoded weights; wk_t as stored, [lora][nope] */
     float *q, *k, *v;           /* panels of one chunk; k and v of all its tiles */
-    float *k_rows, *v_t;        /* [token][nope + rope], [value][token] */
-    float *c_t, *mixed;         /* for an observer: latents [lora][token], mixed by attention [lora][LANES] */
+    float *k_rows, *v_t;        /* [token][nope + rope], absorbed [token][lora + rope]; [value][token] */
+    float *absorbed;            /* queries in the latent space, [lora + rope][LANES] */
+    float *c_t, *mixed;         /* absorbed and for an observer: latents [lora][token], mixed by attention [lora][LANES] */
     float *s, *o;               /* scores [token][LANES], output [value][LANES] */
     void *scratch;
 };
@@ -46,8 +51,8 @@ static void *get(size_t floats, int *failed)
 
 static int head_init(struct head *h, const struct mla *m)
 {
-    size_t dq = m->nope + m->rope, ctx = m->ctx_padded, tiles = ctx / LANES, sq, sk, sv;
-    int failed = 0;
+    size_t dq = m->nope + m->rope, dc = m->lora + m->rope, ctx = m->ctx_padded, tiles = ctx / LANES, sq, sk, sv;
+    int failed = 0, latents = m->absorbed || m->f->options.observer;
     memset(h, 0, sizeof *h);
     h->wq = get(dq * (size_t)m->q.cols, &failed);
     h->wk_t = get(m->lora * m->nope, &failed);
@@ -56,10 +61,11 @@ static int head_init(struct head *h, const struct mla *m)
     h->q = get(dq * LANES, &failed);
     h->k = get(tiles * m->nope * LANES, &failed);
     h->v = get(tiles * m->value * LANES, &failed);
-    h->k_rows = get(ctx * dq, &failed);
+    h->k_rows = get(ctx * (m->absorbed ? dc : dq), &failed);
+    h->absorbed = get(m->absorbed ? dc * LANES : 0, &failed);
     h->v_t = get(m->value * ctx, &failed);
-    h->c_t = get(m->f->options.observer ? m->lora * ctx : 0, &failed);
-    h->mixed = get(m->f->options.observer ? m->lora * LANES : 0, &failed);
+    h->c_t = get(latents ? m->lora * ctx : 0, &failed);
+    h->mixed = get(latents ? m->lora * LANES : 0, &failed);
     h->s = get(ctx * LANES, &failed);
     h->o = get(m->value * LANES, &failed);
     sq = weight_scratch(m->f->model, &m->q, dq);
@@ -72,7 +78,7 @@ static int head_init(struct head *h, const struct mla *m)
 
 static void head_clear(struct head *h)
 {
-    void *all[] = {h->wq, h->wk_t, h->wk, h->wv, h->q, h->k, h->v, h->k_rows, h->v_t, h->c_t, h->mixed, h->s, h->o, h->scratch};
+    void *all[] = {h->wq, h->wk_t, h->wk, h->wv, h->q, h->k, h->v, h->k_rows, h->v_t, h->absorbed, h->c_t, h->mixed, h->s, h->o, h->scratch};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }
@@ -91,6 +97,18 @@ static int read_head(const struct mla *m, struct head *h, uint64_t n, struct err
     return 0;
 }
 
+/* Rows r and k of a tile, rows and rope of them, become rows of its tokens. */
+static void turn_keys(const struct mla *m, const float *k, size_t rows, const float *r, float *out)
+{
+    size_t width = rows + m->rope;
+    for (size_t l = 0; l < LANES; l++, out += width) {
+        for (size_t d = 0; d < rows; d++)
+            out[d] = k[d * LANES + l];
+        for (size_t d = 0; d < m->rope; d++)
+            out[rows + d] = r[d * LANES + l];
+    }
+}
+
 /* Keys as rows of tokens, values as rows of features, for the chunk that begins at `tile`. */
 static void keys_and_values(const struct mla *m, struct head *h, size_t tile)
 {
@@ -100,16 +118,22 @@ static void keys_and_values(const struct mla *m, struct head *h, size_t tile)
         const float *c = panel_row(m->latent, tile + t, 0), *r = panel_row(m->k_rope, tile + t, 0);
         gemm_rows(m->gemm, h->wk, m->lora, m->nope, c, m->lora, LANES, k);
         gemm_rows(m->gemm, h->wv, m->lora, m->value, c, m->lora, LANES, v);
-        for (size_t l = 0; l < LANES; l++) {
-            float *row = h->k_rows + (t * LANES + l) * dq;
-            for (size_t d = 0; d < m->nope; d++)
-                row[d] = k[d * LANES + l];
-            for (size_t d = 0; d < m->rope; d++)
-                row[m->nope + d] = r[d * LANES + l];
-        }
+        turn_keys(m, k, m->nope, r, h->k_rows + t * LANES * dq);
         for (size_t d = 0; d < m->value; d++)
             memcpy(h->v_t + d * ctx + t * LANES, v + d * LANES, LANES * sizeof(float));
         for (size_t d = 0; m->f->options.observer && d < m->lora; d++)
+            memcpy(h->c_t + d * ctx + t * LANES, c + d * LANES, LANES * sizeof(float));
+    }
+}
+
+/* The latents themselves, as rows of tokens and of features. */
+static void latent_keys(const struct mla *m, struct head *h, size_t tile)
+{
+    size_t ctx = m->ctx_padded;
+    for (size_t t = 0; t < ctx / LANES; t++) {
+        const float *c = panel_row(m->latent, tile + t, 0);
+        turn_keys(m, c, m->lora, panel_row(m->k_rope, tile + t, 0), h->k_rows + t * LANES * (m->lora + m->rope));
+        for (size_t d = 0; d < m->lora; d++)
             memcpy(h->c_t + d * ctx + t * LANES, c + d * LANES, LANES * sizeof(float));
     }
 }
@@ -152,32 +176,71 @@ static int observe_head(const struct mla *m, enum input input, size_t head_no, s
     return o ? o->head(o->context, m->f, input, m->layer, head_no, tile, x, e) : 0;
 }
 
-static int queries(const struct mla *m, struct head *h, size_t tile, size_t t, size_t head_no, struct error *e)
+/* The head's queries of the chunk's tile t, the rope part rotated. */
+static int project_queries(const struct mla *m, struct head *h, size_t tile, size_t t, size_t head_no, struct error *e)
 {
-    size_t dq = m->nope + m->rope, n = (t + 1) * LANES;
-    const uint8_t *allowed = m->mask->allowed;
-    if (allowed)
-        allowed += (tile + t) * m->ctx_padded * LANES;
-    gemm_rows(m->gemm, h->wq, (size_t)m->q.cols, dq, panel_row(m->q_in, tile + t, 0), (size_t)m->q.cols, LANES, h->q);
+    gemm_rows(m->gemm, h->wq, (size_t)m->q.cols, m->nope + m->rope, panel_row(m->q_in, tile + t, 0), (size_t)m->q.cols, LANES, h->q);
     if (observe_head(m, INPUT_Q_NOPE, head_no, tile + t, h->q, e))
         return -1;
     rope_rotate(m->f, h->q + m->nope * LANES, t * LANES);
-    gemm_rows(m->gemm, h->k_rows, dq, n, h->q, dq, LANES, h->s);
+    return 0;
+}
+
+/* Softmaxed scores of the tile's queries q, as wide as the rows of keys. */
+static void score(const struct mla *m, struct head *h, const float *q, size_t width, size_t tile, size_t t)
+{
+    const uint8_t *allowed = m->mask->allowed;
+    size_t n = (t + 1) * LANES;
+    if (allowed)
+        allowed += (tile + t) * m->ctx_padded * LANES;
+    gemm_rows(m->gemm, h->k_rows, width, n, q, width, LANES, h->s);
     softmax_lanes(m, h->s, t, n, allowed);
-    gemm_rows(m->gemm, h->v_t, m->ctx_padded, m->value, h->s, n, LANES, panel_row(m->out, tile + t, head_no * m->value));
-    if (!m->f->options.observer)
-        return 0;
-    gemm_rows(m->gemm, h->c_t, m->ctx_padded, m->lora, h->s, n, LANES, h->mixed);
+}
+
+static int mix_latents(const struct mla *m, struct head *h, size_t tile, size_t t, size_t head_no, struct error *e)
+{
+    gemm_rows(m->gemm, h->c_t, m->ctx_padded, m->lora, h->s, (t + 1) * LANES, LANES, h->mixed);
     return observe_head(m, INPUT_MIXED_LATENT, head_no, tile + t, h->mixed, e);
+}
+
+static int queries(const struct mla *m, struct head *h, size_t tile, size_t t, size_t head_no, struct error *e)
+{
+    if (project_queries(m, h, tile, t, head_no, e))
+        return -1;
+    score(m, h, h->q, m->nope + m->rope, tile, t);
+    gemm_rows(m->gemm, h->v_t, m->ctx_padded, m->value, h->s, (t + 1) * LANES, LANES, panel_row(m->out, tile + t, head_no * m->value));
+    return m->f->options.observer ? mix_latents(m, h, tile, t, head_no, e) : 0;
+}
+
+static void round_tile(const struct rounding *r, float *x, size_t rows)
+{
+    if (r)
+        rounding_apply(r, x, rows);
+}
+
+static int absorbed_queries(const struct mla *m, struct head *h, size_t tile, size_t t, size_t head_no, struct error *e)
+{
+    if (project_queries(m, h, tile, t, head_no, e))
+        return -1;
+    round_tile(m->q_nope, h->q, m->nope);
+    gemm_rows(m->gemm, h->wk_t, m->nope, m->lora, h->q, m->nope, LANES, h->absorbed);
+    memcpy(h->absorbed + m->lora * LANES, h->q + m->nope * LANES, m->rope * LANES * sizeof(float));
+    round_tile(m->query, h->absorbed, m->lora + m->rope);
+    score(m, h, h->absorbed, m->lora + m->rope, tile, t);
+    if (mix_latents(m, h, tile, t, head_no, e))
+        return -1;
+    round_tile(m->mixed, h->mixed, m->lora);
+    gemm_rows(m->gemm, h->wv, m->lora, m->value, h->mixed, m->lora, LANES, panel_row(m->out, tile + t, head_no * m->value));
+    return 0;
 }
 
 static int run_head(const struct mla *m, struct head *h, size_t head_no, struct error *e)
 {
     size_t per_chunk = m->f->tiles_per_chunk;
     for (size_t tile = 0; tile < m->f->tiles; tile += per_chunk) {
-        keys_and_values(m, h, tile);
+        (m->absorbed ? latent_keys : keys_and_values)(m, h, tile);
         for (size_t t = 0; t < per_chunk; t++)
-            if (queries(m, h, tile, t, head_no, e))
+            if ((m->absorbed ? absorbed_queries : queries)(m, h, tile, t, head_no, e))
                 return -1;
     }
     return 0;
@@ -209,6 +272,17 @@ static int run_heads(const struct mla *m, struct error *e)
     return rc;
 }
 
+/* What the cache will hold. A block of its rounding lies in one of both parts: latents are whole blocks, or the last is cut. */
+static void round_cache(const struct forward *f, const struct panels *latent, const struct panels *k_rope)
+{
+    const struct rounding *r = f->options.rounding.cache->stored;
+#pragma omp parallel for num_threads(f->options.threads)
+    for (size_t t = 0; t < latent->tiles; t++) {
+        rounding_apply(r, panel_row(latent, t, 0), latent->rows);
+        rounding_apply(r, panel_row(k_rope, t, 0), k_rope->rows);
+    }
+}
+
 /* c = kv_a x, split into the normed latent and the rotated k_rope. */
 static int compress(struct forward *f, int layer, const struct panels *x, struct panels *latent, struct panels *k_rope,
                     struct error *e)
@@ -222,6 +296,8 @@ static int compress(struct forward *f, int layer, const struct panels *x, struct
              forward_norm(f, ROLE_ATTN_KV_A_NORM, layer, &raw, latent, e);
     for (size_t t = 0; !rc && t < x->tiles; t++)
         rope_rotate(f, panel_row(k_rope, t, 0), t % f->tiles_per_chunk * LANES);
+    if (!rc && f->options.rounding.cache)
+        round_cache(f, latent, k_rope);
     panels_clear(&raw, f->options.store);
     return rc ? -1 : 0;
 }
@@ -253,6 +329,35 @@ static int project_out(struct forward *f, int layer, const struct panels *out, s
     return rc ? -1 : 0;
 }
 
+/* Finds the weights of the heads, and how the pass rounds what they read. */
+static int choose_weights(struct mla *m, int has_q_a, struct error *e)
+{
+    const struct pass_rounding *r = &m->f->options.rounding;
+    if (need_weight(m->f, has_q_a ? ROLE_ATTN_Q_B : ROLE_ATTN_Q, m->layer, &m->q, e) ||
+        need_weight(m->f, ROLE_ATTN_K_B, m->layer, &m->k, e) || need_weight(m->f, ROLE_ATTN_V_B, m->layer, &m->v, e))
+        return -1;
+    m->absorbed = r->act && r->act->as_ggml && !m->k.from_kv_b;
+    if (!m->absorbed)
+        return 0;
+    m->q_nope = act_rounding_of(r->act, m->f->model, &m->k, 0);
+    m->mixed = act_rounding_of(r->act, m->f->model, &m->v, 0);
+    m->query = r->cache ? r->cache->query : NULL;
+    return 0;
+}
+
+/* All heads on inputs that are rounded where the pass does. */
+static int attend(struct mla *m, struct error *e)
+{
+    struct panels q_copy = {0}, latent_copy = {0};
+    m->q_in = round_input(m->f, &m->q, 0, m->q_in, &q_copy, e);
+    if (m->q_in && !m->absorbed)
+        m->latent = round_input(m->f, &m->k, 0, m->latent, &latent_copy, e);
+    int rc = m->q_in && m->latent ? run_heads(m, e) : -1;
+    panels_clear(&q_copy, m->f->options.store);
+    panels_clear(&latent_copy, m->f->options.store);
+    return rc;
+}
+
 int attention_add(struct forward *f, int layer, const struct panels *x, struct error *e)
 {
     const struct arch_params *p = &f->model->params;
@@ -269,10 +374,8 @@ int attention_add(struct forward *f, int layer, const struct panels *x, struct e
              compress(f, layer, x, &latent, &k_rope, e) || (has_q_a && query_input(f, layer, x, &q_a, e)) ||
              observe(f, &(struct input_seen){INPUT_KV_LATENT, layer, &latent}, e) ||
              (has_q_a && observe(f, &(struct input_seen){INPUT_Q_LATENT, layer, &q_a}, e)) ||
-             need_weight(f, has_q_a ? ROLE_ATTN_Q_B : ROLE_ATTN_Q, layer, &m.q, e) ||
-             need_weight(f, ROLE_ATTN_K_B, layer, &m.k, e) || need_weight(f, ROLE_ATTN_V_B, layer, &m.v, e) ||
-             indexer_select(f, layer, x, &q_a, &mask, e) ||
-             panels_init(&out, store, x->tiles, (size_t)p->num_attention_heads * m.value, e) || run_heads(&m, e) ||
+             choose_weights(&m, has_q_a, e) || indexer_select(f, layer, x, &q_a, &mask, e) ||
+             panels_init(&out, store, x->tiles, (size_t)p->num_attention_heads * m.value, e) || attend(&m, e) ||
              observe(f, &(struct input_seen){INPUT_HEADS, layer, &out}, e) || project_out(f, layer, &out, e);
     panels_clear(&latent, store);
     panels_clear(&k_rope, store);

@@ -148,16 +148,21 @@ int forward_embed(struct forward *f, struct error *e)
     return need_weight(f, ROLE_TOKEN_EMBD, -1, &w, e) || embed(f, &w, 0, &f->hidden, e) ? -1 : 0;
 }
 
-/* RMSNorm of one tile: sums in double, one token per lane. */
-static void norm_tile(const float *x, const float *w, size_t rows, double eps, float *y)
+/* RMSNorm of one tile: sums in double, one token per lane. as_ggml: squares and scales in F32. */
+static void norm_tile(const float *x, const float *w, size_t rows, double eps, int as_ggml, float *y)
 {
     double sum[LANES] = {0};
     float scale[LANES];
-    for (size_t r = 0; r < rows; r++)
+    for (size_t r = 0; r < rows && as_ggml; r++)
+        for (size_t l = 0; l < LANES; l++)
+            sum[l] += (double)(x[r * LANES + l] * x[r * LANES + l]);
+    for (size_t r = 0; r < rows && !as_ggml; r++)
         for (size_t l = 0; l < LANES; l++)
             sum[l] += (double)x[r * LANES + l] * (double)x[r * LANES + l];
-    for (size_t l = 0; l < LANES; l++)
-        scale[l] = (float)(1 / sqrt(sum[l] / (double)rows + eps));
+    for (size_t l = 0; l < LANES; l++) {
+        double mean = sum[l] / (double)rows;
+        scale[l] = as_ggml ? 1 / sqrtf((float)mean + (float)eps) : (float)(1 / sqrt(mean + eps));
+    }
     for (size_t r = 0; r < rows; r++)
         for (size_t l = 0; l < LANES; l++)
             y[r * LANES + l] = w[r] * (x[r * LANES + l] * scale[l]);
@@ -167,11 +172,12 @@ int forward_norm(const struct forward *f, enum tensor_role role, int layer, cons
                  struct error *e)
 {
     float *w = read_vector(f, role, layer, e);
+    int as_ggml = f->options.rounding.act && f->options.rounding.act->as_ggml;
     if (!w)
         return -1;
 #pragma omp parallel for num_threads(f->options.threads)
     for (size_t t = 0; t < x->tiles; t++)
-        norm_tile(panel_row(x, t, 0), w, x->rows, f->model->params.rms_norm_eps, panel_row(y, t, 0));
+        norm_tile(panel_row(x, t, 0), w, x->rows, f->model->params.rms_norm_eps, as_ggml, panel_row(y, t, 0));
     free(w);
     return 0;
 }

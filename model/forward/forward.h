@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "model/forward/panels.h"
+#include "model/forward/rounding.h"
 #include "model/inputs.h"
 #include "model/model.h"
 
@@ -57,6 +58,7 @@ struct forward_options {
     int group_routing;          /* 0: ignore expert groups, as some clients do */
     struct panel_store *store;  /* shared by the passes of a run; borrowed */
     const struct forward_observer *observer; /* NULL: none */
+    struct pass_rounding rounding; /* of activations, as an engine does it */
 };
 
 struct forward {
@@ -117,7 +119,7 @@ int forward_norm(const struct forward *f, enum tensor_role role, int layer, cons
 
 /* What a thread of it holds at most: decoded rows and what they are decoded from. For plans. */
 enum { FORWARD_PRODUCT_BYTES = 2 << 20 };
-/* Rows [row0, row0 + n) of a weight times x, into rows y_row0.. of y, over the threads. */
+/* Rows [row0, row0 + n) of a weight times x, rounded as the pass does, into rows y_row0.. of y, over the threads. */
 int forward_product(const struct forward *f, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n,
                     const struct panels *x, struct panels *y, size_t y_row0, struct error *e);
 

@@ -24,6 +24,11 @@ int mlp_product(const struct forward *f, const struct weight w[3], uint64_t slab
 /* Tells the observer, if there is one. */
 int observe(const struct forward *f, const struct input_seen *what, struct error *e);
 
+/* What a product with a slab of w reads: x itself, or a copy that is rounded as the pass rounds for this weight. NULL on error. Clear the
+ * copy (zeroed panels are safe) in either case. */
+const struct panels *round_input(const struct forward *f, const struct weight *w, uint64_t slab, const struct panels *x, struct panels *copy,
+                                 struct error *e);
+
 /* f->rope_cos, rope_sin, softmax_scale. */
 int rope_init(struct forward *f, struct error *e);
 /* Rotates the pairs (rows 2j, 2j+1) of `rows` rows of one tile whose first token is at `position`. */

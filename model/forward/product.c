@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Weight times panels: units of weight rows over the threads, decoded once, multiplied with all tokens. */
 #include <stdlib.h>
+#include <string.h>
 
-#include "model/forward/forward.h"
 #include "model/forward/gemm.h"
+#include "model/forward/parts.h"
 
 /* Decoded rows that one worker holds. With many tokens about a megabyte, so that the tokens are not fetched too often; with
  * few a quarter of that, so that the rows are still in the second-level cache when they are multiplied. */
@@ -31,8 +32,26 @@ static void multiply(gemm_fn *gemm, const float *w, size_t rows, const struct pa
     }
 }
 
-int forward_product(const struct forward *f, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n,
-                    const struct panels *x, struct panels *y, size_t y_row0, struct error *e)
+const struct panels *round_input(const struct forward *f, const struct weight *w, uint64_t slab, const struct panels *x, struct panels *copy,
+                                 struct error *e)
+{
+    const struct rounding *r = act_rounding_of(f->options.rounding.act, f->model, w, slab);
+    *copy = (struct panels){0};
+    if (!r)
+        return x;
+    if (panels_init(copy, f->options.store, x->tiles, x->rows, e))
+        return NULL;
+    copy->last_lanes = x->last_lanes;
+#pragma omp parallel for num_threads(f->options.threads)
+    for (size_t t = 0; t < x->tiles; t++) {
+        memcpy(panel_row(copy, t, 0), panel_row(x, t, 0), x->rows * LANES * sizeof(float));
+        rounding_apply(r, panel_row(copy, t, 0), x->rows);
+    }
+    return copy;
+}
+
+static int product(const struct forward *f, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n, const struct panels *x,
+                   struct panels *y, size_t y_row0, struct error *e)
 {
     gemm_fn *gemm = gemm_for(f->model->cpu);
     uint64_t rows = unit_rows(w, n, x->tiles, f->options.threads), units = (n + rows - 1) / rows;
@@ -64,5 +83,15 @@ int forward_product(const struct forward *f, const struct weight *w, uint64_t sl
     }
     panels_rest(x);
     panels_rest(y);
+    return rc;
+}
+
+int forward_product(const struct forward *f, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n,
+                    const struct panels *x, struct panels *y, size_t y_row0, struct error *e)
+{
+    struct panels copy;
+    const struct panels *in = round_input(f, w, slab, x, &copy, e);
+    int rc = in ? product(f, w, slab, row0, n, in, y, y_row0, e) : -1;
+    panels_clear(&copy, f->options.store);
     return rc;
 }

@@ -8,6 +8,7 @@
 #       split  into several files                 consume  the source is used up, and lies in the output's folder
 #       shards a checkpoint folder of several shards
 #       pack   an expert pack of two files, whose tar headers and manifests come last
+#       judged  not a conversion: a base file of verify, over an older one, with --force
 #       coded  one of two files whose tensors are entropy coded, and get their places as they come
 #   holds TITLE COMMAND...       a test whose title tells the number of calls that were struck
 
@@ -31,8 +32,10 @@ long=
 cores=$(nproc 2>/dev/null || echo 2)
 [ "$cores" -le 4 ] || cores=4
 
-source=$tmp/source new=$tmp/new old=$tmp/old split=$tmp/split shards=$tmp/shards/job pack=$tmp/pack coded=$tmp/coded
-mkdir "$new" "$old" "$split" "$pack" "$coded" "$tmp/consume" "$tmp/shards"
+source=$tmp/source new=$tmp/new old=$tmp/old split=$tmp/split shards=$tmp/shards/job pack=$tmp/pack coded=$tmp/coded judged=$tmp/judged
+mkdir "$new" "$old" "$split" "$pack" "$coded" "$judged" "$judged.old" "$tmp/consume" "$tmp/shards"
+judge() { base=$1; shift; "$PARE" verify "$source" --tokens "$tmp/ids" --ctx 8 -q -j 1 --save-base "$base" "$@" >/dev/null; }
+printf '\1\0\0\0\2\0\0\0\3\0\0\0\4\0\0\0\5\0\0\0\6\0\0\0\7\0\0\0\10\0\0\0' >"$tmp/ids"
 convert() { "$PARE" convert --no-vocab "$@" -q >/dev/null; }
 "$TOOLS/mkcheckpoint" --family v3 --layers 2 --vocab 128 --hidden 128 --inter 128 --moe-inter 128 --heads 1 --q-lora 128 \
     --kv-lora 128 --experts 2 --used 1 --groups 1 --topk-group 1 --mtp 0 --out "$source" >/dev/null &&
@@ -42,6 +45,7 @@ convert() { "$PARE" convert --no-vocab "$@" -q >/dev/null; }
     "$PARE" convert "$source" -o "$shards" --to gptq --search compat --split-max-size 100K -q >/dev/null &&
     "$PARE" convert "$source" -o "$pack/out.tar" --to pack -r Q8_0_EXPERTS --split-max-size 300K -q >/dev/null &&
     "$PARE" convert "$source" -o "$coded/out.tar" --to pack -r source --compress --split-max-size 300K -q >/dev/null &&
+    judge "$judged/base" && judge "$judged.old/base" --base-form exact &&
     cp -r "$source" "$tmp/consume/job" &&
     convert "$tmp/consume/job" -o "$tmp/consume/job/out.gguf" -r Q8_0 --consume --yes ||
     { echo "Bail out! no job"; exit 1; }
@@ -51,7 +55,7 @@ drive()
 {
     job=$1 mode=$2
     shift 2
-    from=$source out=@/out.gguf how="-r Q8_0 --no-vocab"
+    from=$source out=@/out.gguf how="-r Q8_0 --no-vocab" work="convert @FROM -o @OUT --sync-every 32K"
     case $job in
         new) set -- -r "$new" "$@" -- ;;
         old) set -- -r "$new" -b "$old" "$@" -- --force ;;
@@ -68,6 +72,10 @@ drive()
             set -- -r "$pack" "$@" -- --split-max-size 300K
             out=@/out.tar how="--to pack -r Q8_0_EXPERTS"
             ;;
+        judged)
+            set -- -r "$judged" -b "$judged.old" "$@" -- --force
+            out=@/base how="--tokens $tmp/ids --ctx 8" work="verify @FROM --save-base @OUT"
+            ;;
         consume)
             set -- -r "$tmp/consume/job" -b "$source" -M "$@" -- --consume --yes
             from=@ ;;
@@ -79,7 +87,7 @@ drive()
     done
     shift
     "$bin/drive" "$mode" -w "$tmp/work-$job" -S "$source" -P "$bin/powercut" -j "$cores" ${preload:+-p "$preload"} $options -- \
-        "$PARE" convert "$from" -o "$out" $how -j $threads -q --sync-every 32K "$@"
+        "$PARE" $(echo "$work" | sed "s|@FROM|$from|; s|@OUT|$out|") $how -j $threads -q "$@"
 }
 
 holds()

@@ -193,6 +193,14 @@ class Llama:
         """F32 [len(tokens)][n_vocab]."""
         return self._decode(self._main, tokens)
 
+    def logits_with(self, tokens, **settings):
+        """The same from a context with other parameters."""
+        context = self._open_context(**settings)
+        try:
+            return self._decode(context, tokens)
+        finally:
+            lib.llama_free(self._contexts.pop())
+
     def mtp_logits(self, tokens):
         """F32 [len(tokens) - 2][n_vocab]: row i is the MTP layer's prediction of token i + 2, from the main model's
         hidden state i and token i + 1. The model must have been loaded with mtp=True."""
