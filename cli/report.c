@@ -38,7 +38,7 @@ static int load(const char *path, const struct json **report, struct error *e)
 
 enum { NAME_WIDTH = 24 };
 
-/* "-" where a report does not have a number. */
+/* "-" where a report does not have one. */
 static void add_number(const char *format, double v, int width, struct buffer *b)
 {
     char text[400] = "-";
@@ -58,7 +58,7 @@ static void add_line(const struct json *r, const struct outcomes *o, int colour,
     buffer_printf(b, "%s%*s %9s", name, (int)(NAME_WIDTH - name_columns(name)), "", bytes ? size_text(bytes, size) : "-");
     add_number(json_get(r, "untold") ? ">= %.6f" : "%.6f", report_number(kld, "mean"), 11, b);
     buffer_text(b, isfinite(error) ? " +-" : "   ");
-    add_number(isfinite(error) ? "%.6f" : "", isfinite(error) ? error : 0, 8, b);
+    add_number("%.6f", error, 8, b);
     add_number("%.4f", report_number(r, "top1_agreement"), 9, b);
     buffer_text(b, "  ");
     if (o->n)

@@ -103,7 +103,8 @@ void report_html(const struct json *const *reports, size_t n, struct buffer *b)
     buffer_text(b, "<!DOCTYPE html><html lang=en><head><meta charset=utf-8><meta name=viewport "
                    "content=\"width=device-width,initial-scale=1\"><title>");
     markup_text(b, report_title(reports[0]));
-    buffer_printf(b, n > 1 ? " and %zu more" : "", n - 1);
+    if (n > 1)
+        buffer_printf(b, " and %zu more", n - 1);
     buffer_printf(b, " - pare verify</title><style>%s</style></head><body><a class=skip href=#%s>To the numbers</a><main><h1 id=top>",
                   html_style, n > 1 ? "overview" : "r0");
     heading(reports, n, b);
