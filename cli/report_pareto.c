@@ -251,5 +251,6 @@ void chart_pareto(const struct json *const *reports, size_t n, struct buffer *b)
         draw(p, k, b);
     if (k < n)
         buffer_printf(b, "<p class=note>%zu of %zu are not in the chart: a size or a divergence above zero is missing.</p>", k > 1 ? n - k : n, n);
+    b->failed |= !p;
     free(p);
 }

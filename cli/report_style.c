@@ -22,7 +22,7 @@ const char html_style[] =
     ".skip{position:absolute;left:-99rem}.skip:focus{left:1rem;top:1rem;background:var(--card);padding:.5rem 1rem;z-index:2}"
     "nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;list-style:none;padding:0;margin:1rem 0 0;font-size:.9rem}"
     "nav a{display:inline-block;padding:.2rem 0}"
-    ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(11.5rem,1fr));gap:.75rem;margin:1rem 0}"
+    ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.75rem;margin:1rem 0}"
     ".card{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.75rem 1rem;max-width:22rem}"
     ".card b{display:block;font-size:1.45rem;font-weight:600;font-variant-numeric:tabular-nums;line-height:1.3}"
     ".card span{display:block;font-size:.875rem;color:var(--muted)}"

@@ -91,8 +91,10 @@ static int worse_position(const void *a, const void *b)
 static void print_worst_positions(const struct report *r, struct buffer *b)
 {
     const struct score **order = malloc((r->c->n_scores + 1) * sizeof *order);
-    if (!order)
+    if (!order) {
+        b->failed = 1;
         return;
+    }
     for (size_t i = 0; i < r->c->n_scores; i++)
         order[i] = &r->c->scores[i];
     qsort(order, r->c->n_scores, sizeof *order, worse_position);
@@ -122,8 +124,10 @@ static void print_worst_experts(const struct report *r, struct buffer *b)
 {
     size_t all = r->c->n_layers * r->c->n_experts, n = 0;
     struct expert_place *order = malloc((all + 1) * sizeof *order);
-    if (!order)
+    if (!order) {
+        b->failed = 1;
         return;
+    }
     for (size_t i = 0; i < all; i++) {
         const struct expert_use *u = &r->c->experts[i];
         if (u->output2 > 0)
@@ -154,8 +158,10 @@ static int worse_tensor(const void *a, const void *b)
 static void print_worst_tensors(const struct report *r, struct buffer *b)
 {
     const struct diff_row **order = malloc((r->n_tensors + 1) * sizeof *order);
-    if (!order)
+    if (!order) {
+        b->failed = 1;
         return;
+    }
     for (size_t i = 0; i < r->n_tensors; i++)
         order[i] = &r->tensors[i];
     qsort(order, r->n_tensors, sizeof *order, worse_tensor);

@@ -69,6 +69,7 @@ void worst_experts(const struct json *report, struct buffer *b)
         qsort(rows, n, sizeof *rows, worse);
         expert_rows(rows, n, b);
     }
+    b->failed |= !rows;
     free(rows);
 }
 
@@ -107,6 +108,7 @@ void worst_tensors(const struct json *report, struct buffer *b)
         qsort(rows, n, sizeof *rows, worse);
         tensor_rows(rows, n, b);
     }
+    b->failed |= !rows;
     free(rows);
 }
 
