@@ -140,7 +140,7 @@ static void layer_line(const struct json *list, const char *key, int which, cons
     int points = 0;
     for (const struct json *v = json_child(list); v; v = json_next(v)) {
         const double value = report_number(v, key), layer = report_number(v, "layer");
-        if (!drawable(value, y->log) || !isfinite(layer))
+        if (!drawable(value, y->log) || !(layer >= x->lo && layer <= x->hi))
             continue;
         buffer_printf(b, points++ ? "L%.1f %.1f " : which == 1 ? "<path class=l1 d=\"M%.1f %.1f " : "<path class=l2 d=\"M%.1f %.1f ",
                       axis_place(x, layer),
@@ -153,7 +153,7 @@ static void layer_dots(const struct json *list, const struct layer_chart *c, int
 {
     for (const struct json *v = json_child(list); v; v = json_next(v)) {
         const double value = report_number(v, c->keys[k]), layer = report_number(v, "layer");
-        if (drawable(value, y->log) && isfinite(layer))
+        if (drawable(value, y->log) && layer >= x->lo && layer <= x->hi)
             buffer_printf(b, "<circle class=d%d cx=%.1f cy=%.1f r=3.5><title>layer %.0f, %s: %.4g</title></circle>", k + 1, axis_place(x, layer),
                           axis_place(y, value), layer, c->titles[k], value);
     }
