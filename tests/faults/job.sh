@@ -34,7 +34,7 @@ cores=$(nproc 2>/dev/null || echo 2)
 
 source=$tmp/source new=$tmp/new old=$tmp/old split=$tmp/split shards=$tmp/shards/job pack=$tmp/pack coded=$tmp/coded judged=$tmp/judged
 mkdir "$new" "$old" "$split" "$pack" "$coded" "$judged" "$judged.old" "$tmp/consume" "$tmp/shards"
-judge() { base=$1; shift; "$PARE" verify "$source" --tokens "$tmp/ids" --ctx 8 -q -j 1 --save-base "$base" "$@" >/dev/null; }
+judge() { "$PARE" verify "$source" --tokens "$tmp/ids" --ctx 8 -q -j 1 --save-base "$@" >/dev/null; } # FILE WORDS...
 printf '\1\0\0\0\2\0\0\0\3\0\0\0\4\0\0\0\5\0\0\0\6\0\0\0\7\0\0\0\10\0\0\0' >"$tmp/ids"
 convert() { "$PARE" convert --no-vocab "$@" -q >/dev/null; }
 "$TOOLS/mkcheckpoint" --family v3 --layers 2 --vocab 128 --hidden 128 --inter 128 --moe-inter 128 --heads 1 --q-lora 128 \
