@@ -203,7 +203,7 @@ static int walk(const struct options *o, const struct sides *s, const struct com
     const int32_t *tokens = in->ids + co->first_chunk * co->ctx;
     bounded.memory = activation_room(co);
     bounded.base_file = s->file;
-    if (options_get(o, "save-base") && base_start(o, &s->base, co, in, &bounded.save_base, e))
+    if (options_get(o, "save-base") && base_start(o, &s->base, &s->cand, co, in, &bounded.save_base, e))
         return -1;
     catch_interrupts();
     display_start(&d, "judging", 0, options_get(o, "quiet") != NULL);
@@ -286,11 +286,24 @@ static int verify(const struct options *o, const struct sides *s, const struct c
     return rc;
 }
 
+/* Options that say how another is done, without the other. */
+static int need_each_other(const struct options *o, struct error *e)
+{
+    static const char *const pairs[][2] = {{"base-form", "save-base"}, {"server-kind", "server"}, {"server-model", "server"}, {"server-top", "server"},
+                                           {"server-timeout", "server"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (options_get(o, pairs[i][0]) && !options_get(o, pairs[i][1]))
+            return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s is for --%s", pairs[i][0], pairs[i][1]);
+    return 0;
+}
+
 static int check_base_options(const struct options *o, const struct sides *s, const struct json *gate_file, struct error *e)
 {
+    if (need_each_other(o, e))
+        return -1;
     if (s->file && (options_get(o, "tensors") || gates_need_tensors(o, gate_file) || options_get(o, "mtp") || options_get(o, "save-base") ||
-                    options_get(o, "act-base")))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--tensors, --max-tensor-error, --mtp, --save-base and --act-base need the base itself, not a base file");
+                    options_get(o, "save-logits") || options_get(o, "act-base")))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--tensors, --max-tensor-error, --mtp, --save-base, --save-logits and --act-base need the base itself, not a base file");
     if (options_get(o, "server") && (!s->file || o->n_operands > 1 || options_get(o, "part") || options_get(o, "save-logits") ||
                                      options_get(o, "act") || options_get(o, "kv")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--server is judged against a base file alone (see --save-base), without --part, --save-logits, --act and --kv");
