@@ -43,7 +43,7 @@ static void opening(void)
 {
     struct io_file f;
     struct error e = {0};
-    const char *path = tmp_path("ten"), *fifo = tmp_path("fifo"), *link = tmp_path("to-fifo");
+    const char *path = tmp_path("ten"), *fifo = tmp_path("fifo"), *link = tmp_path("link");
     write_file(path, "0123456789", 10);
     ok(!io_open(&f, path, &e) && f.size == 10 && f.handle, "a regular file opens and has 10 bytes");
     uint64_t ino = f.ino;
