@@ -243,7 +243,7 @@ static int verify_server(const struct options *o, struct base_file *b, const str
     d.progress.unit = "chunks";
     int rc = server_compare(b, in->ids, in->chunks, &so, &hooks, &c, &model, e);
     display_end(&d);
-    r.cand_name = model ? model : so.url;
+    r.cand_name = model;
     if (!rc && metrics_summarize(&c, &r.summary))
         rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     if (!rc)

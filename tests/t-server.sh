@@ -54,7 +54,31 @@ serve vllm refuse
 fails 4 "a refusal is an error" ask
 has "$tmp/stderr" "status 400" "with its status"
 has "$tmp/stderr" "is not allowed" "and its words in one line"
-for how in html short nan sum outside twice; do # of vllm a token twice is a key twice, which is no JSON
+serve vllm moved
+fails 4 "another address is not followed" ask
+has "$tmp/stderr" "status 302" "which the status tells"
+serve vllm chunked
+ok "an answer may come in chunks" ask
+serve vllm denied
+export OPENAI_API_KEY=sk-very-secret-7
+fails 4 "a server that wants another key is an error" ask
+has "$tmp/stderr" "status 401: {\"error\":\"wrong key ****" "that cites it"
+fails 4 "also when its kind is given" ask --server-kind vllm
+is "$(cat "$tmp/stdout" "$tmp/stderr" | grep -c secret)" 0 "without the key"
+OPENAI_API_KEY="two
+lines"
+fails 2 "a key of two lines is refused" ask
+unset OPENAI_API_KEY
+fails 4 "a password in the address is sent" "$PARE" verify "$tmp/base" --server "http://me:secret@${url#http://}" -q
+is "$(cat "$tmp/stdout" "$tmp/stderr" | grep -c secret)" 0 "and not shown"
+has "$tmp/stderr" "'$url/" "as the rest of the address is"
+fails 4 "an address of another kind is refused" "$PARE" verify "$tmp/base" --server file:///etc/passwd -q
+serve llama.cpp least
+ok "the smallest probabilities are numbers still" ask --json
+is "$(grep -ciE 'inf|nan"|null' "$tmp/stdout")" 0 "as all of the report's are"
+serve sglang half
+fails 3 "ids with fractions are refused" ask
+for how in html short nan sum outside twice deep inf null; do # of vllm a token twice is a key twice, which is no JSON
     serve vllm $how
     fails 3 "an answer that is '$how' is refused" ask
 done

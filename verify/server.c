@@ -3,6 +3,7 @@
 #include "verify/server.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -14,7 +15,7 @@
 #include "verify/walk.h"
 
 enum { TRIES = 6, MOST_ANSWER = 256 << 20, MOST_WORDS = 200 };
-static const double log_p_slack = 1e-3, sum_slack = 1e-2, tiny = 1e-12;
+static const double log_p_slack = 1e-3, sum_slack = 1e-2, tiny = 1e-12, least_log_p = -745; /* e^-745 is the smallest double above 0 */
 
 struct client {
     const struct server_options *o;
@@ -22,6 +23,8 @@ struct client {
     struct http *http;
     const struct server_kind *kind;
     char *url, *model; /* url without a slash or /v1 at its end */
+    char *shown;       /* the same for people */
+    long status;       /* of the last refusal */
     size_t top;
     struct base_file *base;
     const int32_t *tokens;
@@ -52,17 +55,27 @@ static int may_pass(long status)
     return status == 429 || status == 408 || status >= 500;
 }
 
+/* A server may cite the key that it does not like. */
+static void hide_key(const struct client *s, char *body)
+{
+    const size_t n = s->o->key ? strlen(s->o->key) : 0;
+    for (char *at = body; n && (at = strstr(at, s->o->key)); at += n)
+        memset(at, '*', n);
+}
+
 /* What the server says of a refusal, in one line, cut short. */
-static int refused(const struct client *s, const char *url, const struct http_reply *r, struct error *e)
+static int refused(struct client *s, const char *path, const struct http_reply *r, struct error *e)
 {
     char words[MOST_WORDS + 1];
     size_t n = 0;
-    (void)s;
+    s->status = r->status;
+    hide_key(s, r->body);
     for (const char *c = r->body; *c && n < MOST_WORDS; c++)
         words[n++] = *c == '\n' || *c == '\t' ? ' ' : *c;
     words[n] = '\0';
     error_set(e, ERR_IO, ERROR_NO_OFFSET, "the server refuses with status %ld: %s", r->status, words);
-    return error_at_file(e, url);
+    snprintf(e->file, sizeof e->file, "%s%s", s->shown, path);
+    return -1;
 }
 
 /* The body of an answer with status 200; the caller frees. json NULL: GET, once. */
@@ -79,7 +92,7 @@ static int ask(struct client *s, const char *path, const char *json, struct http
             break;
         const double asked = rc ? 0 : r->retry_after;
         const int again = rc ? e->code == ERR_IO && !strstr(e->text, "larger than") : may_pass(r->status);
-        rc = rc ? -1 : refused(s, url.data, r, e);
+        rc = rc ? -1 : refused(s, path, r, e);
         free(r->body);
         r->body = NULL;
         if (!again || i + 1 == TRIES || !json)
@@ -118,7 +131,7 @@ static struct json *ask_json(struct client *s, const char *path, const char *jso
         char why[sizeof e->text];
         memcpy(why, e->text, sizeof why);
         error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the server's answer is no JSON (%.200s)", why);
-        error_at_file(e, s->url);
+        error_at_file(e, s->shown);
     }
     return answer;
 }
@@ -134,12 +147,16 @@ static int find_kind(struct client *s, struct error *e)
         s->kind = k;
         return k->name ? 0 : error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "no kind of server is called '%s' (llama.cpp, vllm, sglang)", s->o->kind);
     }
+    struct error locked = {0}; /* the first that wanted another key */
     for (; k->name && !s->kind; k++) {
         struct error why = {0};
+        s->status = 0;
         struct json *answer = ask_json(s, k->probe, NULL, &why);
         if (answer && json_get(answer, k->mark))
             s->kind = k;
         json_free(answer);
+        if (!locked.code && (s->status == 401 || s->status == 403))
+            locked = why;
         if (why.code == ERR_INTERRUPTED || why.code == ERR_UNSUPPORTED || why.code == ERR_MEMORY || (why.code == ERR_IO && strstr(why.text, "does not answer"))) {
             *e = why;
             return -1;
@@ -147,8 +164,12 @@ static int find_kind(struct client *s, struct error *e)
     }
     if (s->kind)
         return 0;
+    if (locked.code) {
+        *e = locked;
+        return -1;
+    }
     error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "this is none of the servers that are known (llama.cpp, vllm, sglang); --server-kind says which to take it for");
-    return error_at_file(e, s->url);
+    return error_at_file(e, s->shown);
 }
 
 /* The first model of /v1/models; a server without that list needs no name. */
@@ -171,7 +192,7 @@ static int connect_to(struct client *s, struct error *e)
         n--;
     if (n > 3 && !memcmp(s->o->url + n - 3, "/v1", 3))
         n -= 3;
-    if (!(s->url = strndup(s->o->url, n)))
+    if (!(s->url = strndup(s->o->url, n)) || !(s->shown = http_shown(s->url)))
         return no_memory(e);
     if (!(s->http = http_new(&h, e)) || find_kind(s, e) || find_model(s, e))
         return -1;
@@ -195,7 +216,7 @@ static int by_id(const void *a, const void *b)
 static int bad_answer(const struct client *s, size_t chunk, size_t position, const char *what, struct error *e)
 {
     error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the server's answer for chunk %zu, position %zu: %s", chunk, position, what);
-    return error_at_file(e, s->url);
+    return error_at_file(e, s->shown);
 }
 
 /* What was told, checked and sorted by id; NULL with the error. */
@@ -211,7 +232,7 @@ static struct entry *check_told(const struct client *s, const struct told *t, si
         else if (isnan(t->log_p[i]) || t->log_p[i] > log_p_slack)
             what = "a probability above 1, or none";
         else
-            list[i] = (struct entry){(int32_t)t->ids[i], t->log_p[i] < 0 ? t->log_p[i] : 0};
+            list[i] = (struct entry){(int32_t)t->ids[i], t->log_p[i] > 0 ? 0 : t->log_p[i] < least_log_p ? least_log_p : t->log_p[i]};
         sum += what ? 0 : det_exp(list[i].log_p);
     }
     if (!what) {
@@ -240,7 +261,7 @@ static double bound(const struct base_list *b, const struct entry *list, size_t 
         if (k == b->n || b->ids[k] != list[i].id)
             continue;
         const double pi = det_exp(b->log_p[k]), qi = det_exp(list[i].log_p);
-        sum += pi * (b->log_p[k] - (qi > 0 ? list[i].log_p : -745.0));
+        sum += pi * (b->log_p[k] - list[i].log_p);
         p += pi;
         q += qi;
     }
@@ -364,7 +385,9 @@ int server_compare(struct base_file *b, const int32_t *tokens, size_t chunks, co
     }
     if (!rc)
         comparison_finish(c);
-    *model = s.model;
+    *model = s.model ? s.model : s.shown;
+    if (s.model)
+        free(s.shown);
     free(s.url);
     http_free(s.http);
     return rc;
