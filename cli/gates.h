@@ -20,7 +20,7 @@
     "or --gate FILE; --baseline REPORT --max-regression X; --confidence 95, --strict\n"                               \
     "(docs/verify.md). Exit 1: a gate failed."
 
-/* The gate file, or NULL; -1 on error. */
+/* The gate file, or NULL; -1 on error, also in any other option of gates, so that no long run ends with it. */
 int gates_read_file(const struct options *o, struct json **file, struct error *e);
 /* Whether a bound on tensor errors was given, so that tensors must be compared. */
 int gates_need_tensors(const struct options *o, const struct json *file);

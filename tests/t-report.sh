@@ -60,5 +60,13 @@ fails 1 "but fails with --strict" judge Q4_0 --max-kld "$limit" --confidence 99 
 ok "JUnit calls it skipped" judge Q4_0 --max-kld "$limit" --confidence 99 --junit "$tmp/u.xml"
 has "$tmp/u.xml" 'skipped="1"' "and counts it"
 fails 3 "a baseline that is no JSON is refused" judge Q4_0 --baseline "$tmp/all.xml"
+for gate in '[]' '3' '{"max-kld": "1"}' '{"max-kld": -1}' '{"min-top1": 95}' '{"max-kld": 1e999}' '{"strict": 1}'; do
+    echo "$gate" >"$tmp/gate"
+    fails 2 "a gate file of $gate is refused" judge Q4_0 --gate "$tmp/gate"
+done
+is "$(wc -c <"$tmp/stdout")" 0 "before anything is judged"
+fails 2 "so is a bound that is none" judge Q4_0 --max-kld nan
+fails 2 "a share above 1" judge Q4_0 --min-top1 95
+fails 2 "an infinite regression" judge Q4_0 --baseline "$tmp/Q4_0.json" --max-regression inf
 fails 2 "one without a divergence too" judge Q4_0 --baseline "$tmp/odd.json"
 done_testing

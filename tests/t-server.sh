@@ -44,6 +44,10 @@ ok "a llama.cpp server is asked position by position" ask --json
 is "$([ "$(sed -n 's/.*"targets":	//p' "$tmp/stdout")" -ge 10 ] && echo many)" many "tokens that follow but were not told are counted"
 is "$(grep -c '"ppl_ratio"' "$tmp/stdout")" 0 "and then nothing is said of the perplexity's change"
 fails 2 "nor can a gate ask for it" ask --max-ppl-ratio 2
+"$PARE" verify "$tmp/base" "$nano" --json -q >"$tmp/whole.json"
+fails 2 "a bound is not held against a whole divergence" ask --baseline "$tmp/whole.json"
+has "$tmp/stderr" "is a bound" "which is said"
+fails 2 "nor the other way" "$PARE" verify "$tmp/base" "$nano" -q --baseline "$tmp/vllm.json"
 ok "a gate on the bound works" ask --max-kld 100 --html "$tmp/page.html"
 has "$tmp/page.html" "&ge;" "the page calls it a bound, too"
 ok "/v1 may stand in the address, the kind be given" ask --server "$url/v1/" --server-kind llama.cpp --chunks 1
