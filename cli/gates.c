@@ -182,11 +182,11 @@ static int judge_regression(const struct json *old, struct report *r, const stru
     const double was = number_at(old, g->path), now = metric_value(&r->summary, m);
     const double n = number_at(old, "positions");
     double old_error = g->sign > 0 ? number_at(old, "kld.stderr") : sqrt(was * (1 - was) / n);
-    if (!(was >= 0) || !isfinite(was) || !(old_error >= 0) || !isfinite(old_error))
+    if (!isfinite(was) || !(old_error >= 0) || !isfinite(old_error))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--baseline: this is no report of pare verify with a candidate");
     struct difference d = {now - was, sqrt(old_error * old_error + metric_stderr(&r->summary, m) * metric_stderr(&r->summary, m))};
     paired(old, r, g->chunks, g->mean, &d);
-    const double room = share * (g->sign > 0 ? was : 1 - was), excess = g->sign * d.mean - room;
+    const double room = share * (g->sign > 0 ? fabs(was) : 1 - was), excess = g->sign * d.mean - room;
     struct gate_result *x = &r->gates[r->n_gates++];
     *x = (struct gate_result){g->title, was + g->sign * room, now, d.standard_error, GATE_PASSED};
     x->outcome = excess == 0 ? GATE_PASSED : fabs(excess) < z * d.standard_error ? GATE_UNDECIDED : excess > 0 ? GATE_FAILED : GATE_PASSED;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/memory.h"
 #include "cli/base_option.h"
 #include "cli/card.h"
@@ -109,6 +110,8 @@ static int read_options(const struct options *o, struct compare_options *c, stru
         return -1;
     if (options_get(o, "card") && (o->n_operands < 2 || options_get(o, "part")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--card is for a whole comparison with a candidate");
+    if (options_get(o, "card") && io_kind(o->operands[1]) != 2)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--card is for a CANDIDATE that is a folder, which has a README.md");
     return 0;
 }
 

@@ -65,6 +65,7 @@ fails 2 "nor a model that is read" "$PARE" verify "$tmp/model.gguf" --tokens "$t
 fails 2 "the candidate's file neither" base "$tmp/model.gguf" --save-base "$tmp/model.gguf" --force
 fails 2 "nor the text" "$PARE" verify "$nano" --tokens "$tmp/tokens" --ctx 40 --chunks 1 -q --save-base "$tmp/tokens" --force
 ok "all of which are as they were" sh -c "cmp $tmp/q4.gguf $tmp/model.gguf && cmp $tokens $tmp/tokens && test -p $tmp/fifo"
+fails 2 "a card is for folders, which is said before anything is judged" "$PARE" verify "$tmp/exact" "$tmp/q4.gguf" --card -q
 fails 2 "--base-form is for --save-base" base --base-form exact
 fails 2 "logits of a base file are not saved" "$PARE" verify "$tmp/exact" "$tmp/q4.gguf" --save-logits "$tmp/logits" -q
 has "$tmp/stderr" "--save-logits" "which the message says"
