@@ -18,7 +18,7 @@ if [ -z "${SOURCE-}" ] || [ -z "${TEXT-}" ] || [ -z "${CANDIDATE-}" ]; then
     echo "ci/verify.sh: SOURCE, TEXT and CANDIDATE must be set" >&2
     exit 2
 fi
-mkdir -p "$REPORTS"
+mkdir -p -- "$REPORTS" "$(dirname -- "$CANDIDATE")" "$(dirname -- "$BASE_FILE")"
 
 if [ ! -e "$CANDIDATE" ] && [ -n "${RECIPE-}" ]; then
     "$PARE" convert "$SOURCE" -o "$CANDIDATE" --recipe "$RECIPE" ${TO:+--to "$TO"}

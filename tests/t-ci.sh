@@ -4,7 +4,7 @@
 . "$(dirname "$0")/sh-tap.sh"
 PARE=${PARE:-./pare}
 export PARE
-SOURCE=tests/data/nano-v3 TEXT=README.md CANDIDATE=$tmp/out.gguf RECIPE=Q4_0 CHUNKS=1 BASE_FILE=$tmp/base REPORTS=$tmp/report
+SOURCE=tests/data/nano-v3 TEXT=README.md CANDIDATE=$tmp/new/out.gguf RECIPE=Q4_0 CHUNKS=1 BASE_FILE=$tmp/base/file REPORTS=$tmp/report
 export SOURCE TEXT CANDIDATE RECIPE CHUNKS BASE_FILE REPORTS
 
 ok "a job converts, checks, judges and reports" sh ci/verify.sh
