@@ -11,19 +11,18 @@ int main(int argc, char **argv)
 {
     struct rusage usage;
     const int reads = argc > 1 && !strcmp(argv[1], "-r");
+    char **const rest = argv + 1 + reads; /* FILE COMMAND... */
     int status;
-    argc -= reads;
-    argv += reads;
-    if (argc < 3) {
+    if (argc - reads < 3) {
         fputs("usage: peak [-r] FILE COMMAND...\n", stderr);
         return 125;
     }
     pid_t pid = vfork(); /* a forked child would count this process's memory as its own */
     if (pid == 0) {
-        execvp(argv[2], argv + 2);
+        execvp(rest[1], rest + 1);
         _exit(125);
     }
-    FILE *f = fopen(argv[1], "w");
+    FILE *f = fopen(rest[0], "w");
     if (pid < 0 || wait4(pid, &status, 0, &usage) != pid || !f)
         return 125;
     fprintf(f, "%ld\n", reads ? usage.ru_inblock * 512 : usage.ru_maxrss * 1024);
