@@ -14,6 +14,14 @@ int gates_need_tensors(const struct options *o, const struct json *file)
     return options_get(o, "max-tensor-error") || json_get(file, "max-tensor-error");
 }
 
+int gates_need_candidate(const struct options *o, const struct json *file)
+{
+    int found = options_get(o, "baseline") || gates_need_tensors(o, file);
+    for (const struct gate *g = gates; g->option; g++)
+        found |= options_get(o, g->option) || json_get(file, g->option);
+    return found;
+}
+
 static int bad_gate(const char *option, struct error *e)
 {
     return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gate %s: the limit is no number", option);
@@ -97,11 +105,29 @@ static struct json *read_baseline(const struct options *o, struct error *e)
     return json_parse_file(options_get(o, "baseline"), (uint64_t)1 << 30, e);
 }
 
+static int check_folders(const struct options *o, struct error *e)
+{
+    static const char *const files[] = {"html", "junit"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        const char *path = options_get(o, files[i]);
+        char *folder = path ? io_folder(path) : NULL;
+        if (path && !folder)
+            return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+        const int there = !folder || io_kind(folder) == 2;
+        free(folder);
+        if (there)
+            continue;
+        error_set(e, ERR_IO, ERROR_NO_OFFSET, "there is no folder for --%s", files[i]);
+        return error_at_file(e, path);
+    }
+    return 0;
+}
+
 /* All that can be wrong with the options, before anything is judged. */
 static int check_options(const struct options *o, const struct json *file, struct error *e)
 {
     double unused;
-    if (confidence(o, &unused, e) || known_gates_only(file, e) || regression_share(o, &unused, e) ||
+    if (check_folders(o, e) || confidence(o, &unused, e) || known_gates_only(file, e) || regression_share(o, &unused, e) ||
         gate_limit(o, file, "max-tensor-error", &unused, e) < 0)
         return -1;
     for (const struct gate *g = gates; g->option; g++)
@@ -273,19 +299,21 @@ static int write_files(const struct options *o, const struct json *root, struct 
     return rc;
 }
 
+/* The report may be worth hours: it is printed also when a file of it cannot be written. */
 int gates_print_report(const struct options *o, const struct report *r, struct error *e)
 {
     struct buffer b = {0};
+    struct error second;
     struct json *root = report_json(r);
     int failed = 0, rc = write_files(o, root, e);
-    if (!rc && options_get(o, "json")) {
-        rc = print_json(root, e);
-        root = NULL;
-    } else if (!rc) {
+    struct error *to = rc ? &second : e;
+    if (options_get(o, "json")) {
+        rc |= print_json(root, to);
+    } else {
+        json_free(root);
         report_text(r, &b);
-        rc = print_buffer(&b, e);
+        rc |= print_buffer(&b, to);
     }
-    json_free(root);
     for (size_t i = 0; i < r->n_gates; i++)
         failed |= r->gates[i].outcome == GATE_FAILED || (r->gates[i].outcome == GATE_UNDECIDED && options_get(o, "strict"));
     if (!rc && failed) {

@@ -304,6 +304,8 @@ static int check_base_options(const struct options *o, const struct sides *s, co
 {
     if (need_each_other(o, e))
         return -1;
+    if (o->n_operands < 2 && !s->file && gates_need_candidate(o, gate_file))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gates are for a comparison with a CANDIDATE");
     if (s->file && (options_get(o, "tensors") || gates_need_tensors(o, gate_file) || options_get(o, "mtp") || options_get(o, "save-base") ||
                     options_get(o, "save-logits") || options_get(o, "act-base")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--tensors, --max-tensor-error, --mtp, --save-base, --save-logits and --act-base need the base itself, not a base file");

@@ -65,6 +65,13 @@ for gate in '[]' '3' '{"max-kld": "1"}' '{"max-kld": -1}' '{"min-top1": 95}' '{"
     fails 2 "a gate file of $gate is refused" judge Q4_0 --gate "$tmp/gate"
 done
 is "$(wc -c <"$tmp/stdout")" 0 "before anything is judged"
+fails 2 "gates without a candidate are refused" "$PARE" verify "$nano" --text README.md --ctx 32 --chunks 2 -q --max-kld 1
+is "$(wc -c <"$tmp/stdout")" 0 "before the base is run"
+fails 4 "a page for a folder that is not there too" judge Q4_0 --html "$tmp/none/a.html"
+is "$(wc -c <"$tmp/stdout")" 0 "before anything is judged"
+mkdir "$tmp/page"
+fails 2 "a page that cannot be written is an error" judge Q4_0 --html "$tmp/page" --json
+has "$tmp/stdout" '"kld"' "but the report is printed"
 fails 2 "so is a bound that is none" judge Q4_0 --max-kld nan
 fails 2 "a share above 1" judge Q4_0 --min-top1 95
 fails 2 "an infinite regression" judge Q4_0 --baseline "$tmp/Q4_0.json" --max-regression inf
