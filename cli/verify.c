@@ -293,7 +293,7 @@ static int verify(const struct options *o, const struct sides *s, const struct c
 static int need_each_other(const struct options *o, struct error *e)
 {
     static const char *const pairs[][2] = {{"base-form", "save-base"}, {"server-kind", "server"}, {"server-model", "server"}, {"server-top", "server"},
-                                           {"server-timeout", "server"}};
+                                           {"server-timeout", "server"}, {"out", "part"}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         if (options_get(o, pairs[i][0]) && !options_get(o, pairs[i][1]))
             return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s is for --%s", pairs[i][0], pairs[i][1]);
@@ -306,6 +306,8 @@ static int check_base_options(const struct options *o, const struct sides *s, co
         return -1;
     if (o->n_operands < 2 && !s->file && gates_need_candidate(o, gate_file))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gates are for a comparison with a CANDIDATE");
+    if (options_get(o, "part") && (gates_need_candidate(o, gate_file) || options_get(o, "html") || options_get(o, "junit")))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gates and reports are for a whole text: give them to 'pare merge', not to a --part");
     if (s->file && (options_get(o, "tensors") || gates_need_tensors(o, gate_file) || options_get(o, "mtp") || options_get(o, "save-base") ||
                     options_get(o, "save-logits") || options_get(o, "act-base")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--tensors, --max-tensor-error, --mtp, --save-base, --save-logits and --act-base need the base itself, not a base file");

@@ -67,6 +67,9 @@ done
 is "$(wc -c <"$tmp/stdout")" 0 "before anything is judged"
 fails 2 "gates without a candidate are refused" "$PARE" verify "$nano" --text README.md --ctx 32 --chunks 2 -q --max-kld 1
 is "$(wc -c <"$tmp/stdout")" 0 "before the base is run"
+fails 2 "a part of a text is not held to gates" judge Q4_0 --part 1/2 -o "$tmp/part.json" --max-kld 1
+fails 2 "-o is for parts" judge Q4_0 -o "$tmp/part.json"
+is "$(ls "$tmp" | grep -c part)" 0 "and neither leaves a file"
 fails 4 "a page for a folder that is not there too" judge Q4_0 --html "$tmp/none/a.html"
 is "$(wc -c <"$tmp/stdout")" 0 "before anything is judged"
 mkdir "$tmp/page"
