@@ -15,9 +15,9 @@ serve()
 {
     "$TOOLS/stub_server" "$1" "$2" >"$tmp/port" &
     servers="$servers $!"
-    for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    for _ in $(seq 50); do
         [ ! -s "$tmp/port" ] || break
-        sleep 0.05
+        sleep 0.02
     done
     url=http://127.0.0.1:$(cat "$tmp/port")
     : >"$tmp/port"
