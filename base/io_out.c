@@ -78,7 +78,9 @@ static int replaceable(const char *path, struct error *e)
         return -1;
     if (kind < 2 && *path)
         return 0;
-    error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s", !*path ? "the output's name is empty" : kind == 2 ? "the output is a folder" : "the output is no regular file");
+    error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s", !*path      ? "the output's name is empty"
+                                                 : kind == 2 ? "the output is a folder"
+                                                             : "the output is no regular file");
     return error_at_file(e, path);
 }
 

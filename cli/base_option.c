@@ -73,8 +73,8 @@ static int may_replace(const struct options *o, const char *path, const struct o
     return error_at_file(e, path);
 }
 
-int base_start(const struct options *o, const struct opened *base, const struct opened *cand, const struct compare_options *co, const struct tokens *in,
-               struct base_writer **writer, struct error *e)
+int base_start(const struct options *o, const struct opened *base, const struct opened *cand, const struct compare_options *co,
+               const struct tokens *in, struct base_writer **writer, struct error *e)
 {
     const struct arch_params *p = &base->model->params;
     const char *path = options_get(o, "save-base");

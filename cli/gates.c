@@ -231,7 +231,8 @@ static int judge_baseline(const struct options *o, struct report *r, double z, s
     struct json *old = read_baseline(o, e);
     int rc = old ? 0 : -1;
     if (old && (json_get(old, "untold") != NULL) != r->c->is_bound)
-        rc = error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--baseline: a served model's divergence is a bound, which is not held against one that is whole");
+        rc = error_set(e, ERR_USAGE, ERROR_NO_OFFSET,
+                       "--baseline: a served model's divergence is a bound, which is not held against one that is whole");
     for (size_t i = 0; !rc && i < sizeof regressions / sizeof *regressions; i++)
         rc = judge_regression(old, r, &regressions[i], share, z > 0 ? z : 1.9599640, e);
     if (rc)

@@ -307,10 +307,11 @@ static int check_base_options(const struct options *o, const struct sides *s, co
     if (o->n_operands < 2 && !s->file && gates_need_candidate(o, gate_file))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gates are for a comparison with a CANDIDATE");
     if (options_get(o, "part") && (gates_need_candidate(o, gate_file) || options_get(o, "html") || options_get(o, "junit")))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gates and reports are for a whole text: give them to 'pare merge', not to a --part");
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gates and reports are for a whole text: 'pare merge' takes them, not --part");
     if (s->file && (options_get(o, "tensors") || gates_need_tensors(o, gate_file) || options_get(o, "mtp") || options_get(o, "save-base") ||
                     options_get(o, "save-logits") || options_get(o, "act-base")))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--tensors, --max-tensor-error, --mtp, --save-base, --save-logits and --act-base need the base itself, not a base file");
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET,
+                         "--tensors, --max-tensor-error, --mtp, --save-base, --save-logits and --act-base need the base itself, not a base file");
     if (options_get(o, "server") && (!s->file || o->n_operands > 1 || options_get(o, "part") || options_get(o, "save-logits") ||
                                      options_get(o, "act") || options_get(o, "kv")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--server is judged against a base file alone (see --save-base), without --part, --save-logits, --act and --kv");
