@@ -47,6 +47,7 @@ void close_model(struct opened *o); /* safe on a zeroed one */
 /* Prints to stdout, all or an error: a full disk or a closed pipe must not look like success. */
 int print_text(const char *text, size_t n, struct error *e);
 int print_buffer(struct buffer *b, struct error *e); /* and clears it */
+int print_colours(void); /* whether stdout is a terminal that shows colours, and NO_COLOR does not forbid them */
 struct json;
 int print_json(struct json *root, struct error *e);  /* and frees it */
 

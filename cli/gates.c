@@ -245,6 +245,7 @@ int gates_judge(const struct options *o, const struct json *file, struct report 
 {
     double limit, z;
     int given;
+    r->strict = options_get(o, "strict") != NULL;
     if (confidence(o, &z, e))
         return -1;
     for (const struct gate *g = gates; g->option; g++) {
@@ -312,11 +313,11 @@ int gates_print_report(const struct options *o, const struct report *r, struct e
         rc |= print_json(root, to);
     } else {
         json_free(root);
-        report_text(r, &b);
+        report_text(r, print_colours(), &b);
         rc |= print_buffer(&b, to);
     }
     for (size_t i = 0; i < r->n_gates; i++)
-        failed |= r->gates[i].outcome == GATE_FAILED || (r->gates[i].outcome == GATE_UNDECIDED && options_get(o, "strict"));
+        failed |= r->gates[i].outcome == GATE_FAILED || (r->gates[i].outcome == GATE_UNDECIDED && r->strict);
     if (!rc && failed) {
         e->code = ERR_CHECK;
         return -1;

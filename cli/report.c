@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * pare report: reports of earlier runs side by side. */
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "cli/cli.h"
 #include "cli/gates.h"
+#include "cli/report_facts.h"
 
 static const struct option_row rows[] = {
     {0, "html", "FILE", "a page with all of them and size against divergence"},
@@ -21,12 +23,6 @@ static const struct option_table table = {
     .epilog = "Exit 1: a gate failed in one of them, when they were made.",
 };
 
-static double number(const struct json *o, const char *key)
-{
-    double v;
-    return json_f64(json_get(o, key), &v) ? 0 : v;
-}
-
 static int load(const char *path, const struct json **report, struct error *e)
 {
     struct json *r = json_parse_file(path, (uint64_t)1 << 30, e);
@@ -40,16 +36,47 @@ static int load(const char *path, const struct json **report, struct error *e)
     return 0;
 }
 
-static void add_line(const struct json *r, struct buffer *b)
+enum { NAME_WIDTH = 24 };
+
+/* "-" where a report does not have one. */
+static void add_number(const char *format, double v, int width, struct buffer *b)
 {
-    const struct json *kld = json_get(r, "kld"), *list = json_get(r, "gates");
-    const char *name = json_string(json_get(r, "candidate_name"));
-    const size_t failed = report_outcomes(r, "failed"), undecided = report_outcomes(r, "undecided");
-    char size[SIZE_TEXT], shown[64];
-    escape_controls(name ? name : json_string(json_get(r, "base_name")), shown, sizeof shown);
-    buffer_printf(b, "%-28.28s %10s %10.6f +- %.6f %8.4f  %s\n", shown, size_text((uint64_t)number(r, "candidate_bytes"), size), number(kld, "mean"),
-                  number(kld, "stderr"), number(r, "top1_agreement"),
-                  failed ? "FAILED" : undecided ? "undecided" : json_count(list) ? "passed" : "-");
+    char text[400] = "-";
+    if (isfinite(v))
+        snprintf(text, sizeof text, format, v);
+    buffer_printf(b, " %*s", width, text);
+}
+
+/* 80 columns, whatever the name, the size and the error are. */
+static void add_line(const struct json *r, const struct outcomes *o, int colour, struct buffer *b)
+{
+    const struct json *kld = json_get(r, "kld");
+    const uint64_t bytes = report_bytes(r);
+    const double error = report_number(kld, "stderr");
+    char size[SIZE_TEXT], name[NAME_SHORT];
+    name_shorten(report_title(r), NAME_WIDTH, name);
+    buffer_printf(b, "%s%*s %9s", name, (int)(NAME_WIDTH - name_columns(name)), "", bytes ? size_text(bytes, size) : "-");
+    add_number(json_get(r, "untold") ? ">= %.6f" : "%.6f", report_number(kld, "mean"), 11, b);
+    buffer_text(b, isfinite(error) ? " +-" : "   ");
+    add_number("%.6f", error, 8, b);
+    add_number("%.4f", report_number(r, "top1_agreement"), 9, b);
+    buffer_text(b, "  ");
+    if (o->n)
+        outcome_print(outcomes_worst(o), colour, b);
+    else
+        buffer_text(b, "-");
+    buffer_text(b, "\n");
+}
+
+static void add_table(const struct json *const *reports, size_t n, size_t *failed, struct buffer *b)
+{
+    const int colour = print_colours();
+    buffer_printf(b, "%-*s %9s %23s %9s  %s\n", NAME_WIDTH, "candidate", "size", "mean KL", "same best", "gates");
+    for (size_t i = 0; i < n; i++) {
+        const struct outcomes o = report_outcomes(reports[i]);
+        add_line(reports[i], &o, colour, b);
+        *failed += o.of[GATE_FAILED];
+    }
 }
 
 static int run(const struct options *o, struct error *e)
@@ -63,11 +90,9 @@ static int run(const struct options *o, struct error *e)
         rc = load(o->operands[i], &reports[i], e);
     rc = rc || gates_write_files(o, reports, n, e) ? -1 : 0;
     if (!rc)
-        buffer_printf(&b, "%-28s %10s %22s %8s  %s\n", "candidate", "size", "mean KL", "same best", "gates");
-    for (size_t i = 0; !rc && i < n; i++) {
-        add_line(reports[i], &b);
-        failed += report_outcomes(reports[i], "failed");
-    }
+        add_table(reports, n, &failed, &b);
+    if (!rc && !report_comparable(reports, n))
+        print_notes("report", (const char *const[]){"these were not made with one base over one text: their numbers do not compare"}, 1);
     rc = rc ? -1 : print_buffer(&b, e);
     buffer_clear(&b);
     for (size_t i = 0; reports && i < n; i++)

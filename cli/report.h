@@ -28,18 +28,17 @@ struct report {
     size_t n_tensors;
     struct gate_result gates[REPORT_GATES];
     size_t n_gates;
+    int strict; /* undecided gates count as failed */
 };
 
-/* Appends the text, at most 80 columns. */
-void report_text(const struct report *r, struct buffer *out);
+/* Appends the text, at most 80 columns; colour: the outcomes of gates for a terminal. */
+void report_text(const struct report *r, int colour, struct buffer *out);
 /* A new document; NULL when out of memory. */
 struct json *report_json(const struct report *r);
 
 /* The same for others, made of such documents: a page by itself for people (report_html.c), a file of test results for CI (report_junit.c). */
 void report_html(const struct json *const *reports, size_t n, struct buffer *out);
 void report_junit(const struct json *const *reports, size_t n, struct buffer *out);
-/* How many gates of a report have this outcome: "failed". */
-size_t report_outcomes(const struct json *report, const char *outcome);
 extern const char html_style[]; /* of the page */
 
 #endif

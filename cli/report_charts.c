@@ -1,183 +1,211 @@
 /* SPDX-License-Identifier: MIT
- * Charts of the report's page. An axis maps numbers to places; charts are drawn at their full size and scroll on narrow screens. */
+ * Charts of one report: histogram, lines by layer, the field of experts. Each says its gist in its label and has its numbers in a table that
+ * unfolds. */
 #include "cli/report_charts.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "cli/markup.h"
+#include "cli/chart_axis.h"
+#include "cli/page_table.h"
+#include "cli/report_facts.h"
 
-enum { WIDTH = 860, HEIGHT = 260, LEFT = 62, RIGHT = 16, TOP_EDGE = 12, BOTTOM = 40 };
-
-struct axis {
-    double lo, hi;     /* of the numbers; of logarithms when log */
-    double from, to;   /* places of lo and hi */
-    double step;       /* between lines */
-    int log;
-};
-
-static double at(const struct axis *a, double v)
-{
-    const double x = a->log ? log10(v) : v;
-    return a->from + (x - a->lo) / (a->hi - a->lo) * (a->to - a->from);
-}
-
-/* Around numbers from lo to hi: whole decades, or from 0 (or lo) to a round number. */
-static struct axis axis_for(double lo, double hi, int log, double from, double to)
-{
-    struct axis a = {.from = from, .to = to, .log = log};
-    if (log) {
-        a.lo = floor(log10(lo));
-        a.hi = ceil(log10(hi));
-        a.hi = a.hi > a.lo ? a.hi : a.lo + 1;
-        a.step = a.hi - a.lo > 8 ? 2 : 1;
-        return a;
-    }
-    double step = pow(10, floor(log10(hi - lo > 0 ? hi - lo : 1)));
-    step = (hi - lo) / step < 2 ? step / 5 : (hi - lo) / step < 5 ? step / 2 : step;
-    a.lo = floor(lo / step) * step;
-    a.hi = ceil(hi / step) * step;
-    a.hi = a.hi > a.lo ? a.hi : a.lo + step;
-    a.step = step;
-    return a;
-}
-
-/* A chart fits the page's width; a field of cells keeps its size. */
-static void svg_open(struct buffer *b, int width, int height, int fits, const char *label)
-{
-    buffer_printf(b, "<figure><div class=scroll tabindex=0 role=region aria-label=\"%s\"><svg %s viewBox=\"0 0 %d %d\"", label, fits ? "class=fit" : "", width, height);
-    if (!fits)
-        buffer_printf(b, " width=%d height=%d", width, height);
-    buffer_printf(b, " role=img aria-label=\"%s\">", label);
-}
-
-static void svg_close(struct buffer *b)
-{
-    buffer_text(b, "</svg></div>");
-}
-
-static void grid_y(const struct axis *y, struct buffer *b)
-{
-    for (int i = 0; i <= (int)lrint((y->hi - y->lo) / y->step); i++) {
-        const double v = y->lo + i * y->step, place = y->from + (y->to - y->from) * (v - y->lo) / (y->hi - y->lo);
-        buffer_printf(b, "<line class=grid x1=%d x2=%d y1=%.1f y2=%.1f />", LEFT, WIDTH - RIGHT, place, place);
-        buffer_printf(b, "<text x=%d y=%.1f text-anchor=end>%.4g</text>", LEFT - 6, place + 4, y->log ? pow(10, v) : v);
-    }
-}
-
-static void label_x(const char *text, struct buffer *b)
-{
-    buffer_printf(b, "<text x=%d y=%d text-anchor=middle>%s</text>", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, text);
-}
-
-static double number(const struct json *o, const char *key)
-{
-    double v;
-    return json_f64(json_get(o, key), &v) ? NAN : v;
-}
+enum { FLOOR = CHART_HEIGHT - CHART_BOTTOM }; /* where y axes begin */
 
 /* ---- histogram */
+
+static void histogram_numbers(const struct json *list, struct buffer *b)
+{
+    static const char *const heads[] = {"from, nats", "positions", NULL};
+    table_unfolds("The numbers", "Numbers: positions by divergence", heads, b);
+    for (const struct json *v = json_child(list); v; v = json_next(v)) {
+        table_row(b);
+        table_number("%.3g", report_number(v, "from"), b);
+        table_number("%.0f", report_number(v, "positions"), b);
+    }
+    table_close(1, b);
+}
+
+static void histogram_label(const struct json *list, struct buffer *b)
+{
+    double all = 0, most = 0, from = 0;
+    for (const struct json *v = json_child(list); v; v = json_next(v)) {
+        const double count = report_number(v, "positions");
+        all += isfinite(count) ? count : 0;
+        if (count > most) {
+            most = count;
+            from = report_number(v, "from");
+        }
+    }
+    buffer_printf(b, "Positions by divergence: of %.0f positions %.0f, the most, have a divergence from %.2g nats on", all, most, from);
+}
+
+static void histogram_bars(const struct json *list, const struct axis *y, double wide, struct buffer *b)
+{
+    double x = CHART_LEFT;
+    for (const struct json *v = json_child(list); v; v = json_next(v), x += wide) {
+        const double count = report_number(v, "positions"), from = report_number(v, "from"), high = fmax(y->from - axis_place(y, count), 1.5);
+        char text[32];
+        if (count > 0)
+            buffer_printf(b, "<rect class=bar x=%.1f y=%.1f width=%.1f height=%.1f><title>%.0f positions from %.3g nats on</title></rect>",
+                          x + 1, y->from - high,
+                          wide - 2, high, count, from);
+        const double decade = from > 0 ? log10(from) : 0.5;
+        if (fabs(decade - rint(decade)) < 0.01) {
+            snprintf(text, sizeof text, "%.3g", from);
+            chart_x_text(x, text, b);
+        }
+    }
+}
 
 void chart_histogram(const struct json *report, struct buffer *b)
 {
     const struct json *list = json_get(report, "kld_histogram");
     const size_t n = json_count(list);
-    double most = 0, x = LEFT;
+    struct buffer label = {0};
+    double most = 0;
     for (const struct json *v = json_child(list); v; v = json_next(v))
-        most = fmax(most, number(v, "positions"));
+        most = fmax(most, report_number(v, "positions"));
     if (!n || !(most > 0))
         return;
-    const struct axis y = axis_for(0, most, 0, HEIGHT - BOTTOM, TOP_EDGE);
-    const double wide = (WIDTH - LEFT - RIGHT) / (double)n;
-    svg_open(b, WIDTH, HEIGHT, 1, "Positions by divergence");
-    grid_y(&y, b);
-    for (const struct json *v = json_child(list); v; v = json_next(v), x += wide) {
-        const double count = number(v, "positions"), from = number(v, "from"), top = at(&y, count);
-        if (count > 0)
-            buffer_printf(b, "<rect class=bar x=%.1f y=%.1f width=%.1f height=%.1f><title>%.0f positions from %.3g nats on</title></rect>", x + 1, top,
-                          wide - 2, y.from - top, count, from);
-        const double decade = from > 0 ? log10(from) : 0.5;
-        if (fabs(decade - rint(decade)) < 0.01)
-            buffer_printf(b, "<text x=%.1f y=%d text-anchor=middle>%.3g</text>", x, HEIGHT - BOTTOM + 16, from);
-    }
-    label_x("KL divergence of a position, nats", b);
-    svg_close(b);
+    const struct axis y = axis_for(0, most, 0, FLOOR, CHART_TOP);
+    histogram_label(list, &label);
+    chart_open(b, CHART_WIDTH, CHART_HEIGHT, 1, label.data ? label.data : "");
+    chart_grid(&y, b);
+    histogram_bars(list, &y, (CHART_WIDTH - CHART_LEFT - CHART_RIGHT) / (double)n, b);
+    chart_x_title("KL divergence of a position, nats", b);
+    chart_close(b);
     buffer_text(b, "<figcaption>How many of the scored positions have which divergence; the first bar begins at 0.</figcaption></figure>");
+    histogram_numbers(list, b);
+    b->failed |= label.failed;
+    buffer_clear(&label);
 }
 
 /* ---- layers */
 
-static void layer_range(const struct json *list, const char *const keys[2], int log, double range[2])
+static int drawable(double v, int log)
+{
+    return isfinite(v) && (!log || v > 0);
+}
+
+/* Smallest and largest of both numbers; none: range[1] < range[0]. */
+static void layer_range(const struct json *list, const struct layer_chart *c, double range[2])
 {
     for (const struct json *v = json_child(list); v; v = json_next(v))
         for (int k = 0; k < 2; k++) {
-            const double x = number(v, keys[k]);
-            if (!isfinite(x) || (log && !(x > 0)))
+            const double x = report_number(v, c->keys[k]);
+            if (!drawable(x, c->log))
                 continue;
             range[0] = fmin(range[0], x);
             range[1] = fmax(range[1], x);
         }
 }
 
+/* "accumulated 0.02 to 0.08, worst in layer 3" of both. */
+static void layer_label(const struct json *list, const struct layer_chart *c, struct buffer *b)
+{
+    buffer_text(b, c->label);
+    for (int k = 0; k < 2; k++) {
+        double lo = INFINITY, hi = -INFINITY, low_at = 0, high_at = 0;
+        for (const struct json *v = json_child(list); v; v = json_next(v)) {
+            const double x = report_number(v, c->keys[k]);
+            low_at = isfinite(x) && x < lo ? report_number(v, "layer") : low_at;
+            high_at = isfinite(x) && x > hi ? report_number(v, "layer") : high_at;
+            lo = isfinite(x) ? fmin(lo, x) : lo;
+            hi = isfinite(x) ? fmax(hi, x) : hi;
+        }
+        if (hi >= lo)
+            buffer_printf(b, "%s %s: %.3g to %.3g, worst in layer %.0f", k ? ";" : ".", c->titles[k], lo, hi, c->low_is_bad ? low_at : high_at);
+    }
+}
+
+static void layer_numbers(const struct json *list, const struct layer_chart *c, struct buffer *b)
+{
+    const char *const heads[] = {"layer", c->titles[0], c->titles[1], NULL};
+    table_unfolds("The numbers", c->table, heads, b);
+    for (const struct json *v = json_child(list); v; v = json_next(v)) {
+        if (!isfinite(report_number(v, c->keys[0])))
+            continue;
+        table_row(b);
+        table_number("%.0f", report_number(v, "layer"), b);
+        table_number(c->log ? "%.3e" : "%.4f", report_number(v, c->keys[0]), b);
+        table_number(c->log ? "%.3e" : "%.4f", report_number(v, c->keys[1]), b);
+    }
+    table_close(1, b);
+}
+
 static void layer_line(const struct json *list, const char *key, int which, const struct axis *x, const struct axis *y, struct buffer *b)
 {
     int points = 0;
     for (const struct json *v = json_child(list); v; v = json_next(v)) {
-        const double value = number(v, key), layer = number(v, "layer");
-        if (!isfinite(value) || !isfinite(layer) || (y->log && !(value > 0)))
+        const double value = report_number(v, key), layer = report_number(v, "layer");
+        if (!drawable(value, y->log) || !(layer >= x->lo && layer <= x->hi))
             continue;
-        if (!points++)
-            buffer_printf(b, "<path class=l%d d=\"M", which);
-        else
-            buffer_text(b, " L");
-        buffer_printf(b, "%.1f %.1f", at(x, layer), at(y, value));
+        buffer_printf(b, points++ ? "L%.1f %.1f " : which == 1 ? "<path class=l1 d=\"M%.1f %.1f " : "<path class=l2 d=\"M%.1f %.1f ",
+                      axis_place(x, layer),
+                      axis_place(y, value));
     }
-    if (points)
-        buffer_text(b, "\"/>");
+    buffer_text(b, points ? "\"/>" : "");
 }
 
-static void layer_dots(const struct json *list, const char *key, const char *title, int which, const struct axis *x, const struct axis *y, struct buffer *b)
+static void layer_dots(const struct json *list, const struct layer_chart *c, int k, const struct axis *x, const struct axis *y, struct buffer *b)
 {
     for (const struct json *v = json_child(list); v; v = json_next(v)) {
-        const double value = number(v, key), layer = number(v, "layer");
-        if (isfinite(value) && isfinite(layer) && (!y->log || value > 0))
-            buffer_printf(b, "<circle class=d%d cx=%.1f cy=%.1f r=3.5><title>layer %.0f, %s: %.4g</title></circle>", which, at(x, layer), at(y, value), layer,
-                          title, value);
+        const double value = report_number(v, c->keys[k]), layer = report_number(v, "layer");
+        if (drawable(value, y->log) && layer >= x->lo && layer <= x->hi)
+            buffer_printf(b, "<circle class=d%d cx=%.1f cy=%.1f r=3.5><title>layer %.0f, %s: %.4g</title></circle>", k + 1, axis_place(x, layer),
+                          axis_place(y, value), layer, c->titles[k], value);
     }
 }
 
-void chart_layers(const struct json *report, const char *const keys[2], const char *const titles[2], int log, const char *label, struct buffer *b)
+int chart_layers(const struct json *report, const struct layer_chart *c, struct buffer *b)
 {
     const struct json *list = json_get(report, "layers");
     const size_t n = json_count(list);
     double range[2] = {INFINITY, -INFINITY};
-    layer_range(list, keys, log, range);
+    struct buffer label = {0};
+    layer_range(list, c, range);
     if (!n || !(range[1] >= range[0]))
-        return;
-    if (!log)
-        range[1] = 1;
-    const struct axis x = {0, n > 1 ? (double)(n - 1) : 1, LEFT + 8, WIDTH - RIGHT - 8, 1, 0};
-    const struct axis y = axis_for(range[0], range[1], log, HEIGHT - BOTTOM, TOP_EDGE);
-    svg_open(b, WIDTH, HEIGHT, 1, label);
-    grid_y(&y, b);
+        return 0;
+    const struct axis x = {.lo = 0, .hi = n > 1 ? (double)(n - 1) : 1, .from = CHART_LEFT + 8, .to = CHART_WIDTH - CHART_RIGHT - 8};
+    const struct axis y = axis_for(range[0], c->low_is_bad ? 1 : range[1], c->log, FLOOR, CHART_TOP);
+    layer_label(list, c, &label);
+    chart_open(b, CHART_WIDTH, CHART_HEIGHT, 1, label.data ? label.data : "");
+    chart_grid(&y, b);
     for (int k = 0; k < 2; k++) {
-        layer_line(list, keys[k], k + 1, &x, &y, b);
-        layer_dots(list, keys[k], titles[k], k + 1, &x, &y, b);
+        layer_line(list, c->keys[k], k + 1, &x, &y, b);
+        layer_dots(list, c, k, &x, &y, b);
     }
-    for (size_t i = 0, step = n > 24 ? (n + 11) / 12 : 1; i < n; i += step)
-        buffer_printf(b, "<text x=%.1f y=%d text-anchor=middle>%zu</text>", at(&x, (double)i), HEIGHT - BOTTOM + 16, i);
-    label_x("layer", b);
-    svg_close(b);
-    buffer_printf(b, "<figcaption><span class=key></span>%s &emsp;<span class=\"key dash\"></span>%s</figcaption></figure>", titles[0], titles[1]);
+    for (size_t i = 0, step = n > 60 ? (n + 59) / 60 * 5 : n > 24 ? 4 : 1; i < n; i += step) {
+        char text[24];
+        snprintf(text, sizeof text, "%zu", i);
+        chart_x_text(axis_place(&x, (double)i), text, b);
+    }
+    chart_x_title("layer", b);
+    chart_close(b);
+    buffer_printf(b, "<figcaption><span class=series><span class=key></span>%s</span> <span class=series><span class=\"key "
+                     "dash\"></span>%s</span></figcaption></figure>",
+                  c->titles[0], c->titles[1]);
+    layer_numbers(list, c, b);
+    b->failed |= label.failed;
+    buffer_clear(&label);
+    return 1;
 }
 
 /* ---- experts */
 
-enum { SHADES = 9, HEAT_LEFT = 34, HEAT_TOP = 18 };
+enum { SHADES = 9, CELLS_LEFT = 34, CELLS_TOP = 18, CELLS_WIDTH = 1026 };
 
-static const char *heat_key(const struct json *layers)
+/* The field of all experts: what is shown, its largest value, how many cells of which size. */
+struct cells {
+    const char *key;
+    double most, most_layer;
+    size_t experts, rows, most_expert;
+    int wide, high;
+};
+
+static const char *cells_key(const struct json *layers)
 {
     for (const struct json *l = json_child(layers); l; l = json_next(l))
         for (const struct json *x = json_child(json_get(l, "experts")); x; x = json_next(x))
@@ -186,130 +214,82 @@ static const char *heat_key(const struct json *layers)
     return "candidate_tokens";
 }
 
-static void heat_row(const struct json *layer, const char *key, double most, int y, int cell, struct buffer *b)
+static struct cells cells_of(const struct json *layers)
+{
+    struct cells c = {.key = cells_key(layers)};
+    for (const struct json *l = json_child(layers); l; l = json_next(l)) {
+        const struct json *list = json_get(l, "experts");
+        const size_t n = json_count(list);
+        size_t i = 0;
+        c.rows += list != NULL;
+        c.experts = n > c.experts ? n : c.experts;
+        for (const struct json *x = json_child(list); x; x = json_next(x), i++) {
+            const double v = report_number(x, c.key);
+            if (isfinite(v) && v > c.most) {
+                c.most = v;
+                c.most_layer = report_number(l, "layer");
+                c.most_expert = i;
+            }
+        }
+    }
+    c.wide = c.experts ? (int)fmin(18, fmax(4, floor(((double)CELLS_WIDTH - CELLS_LEFT) / (double)c.experts))) : 18;
+    c.high = c.wide < 8 ? 8 : c.wide;
+    return c;
+}
+
+static int is_error(const struct cells *c)
+{
+    return !strcmp(c->key, "output_error");
+}
+
+static void cells_row(const struct json *layer, const struct cells *c, int y, struct buffer *b)
 {
     int i = 0;
-    const double number_of = number(layer, "layer");
-    buffer_printf(b, "<text x=%d y=%d text-anchor=end>%.0f</text>", HEAT_LEFT - 5, y + cell / 2 + 4, number_of);
+    const double name = report_number(layer, "layer");
+    if (c->high >= 14 || fmod(name, 5) == 0)
+        buffer_printf(b, "<text x=%d y=%d text-anchor=end>%.0f</text>", CELLS_LEFT - 6, y + c->high / 2 + 4, name);
     for (const struct json *x = json_child(json_get(layer, "experts")); x; x = json_next(x), i++) {
-        const double v = number(x, key), tokens = number(x, "candidate_tokens");
-        const int shade = v > 0 && most > 0 ? (int)fmin(SHADES - 1, 1 + v / most * (SHADES - 1)) : 0;
-        buffer_printf(b, "<rect class=q%d x=%d y=%d width=%d height=%d><title>layer %.0f expert %d: ", shade, HEAT_LEFT + i * cell, y, cell - 1, cell - 1, number_of, i);
-        if (!strcmp(key, "output_error") && isfinite(v))
-            buffer_printf(b, "error %.4g, ", v);
+        const double v = report_number(x, c->key), tokens = report_number(x, "candidate_tokens");
+        const int shade = v > 0 && c->most > 0 ? (int)fmin(SHADES - 1, 1 + v / c->most * (SHADES - 1)) : 0;
+        buffer_printf(b, "<rect class=q%d x=%d y=%d width=%d height=%d><title>layer %.0f expert %d: ", shade, CELLS_LEFT + i * c->wide, y,
+                      c->wide - 1, c->high - 1, name, i);
+        if (is_error(c) && isfinite(v))
+            buffer_printf(b, "error %.3g, ", v);
         buffer_printf(b, "%.0f tokens</title></rect>", isfinite(tokens) ? tokens : 0);
     }
 }
 
-void chart_experts(const struct json *report, struct buffer *b)
+/* The shades from nothing to the largest. */
+static void cells_legend(const struct cells *c, struct buffer *b)
+{
+    buffer_text(b, "<figcaption>A row is a layer, a column an expert. <span class=series>0 <svg class=ramp width=126 height=10 role=img "
+                   "aria-label=\"light to dark\">");
+    for (int i = 0; i < SHADES; i++)
+        buffer_printf(b, "<rect class=q%d x=%d y=0 width=13 height=10></rect>", i, i * 14);
+    buffer_printf(b, "</svg> %.3g</span> %s</figcaption></figure>", c->most,
+                  is_error(c) ? "relative error of its output; the first shade: no token came" : "tokens of the candidate");
+}
+
+int chart_experts(const struct json *report, struct buffer *b)
 {
     const struct json *layers = json_get(report, "layers");
-    const char *key = heat_key(layers);
-    size_t experts = 0;
-    int rows = 0, y = HEAT_TOP;
-    double most = 0;
-    for (const struct json *l = json_child(layers); l; l = json_next(l)) {
-        const struct json *list = json_get(l, "experts");
-        rows += list != NULL;
-        experts = json_count(list) > experts ? json_count(list) : experts;
-        for (const struct json *x = json_child(list); x; x = json_next(x)) {
-            const double v = number(x, key);
-            most = isfinite(v) ? fmax(most, v) : most;
-        }
-    }
-    if (!rows || !(most > 0))
-        return;
-    const int cell = experts <= 64 ? 18 : experts <= 128 ? 11 : 8;
-    const int wide = HEAT_LEFT + (int)experts * cell + 8;
-    svg_open(b, wide < 320 ? 320 : wide, HEAT_TOP + rows * cell + 8, 0, "Experts by layer");
-    for (size_t i = 0; i < experts; i += experts > 64 ? 32 : 8)
-        buffer_printf(b, "<text x=%d y=12>%zu</text>", HEAT_LEFT + (int)i * cell, i);
+    const struct cells c = cells_of(layers);
+    char label[256];
+    int y = CELLS_TOP;
+    if (!c.rows || !(c.most > 0))
+        return 0;
+    const int wide = CELLS_LEFT + (int)c.experts * c.wide + 8;
+    snprintf(label, sizeof label, "Experts by layer: %zu layers of up to %zu experts; the largest %s, %.3g, is that of expert %zu in layer %.0f",
+             c.rows, c.experts, is_error(&c) ? "error of an output" : "number of tokens", c.most, c.most_expert, c.most_layer);
+    chart_open(b, wide < 320 ? 320 : wide, CELLS_TOP + (int)c.rows * c.high + 8, 0, label);
+    for (size_t i = 0; i < c.experts; i += c.wide < 14 ? 32 : 8)
+        buffer_printf(b, "<text x=%d y=12 text-anchor=middle>%zu</text>", CELLS_LEFT + (int)i * c.wide + (c.wide - 1) / 2, i);
     for (const struct json *l = json_child(layers); l; l = json_next(l))
         if (json_get(l, "experts")) {
-            heat_row(l, key, most, y, cell, b);
-            y += cell;
+            cells_row(l, &c, y, b);
+            y += c.high;
         }
-    svg_close(b);
-    buffer_printf(b, "<figcaption>A row is a layer, a column an expert. The darker (on a dark page: the brighter), the larger %s; the largest is %.3g.</figcaption></figure>",
-                  !strcmp(key, "output_error") ? "the relative error of its output" : "the number of its tokens", most);
-}
-
-/* ---- size against divergence */
-
-struct point {
-    double bytes, kld, error;
-    const char *name;
-};
-
-static int by_bytes(const void *a, const void *b)
-{
-    const struct point *x = a, *y = b;
-    if (x->bytes != y->bytes)
-        return x->bytes < y->bytes ? -1 : 1;
-    return x->kld < y->kld ? -1 : x->kld > y->kld;
-}
-
-static size_t collect(const struct json *const *reports, size_t n, struct point *p)
-{
-    size_t k = 0;
-    for (size_t i = 0; i < n; i++) {
-        const struct json *kld = json_get(reports[i], "kld");
-        const char *name = json_string(json_get(reports[i], "candidate_name"));
-        p[k] = (struct point){number(reports[i], "candidate_bytes"), number(kld, "mean"), number(kld, "stderr"), name ? name : "?"};
-        p[k].error = isfinite(p[k].error) ? p[k].error : 0;
-        k += p[k].bytes > 0 && p[k].kld > 0;
-    }
-    qsort(p, k, sizeof *p, by_bytes);
-    return k;
-}
-
-static void draw_point(const struct point *p, const struct axis *x, const struct axis *y, struct buffer *b)
-{
-    const double px = at(x, p->bytes), py = at(y, p->kld), low = fmax(p->kld - 1.96 * p->error, pow(10, y->lo)), high = p->kld + 1.96 * p->error;
-    const int left = px > WIDTH * 0.7;
-    char size[SIZE_TEXT];
-    buffer_printf(b, "<line class=whisk x1=%.1f x2=%.1f y1=%.1f y2=%.1f />", px, px, at(y, low), at(y, fmin(high, pow(10, y->hi))));
-    buffer_printf(b, "<circle class=d1 cx=%.1f cy=%.1f r=4.5><title>", px, py);
-    markup_text(b, p->name);
-    buffer_printf(b, ": %s, KL %.6f +- %.6f</title></circle><text class=name x=%.1f y=%.1f text-anchor=%s>", size_text((uint64_t)p->bytes, size), p->kld, p->error,
-                  px + (left ? -9 : 9), py - (left ? 15 : 7), left ? "end" : "start");
-    markup_text(b, p->name);
-    buffer_text(b, "</text>");
-}
-
-void chart_pareto(const struct json *const *reports, size_t n, struct buffer *b)
-{
-    struct point *p = malloc((n + 1) * sizeof *p);
-    const size_t k = p ? collect(reports, n, p) : 0;
-    double lo = INFINITY, hi = 0, best = INFINITY;
-    int first = 1;
-    for (size_t i = 0; i < k; i++) {
-        lo = fmin(lo, p[i].kld);
-        hi = fmax(hi, p[i].kld + 1.96 * p[i].error);
-    }
-    if (k > 1) {
-        const double span = p[k - 1].bytes - p[0].bytes, room = span > 0 ? span * 0.08 : p[0].bytes * 0.1;
-        const struct axis x = {p[0].bytes - room, p[k - 1].bytes + room, LEFT, WIDTH - RIGHT, 1, 0}, y = axis_for(lo, hi, 1, HEIGHT - BOTTOM, TOP_EDGE);
-        svg_open(b, WIDTH, HEIGHT, 1, "Size against divergence");
-        grid_y(&y, b);
-        for (int i = 0; i <= 3; i++) {
-            char size[SIZE_TEXT];
-            const double v = x.lo + (x.hi - x.lo) * (i + 0.5) / 4;
-            buffer_printf(b, "<text x=%.1f y=%d text-anchor=middle>%s</text>", at(&x, v), HEIGHT - BOTTOM + 16, size_text((uint64_t)v, size));
-        }
-        buffer_text(b, "<path class=l2 d=\"");
-        for (size_t i = 0; i < k; i++)
-            if (p[i].kld < best) {
-                best = p[i].kld;
-                buffer_printf(b, "%s%.1f %.1f ", first ? "M" : "L", at(&x, p[i].bytes), at(&y, p[i].kld));
-                first = 0;
-            }
-        buffer_text(b, "\"/>");
-        for (size_t i = 0; i < k; i++)
-            draw_point(&p[i], &x, &y, b);
-        label_x("size of the weights", b);
-        svg_close(b);
-        buffer_text(b, "<figcaption>Mean KL divergence with its 95 % interval. The dashed line joins those that no smaller candidate beats.</figcaption></figure>");
-    }
-    free(p);
+    chart_close(b);
+    cells_legend(&c, b);
+    return 1;
 }

@@ -255,13 +255,3 @@ struct json *report_json(const struct report *r)
     add_gates(root, r);
     return root;
 }
-
-size_t report_outcomes(const struct json *report, const char *outcome)
-{
-    size_t n = 0;
-    for (const struct json *g = json_child(json_get(report, "gates")); g; g = json_next(g)) {
-        const char *s = json_string(json_get(g, "outcome"));
-        n += s && !strcmp(s, outcome);
-    }
-    return n;
-}

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORST = 10 };
+#include "cli/report_facts.h"
+
+enum { WORST = 10, TEXT_COLUMNS = 80, TENSOR_COLUMNS = 30, TYPE_COLUMNS = 14 };
 
 static void print_metrics(const struct report *r, struct buffer *b)
 {
@@ -89,8 +91,10 @@ static int worse_position(const void *a, const void *b)
 static void print_worst_positions(const struct report *r, struct buffer *b)
 {
     const struct score **order = malloc((r->c->n_scores + 1) * sizeof *order);
-    if (!order)
+    if (!order) {
+        b->failed = 1;
         return;
+    }
     for (size_t i = 0; i < r->c->n_scores; i++)
         order[i] = &r->c->scores[i];
     qsort(order, r->c->n_scores, sizeof *order, worse_position);
@@ -120,8 +124,10 @@ static void print_worst_experts(const struct report *r, struct buffer *b)
 {
     size_t all = r->c->n_layers * r->c->n_experts, n = 0;
     struct expert_place *order = malloc((all + 1) * sizeof *order);
-    if (!order)
+    if (!order) {
+        b->failed = 1;
         return;
+    }
     for (size_t i = 0; i < all; i++) {
         const struct expert_use *u = &r->c->experts[i];
         if (u->output2 > 0)
@@ -152,16 +158,19 @@ static int worse_tensor(const void *a, const void *b)
 static void print_worst_tensors(const struct report *r, struct buffer *b)
 {
     const struct diff_row **order = malloc((r->n_tensors + 1) * sizeof *order);
-    if (!order)
+    if (!order) {
+        b->failed = 1;
         return;
+    }
     for (size_t i = 0; i < r->n_tensors; i++)
         order[i] = &r->tensors[i];
     qsort(order, r->n_tensors, sizeof *order, worse_tensor);
-    buffer_printf(b, "\n%-34s %-8s %10s %10s %8s\n", "worst tensors", "type", "rel. RMS", "largest", "SQNR dB");
+    buffer_printf(b, "\n%-*s %-*s %10s %10s %8s\n", TENSOR_COLUMNS, "worst tensors", TYPE_COLUMNS, "type", "rel. RMS", "largest", "SQNR dB");
     for (size_t i = 0; i < WORST && i < r->n_tensors; i++) {
-        char name[TENSOR_NAME];
-        buffer_printf(b, "%-34s %-8s %10.3e %10.3e", role_gguf_name(order[i]->role, order[i]->layer, name),
-                      order[i]->type_b, relative(order[i]), order[i]->max);
+        char name[TENSOR_NAME], shown[NAME_SHORT];
+        name_shorten(role_gguf_name(order[i]->role, order[i]->layer, name), TENSOR_COLUMNS, shown);
+        buffer_printf(b, "%s%*s %-*s %10.3e %10.3e", shown, (int)(TENSOR_COLUMNS - name_columns(shown)), "", TYPE_COLUMNS, order[i]->type_b, relative(order[i]),
+                      order[i]->max);
         if (order[i]->rms > 0 && order[i]->rms_a > 0)
             buffer_printf(b, " %8.2f", diff_sqnr(order[i]));
         buffer_text(b, "\n");
@@ -169,17 +178,29 @@ static void print_worst_tensors(const struct report *r, struct buffer *b)
     free(order);
 }
 
-static void print_gates(const struct report *r, struct buffer *b)
+/* Each gate, and the verdict in words. */
+static void print_gates(const struct report *r, int colour, struct buffer *b)
 {
-    static const char *const words[] = {"passed", "FAILED", "undecided"};
+    struct outcomes all = {.n = r->n_gates};
+    char text[OUTCOMES_TEXT];
     buffer_text(b, "\n");
     for (size_t i = 0; i < r->n_gates; i++) {
         const struct gate_result *g = &r->gates[i];
-        buffer_printf(b, "gate %s %g: %s (%g", g->option, g->limit, words[g->outcome], g->value);
+        buffer_printf(b, "gate %s %g: ", g->option, g->limit);
+        outcome_print(g->outcome, colour, b);
+        buffer_printf(b, " (%g", g->value);
         if (g->standard_error > 0)
             buffer_printf(b, " +- %g", g->standard_error);
         buffer_text(b, ")\n");
+        all.of[g->outcome]++;
     }
+    buffer_printf(b, "%s%s\n", outcomes_text(&all, text), r->strict && all.of[GATE_UNDECIDED] ? ", which --strict counts as failed" : "");
+}
+
+static void print_name(const char *what, const char *name, struct buffer *b)
+{
+    char text[NAME_SHORT];
+    buffer_printf(b, "%-10s %s\n", what, name_shorten(name, TEXT_COLUMNS - 11, text));
 }
 
 /* As it will run; nothing of what stays exact. */
@@ -191,11 +212,11 @@ static void print_rounding(const char *whose, const struct pass_rounding *r, str
                   r->act && r->cache ? "," : "", r->cache ? " cache " : "", r->cache ? r->cache->name : "");
 }
 
-void report_text(const struct report *r, struct buffer *b)
+void report_text(const struct report *r, int colour, struct buffer *b)
 {
-    buffer_printf(b, "base       %s\n", r->base_name);
+    print_name("base", r->base_name, b);
     if (r->cand_name)
-        buffer_printf(b, "candidate  %s\n", r->cand_name);
+        print_name("candidate", r->cand_name, b);
     print_rounding(r->cand_name ? "base" : "model", &r->c->base, b);
     print_rounding("candidate", &r->c->cand, b);
     buffer_printf(b, "chunks     %zu of %zu tokens\n\n", r->c->chunks, r->c->ctx);
@@ -215,5 +236,5 @@ void report_text(const struct report *r, struct buffer *b)
     if (r->tensors)
         print_worst_tensors(r, b);
     if (r->n_gates)
-        print_gates(r, b);
+        print_gates(r, colour, b);
 }

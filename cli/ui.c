@@ -56,6 +56,13 @@ int print_buffer(struct buffer *b, struct error *e)
     return rc;
 }
 
+/* Source: https://no-color.org */
+int print_colours(void)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    return isatty(STDOUT_FILENO) && !(no && *no) && term && *term && strcmp(term, "dumb");
+}
+
 int print_json(struct json *root, struct error *e)
 {
     char *text = root ? json_print(root) : NULL;

@@ -20,8 +20,10 @@ for text in "<!DOCTYPE html>" "mean KL divergence" "Gates" "How the divergence i
 done
 is "$(grep -cE '(src|href)="?(https?:)?//|<script|@import|url\(' "$tmp/a.html")" 0 "the page needs nothing from elsewhere"
 is "$(grep -o '<section' "$tmp/a.html" | wc -l)" "$(grep -o '</section' "$tmp/a.html" | wc -l)" "its sections are closed"
+is "$(grep -o '<a href=#r0-' "$tmp/a.html" | wc -l)" "$(grep -o '<h2 id=r0-' "$tmp/a.html" | wc -l)" "its contents name every heading"
+has "$tmp/a.html" "2 gates: 1 passed, 1 failed" "its verdict stands first, in words"
 has "$tmp/a.xml" 'tests="2" failures="1" skipped="0"' "JUnit counts what failed"
-has "$tmp/b.xml" "<failure message=" "and has the reason"
+has "$tmp/b.xml" "breaks the bound 1e-09" "and has the reason"
 ok "the page of a base file has what is known without its layers" judge Q4_0 --html "$tmp/c.html"
 is "$(grep -c 'layer by layer' "$tmp/c.html")" 0 "and no chart without numbers"
 
@@ -31,9 +33,16 @@ for type in Q4_0 Q8_0 Q2_K; do
 done
 "$PARE" report "$tmp/Q4_0.json" "$tmp/Q8_0.json" "$tmp/Q2_K.json" --html "$tmp/all.html" --junit "$tmp/all.xml" >"$tmp/table"
 is "$(grep -c gguf "$tmp/table")" 3 "report puts earlier reports side by side"
-is "$(awk 'length > 80' "$tmp/table" | wc -l)" 0 "in 80 columns"
+awk -f tests/v3-report.awk >"$tmp/v3.json"
+ok "a report of V3's size becomes a page" "$PARE" report "$tmp/v3.json" "$tmp/Q2_K.json" --html "$tmp/v3.html"
+is "$(tail -n +2 "$tmp/stdout" | cut -d ' ' -f 1)" "$(printf 'DeepSeek-V3\342\200\246nd-code.gguf\nQ2_K.gguf')" "a long name loses its middle"
+has "$tmp/stdout" "404.43 GB" "beside a size of hundreds of GB"
+has "$tmp/stderr" "their numbers do not compare" "reports over other texts are pointed out"
+has "$tmp/v3.html" "their numbers do not compare" "on the page, too"
+is "$([ "$(wc -c <"$tmp/v3.html")" -lt 3000000 ] && echo small)" small "which is smaller than 3 MB"
+is "$(cat "$tmp/table" "$tmp/stdout" | LC_ALL=C.UTF-8 wc -L | awk '{ print ($1 <= 80) }')" 1 "tables keep to 80 columns"
 has "$tmp/all.html" "Size against divergence" "with size against divergence on the page"
-is "$(grep -o '<section' "$tmp/all.html" | wc -l)" 3 "and each candidate's numbers"
+is "$(grep -o '<section id=r' "$tmp/all.html" | wc -l)" 3 "and each candidate's numbers"
 is "$(grep -c '<testsuite ' "$tmp/all.xml")" 3 "and three suites for CI"
 fails 3 "what is no report is refused" "$PARE" report "$tmp/all.xml"
 echo '{"layers": [], "base": {}, "base_name": "<b>&\u0007", "candidate_name": 7, "gates": [{}], "kld": 3}' >"$tmp/odd.json"
@@ -45,10 +54,38 @@ else
     ok "JUnit is well-formed" python3 -c 'import sys, xml.dom.minidom; [xml.dom.minidom.parse(f) for f in sys.argv[1:]]' "$tmp/a.xml" "$tmp/b.xml" "$tmp/all.xml" "$tmp/odd.xml"
 fi
 
+"$PARE" verify "$nano" --text README.md --ctx 32 --chunks 1 -q --json >"$tmp/one.json"
+ok "a model by itself has a page" "$PARE" report "$tmp/one.json" --html "$tmp/one.html"
+is "$(grep -c '>against<' "$tmp/one.html")" 0 "that holds it against nothing"
+
+# text
+long=$tmp/$(printf '\346\250\241\345\236\213-%.0s' 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16).gguf
+cp "$tmp/Q4_0.gguf" "$long"
+ok "a name longer than a line is shown" "$PARE" verify "$nano" "$long" --text README.md --ctx 32 --chunks 1 -q --tensors --mtp --max-kld 5 --max-kld-p99 5 --max-tensor-error 5
+is "$(LC_ALL=C.UTF-8 wc -L <"$tmp/stdout" | awk '{ print ($1 == 79 || $1 == 80) }')" 1 "cut in its middle to 80 columns"
+has "$tmp/stdout" "$(printf '\342\200\246\345\236\213-')" "between two characters"
+is "$(tail -n 1 "$tmp/stdout")" "3 gates: 3 passed" "the last line is the verdict"
+if command -v script >/dev/null 2>&1; then
+    # on_terminal TERM NO_COLOR OPTION...: what a terminal gets
+    on_terminal() { TERM=$1 NO_COLOR=$2 script -qec "$PARE verify $tmp/base $tmp/Q4_0.gguf -q --max-kld 5 --min-top1 1 $3" /dev/null </dev/null >"$tmp/screen"; }
+    escape=$(printf '\033')
+    fails 1 "a terminal gets the same exit status" on_terminal xterm ""
+    cp "$tmp/screen" "$tmp/colours"
+    has "$tmp/colours" "${escape}[32mpassed${escape}[0m" "what passed is green there"
+    has "$tmp/colours" "${escape}[31mFAILED${escape}[0m" "what failed red"
+    is "$(grep -c "$escape" "$tmp/colours")" 2 "and nothing else has a colour"
+    for how in "dumb ''" "xterm 1" "xterm '' --json"; do
+        eval "on_terminal $how"
+        is "$(grep -c "$escape" "$tmp/screen")" 0 "nothing has with $how"
+    done
+else
+    skip "there is no script(1)" "terminals get colours"
+fi
+
 # regressions
 ok "the same candidate is no regression" judge Q4_0 --baseline "$tmp/Q4_0.json"
 has "$tmp/stdout" "gate baseline kld.mean" "which a line says"
-is "$(grep -c passed "$tmp/stdout")" 2 "and both gates pass without an error bar, as nothing changed"
+is "$(grep -c '^gate.*passed' "$tmp/stdout")" 2 "and both gates pass without an error bar, as nothing changed"
 ok "a better one is none" judge Q8_0 --baseline "$tmp/Q4_0.json"
 fails 1 "a worse one fails" judge Q2_K --baseline "$tmp/Q4_0.json"
 has "$tmp/stdout" "FAILED" "and says so"

@@ -11,18 +11,18 @@ int main(int argc, char **argv)
 {
     struct rusage usage;
     const int reads = argc > 1 && !strcmp(argv[1], "-r");
-    char **const rest = argv + 1 + reads; /* FILE COMMAND... */
+    char **const command = argv + 2 + reads;
     int status;
-    if (argc - reads < 3) {
+    if (argc < 3 + reads) {
         fputs("usage: peak [-r] FILE COMMAND...\n", stderr);
         return 125;
     }
     pid_t pid = vfork(); /* a forked child would count this process's memory as its own */
     if (pid == 0) {
-        execvp(rest[1], rest + 1);
+        execvp(command[0], command);
         _exit(125);
     }
-    FILE *f = fopen(rest[0], "w");
+    FILE *f = fopen(command[-1], "w");
     if (pid < 0 || wait4(pid, &status, 0, &usage) != pid || !f)
         return 125;
     fprintf(f, "%ld\n", reads ? usage.ru_inblock * 512 : usage.ru_maxrss * 1024);
