@@ -2,6 +2,20 @@
  * HTTP by libcurl. */
 #include "base/http.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+/* The last '@' counts, wherever it is: a password with a '/' makes a wrong address, which is shown too. */
+char *http_shown(const char *url)
+{
+    const char *scheme = strstr(url, "://"), *at = strrchr(url, '@');
+    const size_t keep = scheme && scheme < at ? (size_t)(scheme + 3 - url) : 0;
+    char *shown = strdup(url);
+    if (shown && at)
+        memmove(shown + keep, at + 1, strlen(at + 1) + 1);
+    return shown;
+}
+
 #ifdef PARE_NO_CURL
 
 struct http *http_new(const struct http_options *o, struct error *e)
@@ -26,8 +40,6 @@ int http_call(struct http *h, const char *url, const char *json, struct http_rep
 
 #include <curl/curl.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/buffer.h"
 
@@ -65,14 +77,26 @@ static int add_header(struct http *h, const char *line)
     return more ? 0 : -1;
 }
 
+enum { HEADER_MOST = 4096 };
+
+/* A line break would begin another header. */
+static int key_fits(const char *key)
+{
+    size_t n = 0;
+    for (; key[n]; n++)
+        if ((unsigned char)key[n] <= ' ' || key[n] == 0x7f)
+            return 0;
+    return n < HEADER_MOST - 32;
+}
+
 static int set_up(struct http *h)
 {
-    char line[4096];
+    char line[HEADER_MOST];
     if (add_header(h, "Content-Type: application/json") || add_header(h, "Expect:"))
         return -1;
     if (h->o.key) {
-        const int n = snprintf(line, sizeof line, "Authorization: Bearer %s", h->o.key);
-        if (n < 0 || (size_t)n >= sizeof line || add_header(h, line))
+        snprintf(line, sizeof line, "Authorization: Bearer %s", h->o.key);
+        if (add_header(h, line))
             return -1;
     }
     curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, h->headers);
@@ -90,8 +114,12 @@ static int set_up(struct http *h)
 
 struct http *http_new(const struct http_options *o, struct error *e)
 {
-    struct http *h = calloc(1, sizeof *h);
-    if (h)
+    struct http *h;
+    if (o->key && !key_fits(o->key)) {
+        error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "the server's key is too long, or has blanks or line breaks");
+        return NULL;
+    }
+    if ((h = calloc(1, sizeof *h)))
         h->o = *o;
     if (!h || curl_global_init(CURL_GLOBAL_DEFAULT) || !(h->curl = curl_easy_init()) || set_up(h)) {
         http_free(h);
@@ -121,7 +149,10 @@ static int failed(const struct http *h, CURLcode why, const char *url, struct er
         error_set(e, ERR_IO, ERROR_NO_OFFSET, "the server's answer is larger than %zu bytes", h->o.most);
     else
         error_set(e, ERR_IO, ERROR_NO_OFFSET, "the server does not answer: %s", curl_easy_strerror(why));
-    return error_at_file(e, url);
+    char *shown = http_shown(url);
+    error_at_file(e, shown);
+    free(shown);
+    return -1;
 }
 
 int http_call(struct http *h, const char *url, const char *json, struct http_reply *reply, struct error *e)

@@ -25,12 +25,15 @@ struct http_reply {
     double retry_after; /* seconds, as the server asks; 0: it does not */
 };
 
-/* NULL with ERR_MEMORY, or ERR_UNSUPPORTED: built without libcurl. */
+/* malloc'd: an address as it may be shown, without the user and the password before its '@'; NULL: out of memory. */
+char *http_shown(const char *url);
+
+/* NULL with ERR_MEMORY, ERR_USAGE (a key that no header can hold), or ERR_UNSUPPORTED: built without libcurl. */
 struct http *http_new(const struct http_options *o, struct error *e);
 void http_free(struct http *h); /* NULL is allowed */
 
 /* Sends a text as JSON (NULL: asks with GET). 0 with a reply of any status; -1 with ERR_IO (no connection, no answer in time, an answer cut short
- * or larger than allowed), ERR_INTERRUPTED, ERR_MEMORY. The URL is named. */
+ * or larger than allowed), ERR_INTERRUPTED, ERR_MEMORY. The URL is named as it may be shown. */
 int http_call(struct http *h, const char *url, const char *json, struct http_reply *reply, struct error *e);
 
 #endif

@@ -71,7 +71,7 @@ struct io_out {
 
 /* Creates PATH.partial with all its space allocated, so that a full disk is an error now and not in the
  * night. Takes an exclusive lock: a second writer of the same output is refused. A stale PATH.partial of a
- * killed run is replaced. Returns 0 or -1. */
+ * killed run is replaced. What is there already under the name must be a regular file. Returns 0 or -1. */
 int io_out_create(struct io_out *o, const char *path, uint64_t size, struct error *e);
 /* The same without reserving space: it is taken as bytes are written. */
 int io_out_create_sparse(struct io_out *o, const char *path, uint64_t size, struct error *e);

@@ -70,10 +70,28 @@ int io_open_locked(const char *path, int *fd, struct error *e)
     return try_open_locked(path, O_CREAT, fd, e);
 }
 
+/* A rename puts a file in the place of whatever is there: of a device too, for root. */
+static int replaceable(const char *path, struct error *e)
+{
+    int kind = 0;
+    if (io_look(path, &kind, e))
+        return -1;
+    if (kind < 2 && *path)
+        return 0;
+    error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "%s", !*path      ? "the output's name is empty"
+                                                 : kind == 2 ? "the output is a folder"
+                                                             : "the output is no regular file");
+    return error_at_file(e, path);
+}
+
 /* Opens PATH.partial into o. */
 static int open_partial(struct io_out *o, const char *path, int flags, struct error *e)
 {
-    *o = (struct io_out){.fd = -1, .path = strdup(path), .partial = io_append(path, ".partial")};
+    *o = (struct io_out){.fd = -1};
+    if (replaceable(path, e))
+        return -1;
+    o->path = strdup(path);
+    o->partial = io_append(path, ".partial");
     if (!o->path || !o->partial)
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     int busy = try_open_locked(o->partial, flags, &o->fd, e);

@@ -18,7 +18,7 @@ if [ -z "${SOURCE-}" ] || [ -z "${TEXT-}" ] || [ -z "${CANDIDATE-}" ]; then
     echo "ci/verify.sh: SOURCE, TEXT and CANDIDATE must be set" >&2
     exit 2
 fi
-mkdir -p "$REPORTS"
+mkdir -p -- "$REPORTS" "$(dirname -- "$CANDIDATE")" "$(dirname -- "$BASE_FILE")"
 
 if [ ! -e "$CANDIDATE" ] && [ -n "${RECIPE-}" ]; then
     "$PARE" convert "$SOURCE" -o "$CANDIDATE" --recipe "$RECIPE" ${TO:+--to "$TO"}
@@ -33,8 +33,9 @@ set -- "$BASE_FILE" "$CANDIDATE" --text "$TEXT" --chunks "$CHUNKS" --quiet --jso
 [ -z "${BASELINE-}" ] || [ ! -e "$BASELINE" ] || set -- "$@" --baseline "$BASELINE"
 [ "${STRICT-}" != 1 ] || set -- "$@" --strict
 status=0
-"$PARE" verify "$@" >"$REPORTS/report.json" || status=$?
-[ "$status" -le 1 ] || exit "$status"
+"$PARE" verify "$@" >"$REPORTS/report.json.new" || status=$? # BASELINE may be the last report.json
+[ "$status" -le 1 ] || { rm -f "$REPORTS/report.json.new"; exit "$status"; }
+mv -f "$REPORTS/report.json.new" "$REPORTS/report.json"
 "$PARE" report "$REPORTS/report.json" >"$REPORTS/summary.txt" || [ $? -eq 1 ]
 cat "$REPORTS/summary.txt"
 if [ -n "${GITHUB_STEP_SUMMARY-}" ]; then

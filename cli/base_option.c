@@ -33,8 +33,48 @@ static int form_of(const struct options *o, enum base_form *form, struct error *
     return text ? error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--base-form: '%s' is none of exact, sampled, llama", text) : 0;
 }
 
-int base_start(const struct options *o, const struct opened *base, const struct compare_options *co, const struct tokens *in,
-               struct base_writer **writer, struct error *e)
+static int same_file(const struct io_file *a, const struct io_file *b)
+{
+    return a->dev == b->dev && a->ino == b->ino;
+}
+
+/* Whether a path leads to a file of the models or to the text. */
+static int is_input(const struct options *o, const char *path, const struct opened *const models[2])
+{
+    const char *texts[] = {options_get(o, "text"), options_get(o, "tokens")};
+    struct error ignored;
+    struct io_file f, text;
+    int found = 0;
+    if (io_kind(path) != 1 || io_open(&f, path, &ignored))
+        return 0;
+    for (int m = 0; m < 2; m++)
+        for (size_t i = 0; models[m]->source && i < models[m]->source->n_files; i++)
+            found |= same_file(&f, &models[m]->source->files[i]);
+    for (int i = 0; i < 2; i++)
+        if (texts[i] && io_kind(texts[i]) == 1 && !io_open(&text, texts[i], &ignored)) {
+            found |= same_file(&f, &text);
+            io_close(&text);
+        }
+    io_close(&f);
+    return found;
+}
+
+/* The name is free, or --force was given and nothing that is read is lost. */
+static int may_replace(const struct options *o, const char *path, const struct opened *base, const struct opened *cand, struct error *e)
+{
+    if (!io_kind(path))
+        return 0;
+    if (!options_get(o, "force"))
+        error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "the base file exists (--force replaces it)");
+    else if (is_input(o, path, (const struct opened *const[]){base, cand}))
+        error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--save-base would replace a file that is read");
+    else
+        return 0;
+    return error_at_file(e, path);
+}
+
+int base_start(const struct options *o, const struct opened *base, const struct opened *cand, const struct compare_options *co,
+               const struct tokens *in, struct base_writer **writer, struct error *e)
 {
     const struct arch_params *p = &base->model->params;
     const char *path = options_get(o, "save-base");
@@ -53,11 +93,7 @@ int base_start(const struct options *o, const struct opened *base, const struct 
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "llama-perplexity's file has no room for --all-positions");
     if (co->base.act || co->base.cache)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--save-base keeps an exact base, not one that is rounded");
-    if (io_kind(path) && !options_get(o, "force")) {
-        error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "the base file exists (--force replaces it)");
-        return error_at_file(e, path);
-    }
-    if (part_hash_tokens(in->ids, in->chunks * co->ctx, a.tokens_hash, e) || part_hash_models(base->model, NULL, a.models_hash, e))
+    if (may_replace(o, path, base, cand, e) || part_hash_tokens(in->ids, in->chunks * co->ctx, a.tokens_hash, e) || part_hash_models(base->model, NULL, a.models_hash, e))
         return -1;
     return (*writer = base_create(path, &a, in->ids, e)) ? 0 : -1;
 }
@@ -81,6 +117,15 @@ static int same_text(const struct options *o, const struct base_file *b, const s
     return rc;
 }
 
+/* Experts' groups were chosen in the base's run; llama-perplexity's file says nothing of them. */
+static int routing_agrees(const struct base_about *a, const struct compare_options *co, struct error *e)
+{
+    const char *word = strstr(a->settings, "group routing o"), *other = co->group_routing ? "group routing off" : "group routing on";
+    if (word && !strncmp(word, other, strlen(other)))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "the base ran with --group-routing %s: say the same here", co->group_routing ? "off" : "on");
+    return 0;
+}
+
 static int scoring_agrees(const struct options *o, const struct base_about *a, const struct compare_options *co, struct error *e)
 {
     if (options_get(o, "ctx") && co->ctx != a->ctx)
@@ -102,7 +147,7 @@ int base_input(const struct options *o, const struct base_file *b, const struct 
     long most = 0;
     if (!cand->model && (options_get(o, "text") || options_get(o, "tokens")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--server takes its text from the base file");
-    if (scoring_agrees(o, a, co, e) || options_int(o, "chunks", 1, 1L << 40, &most, e) ||
+    if (scoring_agrees(o, a, co, e) || (cand->model && routing_agrees(a, co, e)) || options_int(o, "chunks", 1, 1L << 40, &most, e) ||
         ((options_get(o, "text") || options_get(o, "tokens")) && same_text(o, b, cand, e)))
         return -1;
     co->ctx = a->ctx;

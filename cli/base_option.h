@@ -9,9 +9,10 @@
 /* Scoring and routing as text, for base files and parts. */
 void base_settings(const struct compare_options *co, char *out, size_t size);
 
-/* --save-base: the file that a run of this base is to fill. ERR_USAGE when it is there already and --force was not given. */
-int base_start(const struct options *o, const struct opened *base, const struct compare_options *co, const struct tokens *in,
-               struct base_writer **writer, struct error *e);
+/* --save-base: the file that a run of this base is to fill. ERR_USAGE when it is there already and --force was not given, or when it is one of
+ * the files that are read. */
+int base_start(const struct options *o, const struct opened *base, const struct opened *cand, const struct compare_options *co,
+               const struct tokens *in, struct base_writer **writer, struct error *e);
 
 /* Tokens of a text for a base that is a model. */
 int text_input(const struct options *o, const struct opened *base, size_t ctx, struct tokens *in, struct error *e);

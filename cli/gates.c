@@ -9,16 +9,17 @@
 #include "base/io.h"
 #include "cli/cli.h"
 
-int gates_read_file(const struct options *o, struct json **file, struct error *e)
-{
-    const char *path = options_get(o, "gate");
-    *file = NULL;
-    return path && !(*file = json_parse_file(path, 1 << 20, e)) ? -1 : 0;
-}
-
 int gates_need_tensors(const struct options *o, const struct json *file)
 {
     return options_get(o, "max-tensor-error") || json_get(file, "max-tensor-error");
+}
+
+int gates_need_candidate(const struct options *o, const struct json *file)
+{
+    int found = options_get(o, "baseline") || gates_need_tensors(o, file);
+    for (const struct gate *g = gates; g->option; g++)
+        found |= options_get(o, g->option) || json_get(file, g->option);
+    return found;
 }
 
 static int bad_gate(const char *option, struct error *e)
@@ -31,15 +32,17 @@ static int gate_limit(const struct options *o, const struct json *file, const ch
                       struct error *e)
 {
     const char *text = options_get(o, option);
+    const struct json *v = text ? NULL : json_get(file, option);
     char *end;
-    if (text) {
-        *limit = strtod(text, &end);
-        return end == text || *end || !isfinite(*limit) ? bad_gate(option, e) : 1;
-    }
-    const struct json *v = json_get(file, option);
-    if (!v)
+    if (!text && !v)
         return 0;
-    return json_f64(v, limit) ? bad_gate(option, e) : 1;
+    if (text)
+        *limit = strtod(text, &end);
+    if (text ? end == text || *end || !isfinite(*limit) : json_f64(v, limit))
+        return bad_gate(option, e);
+    if (*limit < 0 || (*limit > 1 && !strncmp(option, "min-", 4)))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gate %s: the limit %g is %s", option, *limit, *limit < 0 ? "below 0" : "above 1: it is a share");
+    return 1;
 }
 
 /* Half-width of the error bar for --confidence. */
@@ -72,6 +75,8 @@ static double largest_tensor_error(const struct report *r)
 
 static int known_gates_only(const struct json *file, struct error *e)
 {
+    if (file && json_type(file) != JSON_OBJECT)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "the gate file is no list of {\"gate\": limit}");
     for (const struct json *v = json_child(file); v; v = json_next(v)) {
         const struct gate *g = gates;
         while (g->option && strcmp(g->option, json_key(v)))
@@ -80,6 +85,71 @@ static int known_gates_only(const struct json *file, struct error *e)
             return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "the gate file has an unknown gate '%s'", json_key(v));
     }
     return 0;
+}
+
+/* --max-regression: how much worse than the baseline is allowed, of itself. */
+static int regression_share(const struct options *o, double *share, struct error *e)
+{
+    const char *text = options_get(o, "max-regression");
+    char *end = NULL;
+    *share = text ? strtod(text, &end) : 0.05;
+    if (text && (end == text || *end || !(*share >= 0) || !isfinite(*share)))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--max-regression: '%s' is no share such as 0.05", text);
+    if (text && !options_get(o, "baseline"))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--max-regression is for --baseline");
+    return 0;
+}
+
+static struct json *read_baseline(const struct options *o, struct error *e)
+{
+    return json_parse_file(options_get(o, "baseline"), (uint64_t)1 << 30, e);
+}
+
+static int check_folders(const struct options *o, struct error *e)
+{
+    static const char *const files[] = {"html", "junit"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        const char *path = options_get(o, files[i]);
+        char *folder = path ? io_folder(path) : NULL;
+        if (path && !folder)
+            return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+        const int there = !folder || io_kind(folder) == 2;
+        free(folder);
+        if (there)
+            continue;
+        error_set(e, ERR_IO, ERROR_NO_OFFSET, "there is no folder for --%s", files[i]);
+        return error_at_file(e, path);
+    }
+    return 0;
+}
+
+/* All that can be wrong with the options, before anything is judged. */
+static int check_options(const struct options *o, const struct json *file, struct error *e)
+{
+    double unused;
+    if (check_folders(o, e) || confidence(o, &unused, e) || known_gates_only(file, e) || regression_share(o, &unused, e) ||
+        gate_limit(o, file, "max-tensor-error", &unused, e) < 0)
+        return -1;
+    for (const struct gate *g = gates; g->option; g++)
+        if (gate_limit(o, file, g->option, &unused, e) < 0)
+            return -1;
+    struct json *old = options_get(o, "baseline") ? read_baseline(o, e) : NULL;
+    const int rc = options_get(o, "baseline") && !old ? -1 : 0;
+    json_free(old);
+    return rc;
+}
+
+int gates_read_file(const struct options *o, struct json **file, struct error *e)
+{
+    const char *path = options_get(o, "gate");
+    *file = NULL;
+    if (path && !(*file = json_parse_file(path, 1 << 20, e)))
+        return -1;
+    if (!check_options(o, *file, e))
+        return 0;
+    json_free(*file);
+    *file = NULL;
+    return -1;
 }
 
 /* A number of a report by its dotted path; NaN: not there. */
@@ -138,11 +208,11 @@ static int judge_regression(const struct json *old, struct report *r, const stru
     const double was = number_at(old, g->path), now = metric_value(&r->summary, m);
     const double n = number_at(old, "positions");
     double old_error = g->sign > 0 ? number_at(old, "kld.stderr") : sqrt(was * (1 - was) / n);
-    if (!isfinite(was) || !isfinite(old_error))
+    if (!isfinite(was) || !(old_error >= 0) || !isfinite(old_error))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--baseline: this is no report of pare verify with a candidate");
     struct difference d = {now - was, sqrt(old_error * old_error + metric_stderr(&r->summary, m) * metric_stderr(&r->summary, m))};
     paired(old, r, g->chunks, g->mean, &d);
-    const double room = share * (g->sign > 0 ? was : 1 - was), excess = g->sign * d.mean - room;
+    const double room = share * (g->sign > 0 ? fabs(was) : 1 - was), excess = g->sign * d.mean - room;
     struct gate_result *x = &r->gates[r->n_gates++];
     *x = (struct gate_result){g->title, was + g->sign * room, now, d.standard_error, GATE_PASSED};
     x->outcome = excess == 0 ? GATE_PASSED : fabs(excess) < z * d.standard_error ? GATE_UNDECIDED : excess > 0 ? GATE_FAILED : GATE_PASSED;
@@ -151,21 +221,22 @@ static int judge_regression(const struct json *old, struct report *r, const stru
 
 static int judge_baseline(const struct options *o, struct report *r, double z, struct error *e)
 {
-    const char *path = options_get(o, "baseline"), *text = options_get(o, "max-regression");
-    char *end = NULL;
-    const double share = text ? strtod(text, &end) : 0.05;
-    if (text && (end == text || *end || !(share >= 0)))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--max-regression: '%s' is no share such as 0.05", text);
-    if (!path)
-        return text ? error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--max-regression is for --baseline") : 0;
+    double share;
+    if (regression_share(o, &share, e))
+        return -1;
+    if (!options_get(o, "baseline"))
+        return 0;
     if (!r->cand_name)
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--baseline is for a comparison with a candidate");
-    struct json *old = json_parse_file(path, (uint64_t)1 << 30, e);
+    struct json *old = read_baseline(o, e);
     int rc = old ? 0 : -1;
+    if (old && (json_get(old, "untold") != NULL) != r->c->is_bound)
+        rc = error_set(e, ERR_USAGE, ERROR_NO_OFFSET,
+                       "--baseline: a served model's divergence is a bound, which is not held against one that is whole");
     for (size_t i = 0; !rc && i < sizeof regressions / sizeof *regressions; i++)
         rc = judge_regression(old, r, &regressions[i], share, z > 0 ? z : 1.9599640, e);
     if (rc)
-        error_at_file(e, path);
+        error_at_file(e, options_get(o, "baseline"));
     json_free(old);
     return rc;
 }
@@ -175,7 +246,7 @@ int gates_judge(const struct options *o, const struct json *file, struct report 
     double limit, z;
     int given;
     r->strict = options_get(o, "strict") != NULL;
-    if (confidence(o, &z, e) || known_gates_only(file, e))
+    if (confidence(o, &z, e))
         return -1;
     for (const struct gate *g = gates; g->option; g++) {
         const struct metric *m = metric_find(g->path);
@@ -230,19 +301,21 @@ static int write_files(const struct options *o, const struct json *root, struct 
     return rc;
 }
 
+/* The report may be worth hours: it is printed also when a file of it cannot be written. */
 int gates_print_report(const struct options *o, const struct report *r, struct error *e)
 {
     struct buffer b = {0};
+    struct error second;
     struct json *root = report_json(r);
     int failed = 0, rc = write_files(o, root, e);
-    if (!rc && options_get(o, "json")) {
-        rc = print_json(root, e);
-        root = NULL;
-    } else if (!rc) {
+    struct error *to = rc ? &second : e;
+    if (options_get(o, "json")) {
+        rc |= print_json(root, to);
+    } else {
+        json_free(root);
         report_text(r, print_colours(), &b);
-        rc = print_buffer(&b, e);
+        rc |= print_buffer(&b, to);
     }
-    json_free(root);
     for (size_t i = 0; i < r->n_gates; i++)
         failed |= r->gates[i].outcome == GATE_FAILED || (r->gates[i].outcome == GATE_UNDECIDED && r->strict);
     if (!rc && failed) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/memory.h"
 #include "cli/base_option.h"
 #include "cli/card.h"
@@ -109,6 +110,8 @@ static int read_options(const struct options *o, struct compare_options *c, stru
         return -1;
     if (options_get(o, "card") && (o->n_operands < 2 || options_get(o, "part")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--card is for a whole comparison with a candidate");
+    if (options_get(o, "card") && io_kind(o->operands[1]) != 2)
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--card is for a CANDIDATE that is a folder, which has a README.md");
     return 0;
 }
 
@@ -203,7 +206,7 @@ static int walk(const struct options *o, const struct sides *s, const struct com
     const int32_t *tokens = in->ids + co->first_chunk * co->ctx;
     bounded.memory = activation_room(co);
     bounded.base_file = s->file;
-    if (options_get(o, "save-base") && base_start(o, &s->base, co, in, &bounded.save_base, e))
+    if (options_get(o, "save-base") && base_start(o, &s->base, &s->cand, co, in, &bounded.save_base, e))
         return -1;
     catch_interrupts();
     display_start(&d, "judging", 0, options_get(o, "quiet") != NULL);
@@ -243,7 +246,7 @@ static int verify_server(const struct options *o, struct base_file *b, const str
     d.progress.unit = "chunks";
     int rc = server_compare(b, in->ids, in->chunks, &so, &hooks, &c, &model, e);
     display_end(&d);
-    r.cand_name = model ? model : so.url;
+    r.cand_name = model;
     if (!rc && metrics_summarize(&c, &r.summary))
         rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
     if (!rc)
@@ -286,11 +289,29 @@ static int verify(const struct options *o, const struct sides *s, const struct c
     return rc;
 }
 
+/* Options that say how another is done, without the other. */
+static int need_each_other(const struct options *o, struct error *e)
+{
+    static const char *const pairs[][2] = {{"base-form", "save-base"}, {"server-kind", "server"}, {"server-model", "server"}, {"server-top", "server"},
+                                           {"server-timeout", "server"}, {"out", "part"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (options_get(o, pairs[i][0]) && !options_get(o, pairs[i][1]))
+            return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s is for --%s", pairs[i][0], pairs[i][1]);
+    return 0;
+}
+
 static int check_base_options(const struct options *o, const struct sides *s, const struct json *gate_file, struct error *e)
 {
+    if (need_each_other(o, e))
+        return -1;
+    if (o->n_operands < 2 && !s->file && gates_need_candidate(o, gate_file))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gates are for a comparison with a CANDIDATE");
+    if (options_get(o, "part") && (gates_need_candidate(o, gate_file) || options_get(o, "html") || options_get(o, "junit")))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gates and reports are for a whole text: 'pare merge' takes them, not --part");
     if (s->file && (options_get(o, "tensors") || gates_need_tensors(o, gate_file) || options_get(o, "mtp") || options_get(o, "save-base") ||
-                    options_get(o, "act-base")))
-        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--tensors, --max-tensor-error, --mtp, --save-base and --act-base need the base itself, not a base file");
+                    options_get(o, "save-logits") || options_get(o, "act-base")))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET,
+                         "--tensors, --max-tensor-error, --mtp, --save-base, --save-logits and --act-base need the base itself, not a base file");
     if (options_get(o, "server") && (!s->file || o->n_operands > 1 || options_get(o, "part") || options_get(o, "save-logits") ||
                                      options_get(o, "act") || options_get(o, "kv")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--server is judged against a base file alone (see --save-base), without --part, --save-logits, --act and --kv");

@@ -54,6 +54,23 @@ ok "threads do not change a byte of a base file" sh -c \
 # refusals
 fails 2 "an existing file is not replaced" base --save-base "$tmp/exact"
 ok "but with --force" base --save-base "$tmp/exact" --base-form exact --force
+mkfifo "$tmp/fifo"
+mkdir "$tmp/folder"
+for name in fifo folder; do
+    fails 2 "nor is a $name replaced by force" base --save-base "$tmp/$name" --force
+done
+cp "$tokens" "$tmp/tokens"
+cp "$tmp/q4.gguf" "$tmp/model.gguf"
+fails 2 "nor a model that is read" "$PARE" verify "$tmp/model.gguf" --tokens "$tokens" --ctx 40 --chunks 1 -q --save-base "$tmp/model.gguf" --force
+fails 2 "the candidate's file neither" base "$tmp/model.gguf" --save-base "$tmp/model.gguf" --force
+fails 2 "nor the text" "$PARE" verify "$nano" --tokens "$tmp/tokens" --ctx 40 --chunks 1 -q --save-base "$tmp/tokens" --force
+ok "all of which are as they were" sh -c "cmp $tmp/q4.gguf $tmp/model.gguf && cmp $tokens $tmp/tokens && test -p $tmp/fifo"
+fails 2 "a card is for folders, which is said before anything is judged" "$PARE" verify "$tmp/exact" "$tmp/q4.gguf" --card -q
+fails 2 "--base-form is for --save-base" base --base-form exact
+fails 2 "logits of a base file are not saved" "$PARE" verify "$tmp/exact" "$tmp/q4.gguf" --save-logits "$tmp/logits" -q
+has "$tmp/stderr" "--save-logits" "which the message says"
+fails 2 "experts' groups are chosen as in the base's run" "$PARE" verify "$tmp/exact" "$tmp/q4.gguf" --group-routing off -q
+ok "llama-perplexity's file leaves that open" "$PARE" verify "$tmp/llama" "$tmp/q4.gguf" --group-routing off -q
 fails 2 "another --ctx is refused" "$PARE" verify "$tmp/exact" "$tmp/q4.gguf" --ctx 64
 head -c 4000 "$tokens" | tr '\000' '\001' >"$tmp/other"
 fails 2 "and another text" "$PARE" verify "$tmp/exact" "$tmp/q4.gguf" --tokens "$tmp/other" -q

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/sh-tap.sh"
 PARE=${PARE:-./pare}
 export PARE
-SOURCE=tests/data/nano-v3 TEXT=README.md CANDIDATE=$tmp/out.gguf RECIPE=Q4_0 CHUNKS=1 BASE_FILE=$tmp/base REPORTS=$tmp/report
+SOURCE=tests/data/nano-v3 TEXT=README.md CANDIDATE=$tmp/new/out.gguf RECIPE=Q4_0 CHUNKS=1 BASE_FILE=$tmp/base/file REPORTS=$tmp/report
 export SOURCE TEXT CANDIDATE RECIPE CHUNKS BASE_FILE REPORTS
 
 ok "a job converts, checks, judges and reports" sh ci/verify.sh
@@ -17,6 +17,9 @@ ok "the next one takes the base's run from where it was kept" env BASELINE="$tmp
 ok "and leaves it alone" cmp "$tmp/kept" "$BASE_FILE"
 has "$REPORTS/report.json" "baseline kld.mean" "it holds the result to the accepted report"
 has "$tmp/step" "out.gguf" "and writes GitHub's summary"
+ok "which may be the one that this run replaces" env BASELINE="$REPORTS/report.json" sh ci/verify.sh
+fails 3 "a base file that is damaged is an error" env BASE_FILE=README.md sh ci/verify.sh
+has "$REPORTS/report.json" "baseline kld.mean" "that leaves the last report"
 echo '{"max-kld": 1e-9}' >"$tmp/gates.json"
 fails 1 "a gate that fails fails the job" env GATES="$tmp/gates.json" sh ci/verify.sh
 has "$REPORTS/report.xml" "<failure" "with its reason in the test results"

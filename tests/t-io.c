@@ -179,12 +179,19 @@ static void output_refused(void)
     ok(!mkdir(partial, 0777) && io_out_create(&o, path, 1, &e) && e.code == ERR_IO && is_there(partial),
        "a folder at out.partial is refused and stays");
     rmdir(partial);
-    ok(!mkdir(path, 0777) && !io_out_create(&o, path, 1, &e) && io_out_finish(&o, &e) && e.code == ERR_IO &&
+    ok(!io_out_create(&o, path, 1, &e) && !mkdir(path, 0777) && io_out_finish(&o, &e) && e.code == ERR_IO &&
            is_there(partial),
-       "a folder under the final name: finish fails and keeps out.partial");
+       "a folder that came under the final name: finish fails and keeps out.partial");
     io_out_abandon(&o);
     ok(!is_there(partial), "abandoned then, it is gone");
+    ok(io_out_create(&o, path, 1, &e) && e.code == ERR_USAGE && strstr(e.text, "folder") && !is_there(partial), "one that is there is refused at once");
     rmdir(path);
+    ok(!mkfifo(path, 0666) && io_out_create(&o, path, 1, &e) && e.code == ERR_USAGE && strstr(e.text, "no regular file") && !is_there(partial),
+       "so is a FIFO, which a rename would replace");
+    ok(!symlink("out2", tmp_path("to-fifo")) && io_out_create(&o, tmp_path("to-fifo"), 1, &e) && e.code == ERR_USAGE, "also behind a symbolic link");
+    unlink(tmp_path("to-fifo"));
+    unlink(path);
+    ok(io_out_create(&o, "", 1, &e) && e.code == ERR_USAGE, "and an empty name");
     ok(io_free_space(tmp_path("no/such/folder"), &(uint64_t){0}, &e) && e.code == ERR_IO, "no folder, no free space");
 }
 

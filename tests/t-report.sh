@@ -97,5 +97,23 @@ fails 1 "but fails with --strict" judge Q4_0 --max-kld "$limit" --confidence 99 
 ok "JUnit calls it skipped" judge Q4_0 --max-kld "$limit" --confidence 99 --junit "$tmp/u.xml"
 has "$tmp/u.xml" 'skipped="1"' "and counts it"
 fails 3 "a baseline that is no JSON is refused" judge Q4_0 --baseline "$tmp/all.xml"
+for gate in '[]' '3' '{"max-kld": "1"}' '{"max-kld": -1}' '{"min-top1": 95}' '{"max-kld": 1e999}' '{"strict": 1}'; do
+    echo "$gate" >"$tmp/gate"
+    fails 2 "a gate file of $gate is refused" judge Q4_0 --gate "$tmp/gate"
+done
+is "$(wc -c <"$tmp/stdout")" 0 "before anything is judged"
+fails 2 "gates without a candidate are refused" "$PARE" verify "$nano" --text README.md --ctx 32 --chunks 2 -q --max-kld 1
+is "$(wc -c <"$tmp/stdout")" 0 "before the base is run"
+fails 2 "a part of a text is not held to gates" judge Q4_0 --part 1/2 -o "$tmp/part.json" --max-kld 1
+fails 2 "-o is for parts" judge Q4_0 -o "$tmp/part.json"
+is "$(ls "$tmp" | grep -c part)" 0 "and neither leaves a file"
+fails 4 "a page for a folder that is not there too" judge Q4_0 --html "$tmp/none/a.html"
+is "$(wc -c <"$tmp/stdout")" 0 "before anything is judged"
+mkdir "$tmp/page"
+fails 2 "a page that cannot be written is an error" judge Q4_0 --html "$tmp/page" --json
+has "$tmp/stdout" '"kld"' "but the report is printed"
+fails 2 "so is a bound that is none" judge Q4_0 --max-kld nan
+fails 2 "a share above 1" judge Q4_0 --min-top1 95
+fails 2 "an infinite regression" judge Q4_0 --baseline "$tmp/Q4_0.json" --max-regression inf
 fails 2 "one without a divergence too" judge Q4_0 --baseline "$tmp/odd.json"
 done_testing

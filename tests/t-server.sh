@@ -15,9 +15,9 @@ serve()
 {
     "$TOOLS/stub_server" "$1" "$2" >"$tmp/port" &
     servers="$servers $!"
-    for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    for _ in $(seq 50); do
         [ ! -s "$tmp/port" ] || break
-        sleep 0.05
+        sleep 0.02
     done
     url=http://127.0.0.1:$(cat "$tmp/port")
     : >"$tmp/port"
@@ -44,6 +44,10 @@ ok "a llama.cpp server is asked position by position" ask --json
 is "$([ "$(sed -n 's/.*"targets":	//p' "$tmp/stdout")" -ge 10 ] && echo many)" many "tokens that follow but were not told are counted"
 is "$(grep -c '"ppl_ratio"' "$tmp/stdout")" 0 "and then nothing is said of the perplexity's change"
 fails 2 "nor can a gate ask for it" ask --max-ppl-ratio 2
+"$PARE" verify "$tmp/base" "$nano" --json -q >"$tmp/whole.json"
+fails 2 "a bound is not held against a whole divergence" ask --baseline "$tmp/whole.json"
+has "$tmp/stderr" "is a bound" "which is said"
+fails 2 "nor the other way" "$PARE" verify "$tmp/base" "$nano" -q --baseline "$tmp/vllm.json"
 ok "a gate on the bound works" ask --max-kld 100 --html "$tmp/page.html"
 has "$tmp/page.html" "&ge;" "the page calls it a bound, too"
 ok "/v1 may stand in the address, the kind be given" ask --server "$url/v1/" --server-kind llama.cpp --chunks 1
@@ -54,7 +58,31 @@ serve vllm refuse
 fails 4 "a refusal is an error" ask
 has "$tmp/stderr" "status 400" "with its status"
 has "$tmp/stderr" "is not allowed" "and its words in one line"
-for how in html short nan sum outside twice; do # of vllm a token twice is a key twice, which is no JSON
+serve vllm moved
+fails 4 "another address is not followed" ask
+has "$tmp/stderr" "status 302" "which the status tells"
+serve vllm chunked
+ok "an answer may come in chunks" ask
+serve vllm denied
+export OPENAI_API_KEY=sk-very-secret-7
+fails 4 "a server that wants another key is an error" ask
+has "$tmp/stderr" "status 401: {\"error\":\"wrong key ****" "that cites it"
+fails 4 "also when its kind is given" ask --server-kind vllm
+is "$(cat "$tmp/stdout" "$tmp/stderr" | grep -c secret)" 0 "without the key"
+OPENAI_API_KEY="two
+lines"
+fails 2 "a key of two lines is refused" ask
+unset OPENAI_API_KEY
+fails 4 "a password in the address is sent" "$PARE" verify "$tmp/base" --server "http://me:secret@${url#http://}" -q
+is "$(cat "$tmp/stdout" "$tmp/stderr" | grep -c secret)" 0 "and not shown"
+has "$tmp/stderr" "'$url/" "as the rest of the address is"
+fails 4 "an address of another kind is refused" "$PARE" verify "$tmp/base" --server file:///etc/passwd -q
+serve llama.cpp least
+ok "the smallest probabilities are numbers still" ask --json
+is "$(grep -ciE 'inf|nan"|null' "$tmp/stdout")" 0 "as all of the report's are"
+serve sglang half
+fails 3 "ids with fractions are refused" ask
+for how in html short nan sum outside twice deep inf null; do # of vllm a token twice is a key twice, which is no JSON
     serve vllm $how
     fails 3 "an answer that is '$how' is refused" ask
 done

@@ -51,7 +51,8 @@ int base_llama_open(struct base_file *b, struct error *e)
         return bad(b, 8, "the sizes in llama-perplexity's file are absurd", e);
     *a = (struct base_about){.form = BASE_LLAMA, .name = b->path, .settings = "scored half", .ctx = ctx, .chunks = chunks, .vocab = vocab,
                              .first_scored = ctx / 2, .scored = ctx - 1 - ctx / 2};
-    if (b->file.size != base_llama_header(a) + (uint64_t)a->chunks * a->scored * base_llama_record(vocab))
+    const uint64_t header = base_llama_header(a), records = (uint64_t)a->chunks * a->scored, record = base_llama_record(vocab); /* whose product may overflow */
+    if (b->file.size < header || (b->file.size - header) / record != records || (b->file.size - header) % record)
         return bad(b, ERROR_NO_OFFSET, "llama-perplexity's file is not as long as its sizes say", e);
     if (!(b->tokens = arena_array(&b->arena, (size_t)chunks * ctx, sizeof *b->tokens)))
         return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the base file");

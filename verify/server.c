@@ -2,19 +2,18 @@
  * Servers: asking, asking again, and holding what they tell against a base file. */
 #include "verify/server.h"
 
-#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/http.h"
-#include "model/forward/det_math.h"
 #include "verify/closeups.h"
 #include "verify/server_kinds.h"
+#include "verify/told.h"
 #include "verify/walk.h"
 
 enum { TRIES = 6, MOST_ANSWER = 256 << 20, MOST_WORDS = 200 };
-static const double log_p_slack = 1e-3, sum_slack = 1e-2, tiny = 1e-12;
 
 struct client {
     const struct server_options *o;
@@ -22,6 +21,8 @@ struct client {
     struct http *http;
     const struct server_kind *kind;
     char *url, *model; /* url without a slash or /v1 at its end */
+    char *shown;       /* the same for people */
+    long status;       /* of the last refusal */
     size_t top;
     struct base_file *base;
     const int32_t *tokens;
@@ -52,17 +53,27 @@ static int may_pass(long status)
     return status == 429 || status == 408 || status >= 500;
 }
 
+/* A server may cite the key that it does not like. */
+static void hide_key(const struct client *s, char *body)
+{
+    const size_t n = s->o->key ? strlen(s->o->key) : 0;
+    for (char *at = body; n && (at = strstr(at, s->o->key)); at += n)
+        memset(at, '*', n);
+}
+
 /* What the server says of a refusal, in one line, cut short. */
-static int refused(const struct client *s, const char *url, const struct http_reply *r, struct error *e)
+static int refused(struct client *s, const char *path, const struct http_reply *r, struct error *e)
 {
     char words[MOST_WORDS + 1];
     size_t n = 0;
-    (void)s;
+    s->status = r->status;
+    hide_key(s, r->body);
     for (const char *c = r->body; *c && n < MOST_WORDS; c++)
         words[n++] = *c == '\n' || *c == '\t' ? ' ' : *c;
     words[n] = '\0';
     error_set(e, ERR_IO, ERROR_NO_OFFSET, "the server refuses with status %ld: %s", r->status, words);
-    return error_at_file(e, url);
+    snprintf(e->file, sizeof e->file, "%s%s", s->shown, path);
+    return -1;
 }
 
 /* The body of an answer with status 200; the caller frees. json NULL: GET, once. */
@@ -79,7 +90,7 @@ static int ask(struct client *s, const char *path, const char *json, struct http
             break;
         const double asked = rc ? 0 : r->retry_after;
         const int again = rc ? e->code == ERR_IO && !strstr(e->text, "larger than") : may_pass(r->status);
-        rc = rc ? -1 : refused(s, url.data, r, e);
+        rc = rc ? -1 : refused(s, path, r, e);
         free(r->body);
         r->body = NULL;
         if (!again || i + 1 == TRIES || !json)
@@ -94,31 +105,18 @@ static int ask(struct client *s, const char *path, const char *json, struct http
     return rc;
 }
 
-/* Texts of tokens may hold a NUL, written \u0000, which JSON readers and we refuse: it becomes the picture of one. */
-static void mend(char *body)
-{
-    for (char *at = body; (at = strstr(at, "\\u0000")); at += 6) {
-        size_t slashes = 1;
-        while (at - slashes >= body && at[-(ptrdiff_t)slashes] == '\\')
-            slashes++;
-        if (slashes % 2)
-            memcpy(at + 2, "2400", 4);
-    }
-}
-
 static struct json *ask_json(struct client *s, const char *path, const char *json, struct error *e)
 {
     struct http_reply r;
     if (ask(s, path, json, &r, e))
         return NULL;
-    mend(r.body);
-    struct json *answer = json_parse(r.body, r.size, e);
+    struct json *answer = told_parse(r.body, r.size, e);
     free(r.body);
     if (!answer) {
         char why[sizeof e->text];
         memcpy(why, e->text, sizeof why);
         error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the server's answer is no JSON (%.200s)", why);
-        error_at_file(e, s->url);
+        error_at_file(e, s->shown);
     }
     return answer;
 }
@@ -134,12 +132,16 @@ static int find_kind(struct client *s, struct error *e)
         s->kind = k;
         return k->name ? 0 : error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "no kind of server is called '%s' (llama.cpp, vllm, sglang)", s->o->kind);
     }
+    struct error locked = {0}; /* the first that wanted another key */
     for (; k->name && !s->kind; k++) {
         struct error why = {0};
+        s->status = 0;
         struct json *answer = ask_json(s, k->probe, NULL, &why);
         if (answer && json_get(answer, k->mark))
             s->kind = k;
         json_free(answer);
+        if (!locked.code && (s->status == 401 || s->status == 403))
+            locked = why;
         if (why.code == ERR_INTERRUPTED || why.code == ERR_UNSUPPORTED || why.code == ERR_MEMORY || (why.code == ERR_IO && strstr(why.text, "does not answer"))) {
             *e = why;
             return -1;
@@ -147,8 +149,12 @@ static int find_kind(struct client *s, struct error *e)
     }
     if (s->kind)
         return 0;
+    if (locked.code) {
+        *e = locked;
+        return -1;
+    }
     error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "this is none of the servers that are known (llama.cpp, vllm, sglang); --server-kind says which to take it for");
-    return error_at_file(e, s->url);
+    return error_at_file(e, s->shown);
 }
 
 /* The first model of /v1/models; a server without that list needs no name. */
@@ -171,7 +177,7 @@ static int connect_to(struct client *s, struct error *e)
         n--;
     if (n > 3 && !memcmp(s->o->url + n - 3, "/v1", 3))
         n -= 3;
-    if (!(s->url = strndup(s->o->url, n)))
+    if (!(s->url = strndup(s->o->url, n)) || !(s->shown = http_shown(s->url)))
         return no_memory(e);
     if (!(s->http = http_new(&h, e)) || find_kind(s, e) || find_model(s, e))
         return -1;
@@ -181,109 +187,10 @@ static int connect_to(struct client *s, struct error *e)
 
 /* ---- one position */
 
-struct entry {
-    int32_t id;
-    double log_p;
-};
-
-static int by_id(const void *a, const void *b)
-{
-    const struct entry *x = a, *y = b;
-    return (x->id > y->id) - (x->id < y->id);
-}
-
 static int bad_answer(const struct client *s, size_t chunk, size_t position, const char *what, struct error *e)
 {
     error_set(e, ERR_FORMAT, ERROR_NO_OFFSET, "the server's answer for chunk %zu, position %zu: %s", chunk, position, what);
-    return error_at_file(e, s->url);
-}
-
-/* What was told, checked and sorted by id; NULL with the error. */
-static struct entry *check_told(const struct client *s, const struct told *t, size_t chunk, size_t position, struct error *e)
-{
-    const size_t vocab = base_about(s->base)->vocab;
-    struct entry *list = malloc((t->n + 1) * sizeof *list);
-    const char *what = list ? NULL : "";
-    double sum = 0;
-    for (size_t i = 0; !what && i < t->n; i++) {
-        if (t->ids[i] < 0 || (uint64_t)t->ids[i] >= vocab)
-            what = "a token that the base's vocabulary does not have";
-        else if (isnan(t->log_p[i]) || t->log_p[i] > log_p_slack)
-            what = "a probability above 1, or none";
-        else
-            list[i] = (struct entry){(int32_t)t->ids[i], t->log_p[i] < 0 ? t->log_p[i] : 0};
-        sum += what ? 0 : det_exp(list[i].log_p);
-    }
-    if (!what) {
-        qsort(list, t->n, sizeof *list, by_id);
-        for (size_t i = 1; i < t->n && !what; i++)
-            what = list[i].id == list[i - 1].id ? "a token twice" : NULL;
-        what = !what && sum > 1 + sum_slack ? "probabilities that add up to more than 1" : what;
-    }
-    if (!what)
-        return list;
-    if (list)
-        bad_answer(s, chunk, position, what, e);
-    else
-        no_memory(e);
-    free(list);
-    return NULL;
-}
-
-/* The bound of server.h; *left: P and Q. */
-static double bound(const struct base_list *b, const struct entry *list, size_t n, double left[2])
-{
-    double sum = 0, p = 0, q = 0;
-    for (size_t i = 0, k = 0; i < n; i++) {
-        while (k < b->n && b->ids[k] < list[i].id)
-            k++;
-        if (k == b->n || b->ids[k] != list[i].id)
-            continue;
-        const double pi = det_exp(b->log_p[k]), qi = det_exp(list[i].log_p);
-        sum += pi * (b->log_p[k] - (qi > 0 ? list[i].log_p : -745.0));
-        p += pi;
-        q += qi;
-    }
-    left[0] = p < 1 ? 1 - p : 0;
-    left[1] = q < 1 ? 1 - q : 0;
-    if (left[0] > tiny)
-        sum += left[0] * (det_log(left[0]) - det_log(left[1] > tiny ? left[1] : tiny));
-    return sum > 0 ? sum : 0;
-}
-
-/* The best of the list into the candidate's side of a position; equal ones by id. */
-static void best_of(const struct entry *list, size_t n, struct position *p)
-{
-    p->cand = (struct softmax_sum){0, 1};
-    p->cand_top.n = 0;
-    for (size_t i = 0; i < n; i++) {
-        const float x = (float)list[i].log_p;
-        int k = p->cand_top.n < TOP ? p->cand_top.n++ : TOP;
-        if (k == TOP && x <= p->cand_top.logit[TOP - 1])
-            continue;
-        k = k == TOP ? TOP - 1 : k;
-        for (; k > 0 && x > p->cand_top.logit[k - 1]; k--) {
-            p->cand_top.logit[k] = p->cand_top.logit[k - 1];
-            p->cand_top.id[k] = p->cand_top.id[k - 1];
-        }
-        p->cand_top.logit[k] = x;
-        p->cand_top.id[k] = list[i].id;
-    }
-}
-
-/* ln q of the token that follows; when it was not told, the most that it can be. */
-static double target_log_p(struct client *s, const struct entry *list, size_t n, int32_t target)
-{
-    double least = 0, q = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (list[i].id == target)
-            return list[i].log_p;
-        least = list[i].log_p < least ? list[i].log_p : least;
-        q += det_exp(list[i].log_p);
-    }
-    s->c->untold_targets++;
-    const double rest = det_log(1 - q > tiny ? 1 - q : tiny);
-    return rest < least ? rest : least;
+    return error_at_file(e, s->shown);
 }
 
 static int score(struct client *s, size_t chunk, size_t i, const struct told *t, struct error *e)
@@ -291,11 +198,14 @@ static int score(struct client *s, size_t chunk, size_t i, const struct told *t,
     const struct base_about *a = base_about(s->base);
     const size_t position = a->first_scored + i, all = chunk * a->scored + i;
     struct comparison *c = s->c;
-    struct entry *list = check_told(s, t, chunk, position, e);
+    const char *what;
+    struct told_entry *list = told_check(t, a->vocab, &what);
     struct base_list known;
     struct position p;
     double left[2], unused;
-    if (!list || base_list(s->base, all, &known, e)) {
+    if (!list)
+        return what ? bad_answer(s, chunk, position, what, e) : no_memory(e);
+    if (base_list(s->base, all, &known, e)) {
         free(list);
         return -1;
     }
@@ -304,11 +214,11 @@ static int score(struct client *s, size_t chunk, size_t i, const struct told *t,
         free(list);
         return -1;
     }
-    best_of(list, t->n, &p);
-    p.cand_target = (float)target_log_p(s, list, t->n, p.target);
+    told_best(list, t->n, &p);
+    p.cand_target = (float)told_target(list, t->n, p.target, &c->untold_targets);
     struct score *to = &c->scores[c->n_scores++];
     *to = (struct score){.chunk = (uint32_t)chunk, .position = (uint32_t)position};
-    score_position(&p, 1, bound(&known, list, t->n, left), to);
+    score_position(&p, 1, told_bound(&known, list, t->n, left), to);
     c->tail_base += left[0];
     c->tail_cand += left[1];
     closeup_offer(c, to, &p);
@@ -364,7 +274,9 @@ int server_compare(struct base_file *b, const int32_t *tokens, size_t chunks, co
     }
     if (!rc)
         comparison_finish(c);
-    *model = s.model;
+    *model = s.model ? s.model : s.shown;
+    if (s.model)
+        free(s.shown);
     free(s.url);
     http_free(s.http);
     return rc;

@@ -133,18 +133,23 @@ static void ask_sglang(struct buffer *b, const int32_t *tokens, size_t n, size_t
                   top);
 }
 
-/* [logprob, id, text]; a token that is there already is left out. */
+/* [logprob, id, text] */
 static int tell_triple(const struct json *v, struct told *to)
 {
     int64_t id;
     double log_p;
     const struct json *first = json_child(v);
-    if (!first || json_f64(first, &log_p) || whole(json_next(first), &id))
-        return -1;
-    for (size_t i = 0; i < to->n; i++)
-        if (to->ids[i] == id)
-            return 0;
-    return tell(to, id, log_p);
+    return !first || json_f64(first, &log_p) || whole(json_next(first), &id) ? -1 : tell(to, id, log_p);
+}
+
+/* The token itself comes beside the list, and again when it is among the best. */
+static void leave_out_last(struct told *to)
+{
+    for (size_t i = 0; i + 1 < to->n; i++)
+        if (to->ids[i] == to->ids[to->n - 1]) {
+            to->n--;
+            return;
+        }
 }
 
 static int read_sglang(const struct json *answer, size_t i, struct told *to)
@@ -153,7 +158,10 @@ static int read_sglang(const struct json *answer, size_t i, struct told *to)
     for (const struct json *v = json_child(list); v; v = json_next(v))
         if (tell_triple(v, to))
             return -1;
-    return !to->n || tell_triple(entry(json_get(meta, "input_token_logprobs"), i), to) ? -1 : 0;
+    if (!to->n || tell_triple(entry(json_get(meta, "input_token_logprobs"), i), to))
+        return -1;
+    leave_out_last(to);
+    return 0;
 }
 
 const struct server_kind server_kinds[] = {

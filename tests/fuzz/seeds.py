@@ -448,6 +448,25 @@ for name, x in {
 }.items():
     seed("imatrix", name, x)
 
+# --- a server's answer: three kinds in one, as far as their members go
+VLLM = [None, {"1": {"logprob": -0.5}, "7": {"logprob": -1.5}}, {"4095": {"logprob": -1e300}, "0": {"logprob": 0}}]
+LLAMA = [{"id": 1, "token": "\0", "logprob": -0.25}, {"id": 2, "token": "\\u0000", "logprob": None}, {"id": 3, "logprob": -2}]
+SGLANG = {"input_token_logprobs": [[None, 1, None], [-1, 2, None]], "input_top_logprobs": [None, [[-1, 2, None], [-2, 3, "x"]]]}
+
+
+def served(vllm=VLLM, llama=LLAMA, sglang=SGLANG):
+    return {"choices": [{"prompt_logprobs": vllm}], "completion_probabilities": [{"top_logprobs": llama}], "meta_info": sglang}
+
+
+for name, x in {
+    "all": served(), "id-outside": served([None, {"4096": {"logprob": -1}}], [{"id": -1, "logprob": -1}]), "id-half": served(llama=[{"id": 1.5, "logprob": -1}]),
+    "id-huge": served([None, {"9" * 30: {"logprob": -1}}], [{"id": 1e18, "logprob": -1}]), "twice": served(llama=[LLAMA[0], LLAMA[0]]),
+    "above-1": served([None, {"1": {"logprob": 3}}], [{"id": 1, "logprob": 0.5}]), "sum": served([None, {"1": {"logprob": -0.1}, "2": {"logprob": -0.1}}]),
+    "blank-id": served([None, {" 5": {"logprob": -1}, "": {"logprob": -1}}]), "empty": served([None, {}], [], {}), "no-list": {"choices": 3, "meta_info": []},
+    "sglang-twice": served(sglang={**SGLANG, "input_top_logprobs": [None, [[-1, 2, None], [-1, 2, None]]]}), "least": served(llama=[{"id": 9, "logprob": -1e300}]),
+}.items():
+    seed("server", name, json.dumps(x))
+
 # --- part of a verification
 CHOICE = {"id": 7, "p": 0.25, "text": "x"}
 CLOSEUP = {"chunk": 0, "position": 2, "kld": 0.01, "p_candidate": 0.2, "before": "a", "after": "b", "choices": [CHOICE] * 6 + [{"id": -1, "p": 0}] * 5}

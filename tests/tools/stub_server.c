@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * usage: stub_server KIND HOW [REQUESTS]
  * A server on a free port of the loopback, printed first, that answers as vllm, sglang or llama.cpp do, with made-up numbers, or misbehaves:
- *   good, busy (503 twice, then good), broken (always 500), refuse (400), html, cut, nan, sum, outside, twice, short, slow, endless, close
+ *   good, busy (503 twice, then good), broken (always 500), refuse (400), html, cut, nan, sum, outside, twice, short, slow, endless, close,
+ *   denied (401 to whatever is asked, citing the key), moved (302), chunked (good, in chunks), deep (100,000 brackets),
+ *   inf (1e999), least (-1e300 for all but the first), half (ids with fractions), null (a null among the lists)
  * The token that follows has ln p = -1; others that count up from it have -2, -3 and so on. Ends after so many requests, or when killed. */
 #include <arpa/inet.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,11 +69,11 @@ static char *put(char *at, const char *format, long id, double log_p)
 static char *list(char *at, const char *format, long id)
 {
     for (int i = 0; i < TOP; i++) {
-        double log_p = is("sum") ? -0.1 : is("nan") && i == 2 ? 3 : -1 - i;
+        double log_p = is("sum") ? -0.1 : is("nan") && i == 2 ? 3 : is("inf") && i == 2 ? -INFINITY : is("least") && i ? -1e300 : -1 - i;
         long token = (id + i) % VOCAB;
         token = is("outside") && i == 1 ? 1 << 30 : is("twice") && i == 3 ? id : token;
         at += sprintf(at, "%s", i ? "," : "");
-        at = put(at, format, token, log_p);
+        at = isinf(log_p) ? at + sprintf(at, "\"7\":{\"logprob\":-1e999}") : put(at, format, token, log_p);
     }
     return at;
 }
@@ -81,6 +84,10 @@ static void answer_vllm(void)
     int n = ids_of("\"prompt\"", ids);
     char *at = body + sprintf(body, "{\"choices\":[{\"prompt_logprobs\":[null");
     for (int i = 1; i < (is("short") ? n / 2 : n); i++) {
+        if (is("null") && i == n - 2) {
+            at += sprintf(at, ",null");
+            continue;
+        }
         at += sprintf(at, ",{");
         at = list(at, "\"%ld\":{\"logprob\":%g,\"rank\":1}", ids[i]);
         at += sprintf(at, "}");
@@ -99,7 +106,7 @@ static void answer_sglang(void)
     for (int i = 1; i < (is("short") ? n / 2 : n); i++) {
         at += sprintf(at, ",[");
         for (int k = 0; k < TOP; k++)
-            at += sprintf(at, "%s[%d,%ld,null]", k ? "," : "", -1 - k, (ids[i] + k) % VOCAB);
+            at += sprintf(at, "%s[%d,%ld%s,null]", k ? "," : "", -1 - k, (ids[i] + k) % VOCAB, is("half") && k == 1 ? ".5" : "");
         at += sprintf(at, "]");
     }
     sprintf(at, "]}}");
@@ -115,8 +122,17 @@ static void answer_llama(void)
     sprintf(at, "]}]}");
 }
 
+/* The key as it was sent, with the words of a server that cites it. */
+static int deny(void)
+{
+    const char *key = strstr(request, "Authorization: Bearer ");
+    return sprintf(body, "{\"error\":\"wrong key %.*s\"}", key ? (int)strcspn(key + 22, "\r") : 0, key ? key + 22 : ""), 401;
+}
+
 static int make_body(void)
 {
+    if (is("denied"))
+        return deny();
     if (strstr(request, "GET /props ") == request)
         return sprintf(body, "{%s}", !strcmp(kind, "llama.cpp") ? "\"default_generation_settings\":{}" : ""), 200;
     if (strstr(request, "GET /get_model_info ") == request)
@@ -128,6 +144,10 @@ static int make_body(void)
         return sprintf(body, "{\"error\":\"overloaded\"}"), is("broken") ? 500 : 503;
     if (is("refuse"))
         return sprintf(body, "{\"error\":\"prompt_logprobs is\nnot allowed\"}"), 400;
+    if (is("moved"))
+        return sprintf(body, "elsewhere"), 302;
+    if (is("deep"))
+        return memset(body, '[', 100000), body[100000] = '\0', 200;
     if (is("html"))
         return sprintf(body, "<html>hello</html>"), 200;
     if (!strcmp(kind, "vllm"))
@@ -159,8 +179,15 @@ static void answer(int fd)
         return;
     if (judged && is("slow"))
         sleep(30);
-    sprintf(head, "HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", status,
-            judged && is("endless") ? (size_t)1 << 40 : told);
+    if (judged && is("chunked")) {
+        sprintf(head, "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1\r\n%c\r\n%zx\r\n", body[0], n - 1);
+        send_all(fd, head, strlen(head));
+        send_all(fd, body + 1, n - 1);
+        send_all(fd, "\r\n0\r\n\r\n", 7);
+        return;
+    }
+    sprintf(head, "HTTP/1.1 %d X\r\nContent-Type: application/json\r\n%sContent-Length: %zu\r\nConnection: close\r\n\r\n", status,
+            is("moved") ? "Location: http://127.0.0.1:1/\r\n" : "", judged && is("endless") ? (size_t)1 << 40 : told);
     send_all(fd, head, strlen(head));
     send_all(fd, body, n);
     memset(body, ' ', sizeof body);
