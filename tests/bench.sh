@@ -187,7 +187,7 @@ small_memory()
     perplexity=$(sh tests/interop/llama_quantize.sh "$(dirname "$(dirname "$python")")" llama-perplexity)
     "$PARE" convert "$tmp/slice" -o "$tmp/big.gguf" -r Q8_0 -q >/dev/null
     printf '\n%s of weights, %s of memory: %-10s %8s %10s %8s\n' "$(numfmt --to=si "$(stat -c %s "$tmp/big.gguf")")" "$(numfmt --to=si "$limit")" chunks seconds "GB read" "of file"
-    for chunks in ${SMALL_CHUNKS:-4 8 16}; do
+    for chunks in ${SMALL_CHUNKS:-1 4}; do
         for who in pare llama-perplexity; do
             size=$(cold "$tmp/big.gguf")
             case $who in
