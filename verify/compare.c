@@ -272,13 +272,14 @@ static int prepare(struct walk *w, const struct model *base, const struct model 
 int compare_run(const struct model *base, const struct model *cand, const int32_t *tokens, size_t chunks,
                 const struct compare_options *o, const struct check_hooks *hooks, struct comparison *c, struct error *e)
 {
-    struct walk w = {.o = o, .hooks = hooks, .c = c, .tokens = tokens, .store = {o->memory, o->scratch, 0}};
+    struct walk w = {.o = o, .hooks = hooks, .c = c, .tokens = tokens, .store = {.room = o->memory, .scratch = o->scratch, .threads = o->threads, .keeps = 1}};
     *c = (struct comparison){.chunks = chunks, .ctx = o->ctx};
     int rc = prepare(&w, base, cand, e) || walk_layers(&w, e) || walk_scores(&w, e);
     if (!rc)
         comparison_finish(c);
     forward_free(w.base);
     forward_free(w.cand);
+    panel_store_clear(&w.store);
     for (size_t i = 0; w.routing && i < chunks; i++)
         free(w.routing[i]);
     free(w.routing);

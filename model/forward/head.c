@@ -20,6 +20,7 @@ static int pack(struct side *s, enum tensor_role norm, int layer, const struct h
     size_t D = s->f->hidden.rows, tiles = (list->n + LANES - 1) / LANES;
     if (panels_init(&s->x, store, tiles, D, e) || panels_init(&all, store, tiles, D, e))
         return -1;
+#pragma omp parallel for num_threads(s->f->options.threads)
     for (size_t r = 0; r < D; r++)
         for (size_t i = 0; i < list->n; i++)
             panel_row(&all, i / LANES, r)[i % LANES] =

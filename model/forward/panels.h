@@ -22,14 +22,25 @@ struct panels {
     size_t tiles, rows;
     size_t last_lanes; /* lanes in use of the last tile, a multiple of 16; 0: all */
     size_t mapped;     /* bytes when backed by a scratch file, else 0 */
+    size_t bytes;      /* of memory, else 0 */
 };
 
+enum { PANELS_KEPT = 8 };
 /* Where activations live: in memory while they fit `room`, in unlinked files of the folder `scratch` beyond. */
 struct panel_store {
     uint64_t room;       /* bytes left for memory */
     const char *scratch; /* a folder */
     uint64_t spilled;    /* bytes in files so far, for the report */
+    int threads;         /* that zero large ones; 0: the caller's alone */
+    int keeps;           /* memory that is given back is kept for the next panels of its size, as long as there is room; ends with
+                            panel_store_clear */
+    struct {
+        void *data;
+        size_t bytes;    /* part of what room lacks */
+    } kept[PANELS_KEPT];
 };
+/* Frees what is kept. */
+void panel_store_clear(struct panel_store *store);
 
 /* Zeroed panels. ERR_MEMORY or ERR_IO. */
 int panels_init(struct panels *p, struct panel_store *store, size_t tiles, size_t rows, struct error *e);
