@@ -161,26 +161,42 @@ static int compare_expert(struct walk *w, const struct expert_output *b, const s
     return rc;
 }
 
-/* Both models through one layer, expert by expert. */
+static int stopped(const struct walk *w, struct error *e)
+{
+    return w->hooks->stop && w->hooks->stop(w->hooks->context) ? error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted") : 0;
+}
+
+/* One expert of both models, or of the one that walks. */
+static int expert_pair(struct walk *w, struct layer_run *b, struct layer_run *c, int layer, int expert, struct error *e)
+{
+    struct expert_output ob, oc;
+    if (stopped(w, e) || (b && forward_layer_expert(w->base, b, expert, &ob, e)) || (c && forward_layer_expert(w->cand, c, expert, &oc, e)))
+        return -1;
+    return b && c && w->o->local ? compare_expert(w, &ob, &oc, (size_t)layer, (size_t)expert, e) : 0;
+}
+
+/* Both models through one layer, expert by expert; or the one that walks. */
 static int layer_pair(struct walk *w, int layer, struct error *e)
 {
-    struct layer_run *b = forward_layer_begin(w->base, layer, e), *c = b ? forward_layer_begin(w->cand, layer, e) : NULL;
-    int moe = (uint64_t)layer >= w->base->model->params.first_k_dense_replace, rc = c ? 0 : -1;
-    for (int x = 0; !rc && moe && x < (int)w->c->n_experts; x++) {
-        struct expert_output ob, oc;
-        rc = forward_layer_expert(w->base, b, x, &ob, e) || forward_layer_expert(w->cand, c, x, &oc, e) ||
-             (w->o->local && compare_expert(w, &ob, &oc, (size_t)layer, (size_t)x, e));
+    struct layer_run *b = w->base ? forward_layer_begin(w->base, layer, e) : NULL, *c = NULL;
+    int moe = (size_t)layer >= w->c->n_dense, rc = (w->base && !b) || stopped(w, e);
+    if (!rc && w->cand)
+        rc = !(c = forward_layer_begin(w->cand, layer, e));
+    for (int x = 0; !rc && moe && x < (int)w->c->n_experts; x++)
+        rc = expert_pair(w, b, c, layer, x, e);
+    if (!rc && b) {
+        rc = forward_layer_end(w->base, b, e);
+        b = NULL;
     }
-    if (rc) {
+    if (!rc && c) {
+        rc = forward_layer_end(w->cand, c, e);
+        c = NULL;
+    }
+    if (b)
         forward_layer_abandon(w->base, b);
+    if (c)
         forward_layer_abandon(w->cand, c);
-        return -1;
-    }
-    if (forward_layer_end(w->base, b, e)) {
-        forward_layer_abandon(w->cand, c);
-        return -1;
-    }
-    return forward_layer_end(w->cand, c, e);
+    return rc ? -1 : 0;
 }
 
 static int one_layer(struct walk *w, size_t i, struct error *e)
@@ -189,7 +205,7 @@ static int one_layer(struct walk *w, size_t i, struct error *e)
     int failed = 0;
     if (w->base && w->cand && w->o->local)
         memcpy(panel_row(&w->cand->hidden, w->base->tiles, 0), w->base->hidden.data, floats * sizeof(float));
-    if (w->base && w->cand ? layer_pair(w, (int)i, e) : forward_layer(w->any, (int)i, e))
+    if (layer_pair(w, (int)i, e))
         return -1;
 #pragma omp parallel for num_threads(w->o->threads) reduction(| : failed)
     for (size_t chunk = 0; chunk < w->c->chunks; chunk++) {
@@ -206,8 +222,6 @@ static int one_layer(struct walk *w, size_t i, struct error *e)
 static int walk_layers(struct walk *w, struct error *e)
 {
     for (size_t i = 0; i < w->c->n_layers; i++) {
-        if (w->hooks->stop && w->hooks->stop(w->hooks->context))
-            return error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted");
         if (one_layer(w, i, e))
             return -1;
         if (w->store.spilled > w->c->spilled)
