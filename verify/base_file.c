@@ -395,6 +395,16 @@ static void sampled_base(const struct base_about *a, const struct span *s, size_
     }
 }
 
+double base_candidate(struct position *p, const float *row, size_t vocab)
+{
+    struct position c = {.target = p->target};
+    head_row(&c, row, NULL, vocab);
+    p->cand = c.base;
+    p->cand_target = c.base_target;
+    p->cand_top = c.base_top;
+    return softmax_log(&p->cand);
+}
+
 static void score_one(const struct base_about *a, const struct span *s, size_t i, const float *row, struct position *p, double *kld)
 {
     const size_t each = a->best + a->drawn;
@@ -403,15 +413,9 @@ static void score_one(const struct base_about *a, const struct span *s, size_t i
         *kld = row ? position_kld(p) : 0;
         return;
     }
-    if (row) {
-        struct position c = {.target = p->target};
-        head_row(&c, row, NULL, a->vocab);
-        p->cand = c.base;
-        p->cand_target = c.base_target;
-        p->cand_top = c.base_top;
+    if (row)
         *kld = base_sample_kld(&(struct base_sample){s->ids + i * each, s->codes + i * each, &s->thresholds[i]}, a->best, a->drawn, row,
-                               softmax_log(&c.base));
-    }
+                               base_candidate(p, row, a->vocab));
     sampled_base(a, s, i, p);
 }
 

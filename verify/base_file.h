@@ -41,6 +41,9 @@ uint64_t base_llama_header(const struct base_about *about);
 uint64_t base_llama_record(size_t vocab); /* bytes of a position */
 void base_llama_encode(const float *row, size_t vocab, uint16_t *record);
 
+/* The candidate's side of a position, of its row of logits; returns ln of the softmax's denominator. */
+double base_candidate(struct position *p, const float *row, size_t vocab);
+
 /* A hash as it stands in a file. */
 void base_hash_bytes(struct hash *h, uint8_t out[BASE_HASH]);
 

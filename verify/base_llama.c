@@ -105,18 +105,14 @@ static int decode(const uint16_t *record, size_t vocab, float *log_p)
 /* log_p stands in for the base's logits: their softmax's denominator is 1. */
 static void score_one(const float *log_p, const float *row, size_t vocab, struct position *p, double *kld)
 {
-    struct position b = {.target = p->target}, c = b;
+    struct position b = {.target = p->target};
     head_row(&b, log_p, NULL, vocab);
     p->base = (struct softmax_sum){0, 1};
     p->base_target = b.base_target;
     p->base_top = b.base_top;
     if (!row)
         return;
-    head_row(&c, row, NULL, vocab);
-    p->cand = c.base;
-    p->cand_target = c.base_target;
-    p->cand_top = c.base_top;
-    const double log_sum = softmax_log(&c.base);
+    const double log_sum = base_candidate(p, row, vocab);
     double sum = 0;
     for (size_t i = 0; i < vocab; i++)
         if ((double)log_p[i] > least_log_p)

@@ -86,19 +86,8 @@ void told_best(const struct told_entry *list, size_t n, struct position *p)
 {
     p->cand = (struct softmax_sum){0, 1};
     p->cand_top.n = 0;
-    for (size_t i = 0; i < n; i++) {
-        const float x = (float)list[i].log_p;
-        int k = p->cand_top.n < TOP ? p->cand_top.n++ : TOP;
-        if (k == TOP && x <= p->cand_top.logit[TOP - 1])
-            continue;
-        k = k == TOP ? TOP - 1 : k;
-        for (; k > 0 && x > p->cand_top.logit[k - 1]; k--) {
-            p->cand_top.logit[k] = p->cand_top.logit[k - 1];
-            p->cand_top.id[k] = p->cand_top.id[k - 1];
-        }
-        p->cand_top.logit[k] = x;
-        p->cand_top.id[k] = list[i].id;
-    }
+    for (size_t i = 0; i < n; i++)
+        top_add(&p->cand_top, (float)list[i].log_p, list[i].id);
 }
 
 double told_target(const struct told_entry *list, size_t n, int32_t target, size_t *untold)

@@ -96,31 +96,28 @@ static void collect(const struct forward *f, struct layer_run *r, int expert)
             }
 }
 
-/* Both go through a packed tile and some rows at a time, so that the tiles its tokens come from stay in the cache. */
-enum { ROWS_TOGETHER = 64 };
-
-static void gather(const struct forward *f, const struct layer_run *r)
+static void gather_row(const struct layer_run *r, size_t row, size_t first, size_t end)
 {
-#pragma omp parallel for collapse(2) num_threads(f->options.threads)
-    for (size_t first = 0; first < r->n; first += LANES)
-        for (size_t row0 = 0; row0 < r->x.rows; row0 += ROWS_TOGETHER) {
-            const size_t end = first + LANES < r->n ? first + LANES : r->n, rows = row0 + ROWS_TOGETHER < r->x.rows ? row0 + ROWS_TOGETHER : r->x.rows;
-            for (size_t row = row0; row < rows; row++)
-                for (size_t i = first; i < end; i++)
-                    r->xe.data[r->to[i] + row * LANES] = r->x.data[r->from[i] + row * LANES];
-        }
+    for (size_t i = first; i < end; i++)
+        r->xe.data[r->to[i] + row * LANES] = r->x.data[r->from[i] + row * LANES];
 }
 
-static void scatter_add(const struct forward *f, const struct layer_run *r)
+static void scatter_add_row(const struct layer_run *r, size_t row, size_t first, size_t end)
 {
+    for (size_t i = first; i < end; i++)
+        r->y.data[r->from[i] + row * LANES] += r->gate[i] * r->ye.data[r->to[i] + row * LANES];
+}
+
+/* One of these over all rows and tokens: a packed tile and some rows at a time, so that the tiles its tokens come from stay in the cache. */
+static void for_rows(const struct forward *f, const struct layer_run *r, void (*move)(const struct layer_run *, size_t, size_t, size_t))
+{
+    enum { ROWS_TOGETHER = 64 };
+    const size_t rows = r->x.rows; /* y has as many */
 #pragma omp parallel for collapse(2) num_threads(f->options.threads)
     for (size_t first = 0; first < r->n; first += LANES)
-        for (size_t row0 = 0; row0 < r->y.rows; row0 += ROWS_TOGETHER) {
-            const size_t end = first + LANES < r->n ? first + LANES : r->n, rows = row0 + ROWS_TOGETHER < r->y.rows ? row0 + ROWS_TOGETHER : r->y.rows;
-            for (size_t row = row0; row < rows; row++)
-                for (size_t i = first; i < end; i++)
-                    r->y.data[r->from[i] + row * LANES] += r->gate[i] * r->ye.data[r->to[i] + row * LANES];
-        }
+        for (size_t row0 = 0; row0 < rows; row0 += ROWS_TOGETHER)
+            for (size_t row = row0; row < rows && row < row0 + ROWS_TOGETHER; row++)
+                move(r, row, first, first + LANES < r->n ? first + LANES : r->n);
 }
 
 int forward_layer_expert(struct forward *f, struct layer_run *r, int expert, struct expert_output *out, struct error *e)
@@ -139,12 +136,12 @@ int forward_layer_expert(struct forward *f, struct layer_run *r, int expert, str
     if (panels_init(&r->xe, store, tiles, r->x.rows, e) || panels_init(&r->ye, store, tiles, r->y.rows, e))
         return -1;
     r->xe.last_lanes = r->ye.last_lanes = (last + 15) / 16 * 16;
-    gather(f, r);
+    for_rows(f, r, gather_row);
     struct input_seen in = {INPUT_EXPERT, r->layer, &r->xe, (uint64_t)expert, r->n, r->token, r->gate}, inner = in;
     inner.input = INPUT_EXPERT_INNER;
     if (observe(f, &in, e) || mlp_product(f, r->w, (uint64_t)expert, &r->xe, &r->ye, inner, e))
         return -1;
-    scatter_add(f, r);
+    for_rows(f, r, scatter_add_row);
     return 0;
 }
 

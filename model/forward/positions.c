@@ -4,7 +4,7 @@
 
 #include "model/forward/det_math.h"
 
-static void top_add(struct top_list *t, float logit, int32_t id)
+void top_add(struct top_list *t, float logit, int32_t id)
 {
     if (t->n == TOP && logit <= t->logit[TOP - 1])
         return;

@@ -19,6 +19,9 @@ struct top_list { /* the TOP largest logits so far, largest first; the lower id 
     int n;
 };
 
+/* Takes a token in if it is among them; offered by ascending ids. */
+void top_add(struct top_list *t, float logit, int32_t id);
+
 struct position {
     int32_t target; /* the token to be predicted */
     struct softmax_sum base, cand;
