@@ -38,25 +38,26 @@ static int same_file(const struct io_file *a, const struct io_file *b)
     return a->dev == b->dev && a->ino == b->ino;
 }
 
-/* Whether a path leads to a file of the models or to the text. */
-static int is_input(const struct options *o, const char *path, const struct opened *const models[2])
+/* Whether a path leads to a file of the models or to the text: 1, 0, or -1 if one cannot be opened, then nobody knows. */
+static int is_input(const struct options *o, const char *path, const struct opened *const models[2], struct error *e)
 {
     const char *texts[] = {options_get(o, "text"), options_get(o, "tokens")};
-    struct error ignored;
     struct io_file f, text;
-    int found = 0;
-    if (io_kind(path) != 1 || io_open(&f, path, &ignored))
+    int found = 0, failed = 0;
+    if (io_kind(path) != 1)
         return 0;
+    if (io_open(&f, path, e))
+        return -1;
     for (int m = 0; m < 2; m++)
         for (size_t i = 0; models[m]->source && i < models[m]->source->n_files; i++)
             found |= same_file(&f, &models[m]->source->files[i]);
-    for (int i = 0; i < 2; i++)
-        if (texts[i] && io_kind(texts[i]) == 1 && !io_open(&text, texts[i], &ignored)) {
+    for (int i = 0; i < 2 && !failed; i++)
+        if (texts[i] && io_kind(texts[i]) == 1 && !(failed = io_open(&text, texts[i], e))) {
             found |= same_file(&f, &text);
             io_close(&text);
         }
     io_close(&f);
-    return found;
+    return failed ? -1 : found;
 }
 
 /* The name is free, or --force was given and nothing that is read is lost. */
@@ -64,13 +65,16 @@ static int may_replace(const struct options *o, const char *path, const struct o
 {
     if (!io_kind(path))
         return 0;
-    if (!options_get(o, "force"))
+    if (!options_get(o, "force")) {
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "the base file exists (--force replaces it)");
-    else if (is_input(o, path, (const struct opened *const[]){base, cand}))
+        return error_at_file(e, path);
+    }
+    int read = is_input(o, path, (const struct opened *const[]){base, cand}, e);
+    if (read > 0) {
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--save-base would replace a file that is read");
-    else
-        return 0;
-    return error_at_file(e, path);
+        return error_at_file(e, path);
+    }
+    return read;
 }
 
 int base_start(const struct options *o, const struct opened *base, const struct opened *cand, const struct compare_options *co,
