@@ -1,7 +1,7 @@
 # pare: one Makefile. Variants have their own build folder: make SAN=address,undefined, DEBUG=1, COVERAGE=1, STATIC=1.
 PREFIX  ?= /usr/local
 ARCH    := $(if $(filter x86_64 amd64,$(shell uname -m)),x86,none)
-# CURL=0 leaves out what needs libcurl; a static program has none
+# CURL=0 leaves out what needs libcurl; a static program has none. Only its headers are needed here: it is loaded at run time
 CURL    ?= $(if $(STATIC),0,1)
 PKGS     = zlib libarchive libcjson libxxhash libpcre2-8 $(if $(filter 0,$(CURL)),,libcurl)
 HEADERS  = htscodecs/rANS_static4x16.h
@@ -28,7 +28,7 @@ FLAGS    = -std=c11 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Wall -Wextra -Wno-
            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(COVERAGE),--coverage)
 CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 SECONDS  = 60
-LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lhtscodecs -lm
+LDLIBS  += $(shell pkg-config --libs $(filter-out libcurl,$(PKGS)) 2>/dev/null) -lhtscodecs -lm
 # libarchive has one table of all formats that it writes; those that pare does not write, and that need five more libraries, are left out
 OMIT     = 7zip zip xar iso9660 mtree mtree_classic warc
 LDFLAGS += $(if $(STATIC),-static -L$(O) $(OMIT:%=-Wl$(comma)--defsym=archive_write_set_format_%=0))

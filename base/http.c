@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * HTTP by libcurl. */
+ * HTTP by libcurl, which is loaded when it is needed. */
 #include "base/http.h"
 
 #include <stdlib.h>
@@ -39,9 +39,46 @@ int http_call(struct http *h, const char *url, const char *json, struct http_rep
 #else
 
 #include <curl/curl.h>
+#include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 
 #include "base/buffer.h"
+
+/* libcurl brings forty libraries, whose loading takes longer than most commands run: it is loaded by those that ask a server. */
+static struct {
+    __typeof__(curl_global_init) *global_init;
+    __typeof__(curl_easy_init) *easy_init;
+    __typeof__(curl_easy_setopt) *setopt;
+    __typeof__(curl_easy_perform) *perform;
+    __typeof__(curl_easy_getinfo) *getinfo;
+    __typeof__(curl_easy_strerror) *text_of;
+    __typeof__(curl_easy_cleanup) *cleanup;
+    __typeof__(curl_slist_append) *append;
+    __typeof__(curl_slist_free_all) *free_all;
+    int ready;
+} lib;
+
+static void load_library(void)
+{
+    static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", "libcurl.4.dylib"};
+    const struct {
+        const char *name;
+        void *to; /* a pointer to a function */
+    } calls[] = {{"curl_global_init", &lib.global_init}, {"curl_easy_init", &lib.easy_init}, {"curl_easy_setopt", &lib.setopt},
+                 {"curl_easy_perform", &lib.perform},    {"curl_easy_getinfo", &lib.getinfo}, {"curl_easy_strerror", &lib.text_of},
+                 {"curl_easy_cleanup", &lib.cleanup},    {"curl_slist_append", &lib.append},  {"curl_slist_free_all", &lib.free_all}};
+    void *found = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !found; i++)
+        found = dlopen(names[i], RTLD_NOW);
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        void *call = found ? dlsym(found, calls[i].name) : NULL;
+        if (!call)
+            return;
+        memcpy(calls[i].to, &call, sizeof call);
+    }
+    lib.ready = !lib.global_init(CURL_GLOBAL_DEFAULT);
+}
 
 struct http {
     struct http_options o;
@@ -72,7 +109,7 @@ static int look_up(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl
 
 static int add_header(struct http *h, const char *line)
 {
-    struct curl_slist *more = curl_slist_append(h->headers, line);
+    struct curl_slist *more = lib.append(h->headers, line);
     h->headers = more ? more : h->headers;
     return more ? 0 : -1;
 }
@@ -99,29 +136,35 @@ static int set_up(struct http *h)
         if (add_header(h, line))
             return -1;
     }
-    curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, h->headers);
-    curl_easy_setopt(h->curl, CURLOPT_WRITEFUNCTION, take);
-    curl_easy_setopt(h->curl, CURLOPT_WRITEDATA, h);
-    curl_easy_setopt(h->curl, CURLOPT_XFERINFOFUNCTION, look_up);
-    curl_easy_setopt(h->curl, CURLOPT_XFERINFODATA, h);
-    curl_easy_setopt(h->curl, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(h->curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(h->curl, CURLOPT_TIMEOUT_MS, (long)(h->o.timeout * 1000));
-    curl_easy_setopt(h->curl, CURLOPT_CONNECTTIMEOUT_MS, 10000L);
-    curl_easy_setopt(h->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    lib.setopt(h->curl, CURLOPT_HTTPHEADER, h->headers);
+    lib.setopt(h->curl, CURLOPT_WRITEFUNCTION, take);
+    lib.setopt(h->curl, CURLOPT_WRITEDATA, h);
+    lib.setopt(h->curl, CURLOPT_XFERINFOFUNCTION, look_up);
+    lib.setopt(h->curl, CURLOPT_XFERINFODATA, h);
+    lib.setopt(h->curl, CURLOPT_NOPROGRESS, 0L);
+    lib.setopt(h->curl, CURLOPT_NOSIGNAL, 1L);
+    lib.setopt(h->curl, CURLOPT_TIMEOUT_MS, (long)(h->o.timeout * 1000));
+    lib.setopt(h->curl, CURLOPT_CONNECTTIMEOUT_MS, 10000L);
+    lib.setopt(h->curl, CURLOPT_PROTOCOLS_STR, "http,https");
     return 0;
 }
 
 struct http *http_new(const struct http_options *o, struct error *e)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct http *h;
     if (o->key && !key_fits(o->key)) {
         error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "the server's key is too long, or has blanks or line breaks");
         return NULL;
     }
+    pthread_once(&once, load_library);
+    if (!lib.ready) {
+        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "no libcurl on this machine, and servers are asked through it: install libcurl4");
+        return NULL;
+    }
     if ((h = calloc(1, sizeof *h)))
         h->o = *o;
-    if (!h || curl_global_init(CURL_GLOBAL_DEFAULT) || !(h->curl = curl_easy_init()) || set_up(h)) {
+    if (!h || !(h->curl = lib.easy_init()) || set_up(h)) {
         http_free(h);
         error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the connection");
         return NULL;
@@ -133,8 +176,8 @@ void http_free(struct http *h)
 {
     if (!h)
         return;
-    curl_slist_free_all(h->headers);
-    curl_easy_cleanup(h->curl);
+    lib.free_all(h->headers);
+    lib.cleanup(h->curl);
     buffer_clear(&h->body);
     free(h);
 }
@@ -148,7 +191,7 @@ static int failed(const struct http *h, CURLcode why, const char *url, struct er
     if (h->too_large)
         error_set(e, ERR_IO, ERROR_NO_OFFSET, "the server's answer is larger than %zu bytes", h->o.most);
     else
-        error_set(e, ERR_IO, ERROR_NO_OFFSET, "the server does not answer: %s", curl_easy_strerror(why));
+        error_set(e, ERR_IO, ERROR_NO_OFFSET, "the server does not answer: %s", lib.text_of(why));
     char *shown = http_shown(url);
     error_at_file(e, shown);
     free(shown);
@@ -161,22 +204,22 @@ int http_call(struct http *h, const char *url, const char *json, struct http_rep
     buffer_clear(&h->body);
     h->too_large = 0;
     *reply = (struct http_reply){0};
-    curl_easy_setopt(h->curl, CURLOPT_URL, url);
+    lib.setopt(h->curl, CURLOPT_URL, url);
     if (json) {
-        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(json));
-        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, json);
-        curl_easy_setopt(h->curl, CURLOPT_POST, 1L);
+        lib.setopt(h->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(json));
+        lib.setopt(h->curl, CURLOPT_POSTFIELDS, json);
+        lib.setopt(h->curl, CURLOPT_POST, 1L);
     } else {
-        curl_easy_setopt(h->curl, CURLOPT_HTTPGET, 1L);
+        lib.setopt(h->curl, CURLOPT_HTTPGET, 1L);
     }
-    const CURLcode rc = curl_easy_perform(h->curl);
+    const CURLcode rc = lib.perform(h->curl);
     if (rc)
         return failed(h, rc, url, e);
     buffer_add(&h->body, "", 0); /* terminated, also when empty */
     if (h->body.failed)
         return failed(h, rc, url, e);
-    curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &reply->status);
-    curl_easy_getinfo(h->curl, CURLINFO_RETRY_AFTER, &wait);
+    lib.getinfo(h->curl, CURLINFO_RESPONSE_CODE, &reply->status);
+    lib.getinfo(h->curl, CURLINFO_RETRY_AFTER, &wait);
     reply->retry_after = (double)wait;
     reply->body = h->body.data;
     reply->size = h->body.size;

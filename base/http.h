@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * HTTP: JSON to and from a server, by libcurl. A program built without it (CURL=0) says so when it is asked to. */
+ * HTTP: JSON to and from a server, by libcurl, which is loaded at the first http_new. Without it on the machine, or built
+ * without it (CURL=0), a program says so when it is asked to. */
 #ifndef PARE_BASE_HTTP_H
 #define PARE_BASE_HTTP_H
 
@@ -28,7 +29,7 @@ struct http_reply {
 /* malloc'd: an address as it may be shown, without the user and the password before its '@'; NULL: out of memory. */
 char *http_shown(const char *url);
 
-/* NULL with ERR_MEMORY, ERR_USAGE (a key that no header can hold), or ERR_UNSUPPORTED: built without libcurl. */
+/* NULL with ERR_MEMORY, ERR_USAGE (a key that no header can hold), or ERR_UNSUPPORTED: no libcurl. */
 struct http *http_new(const struct http_options *o, struct error *e);
 void http_free(struct http *h); /* NULL is allowed */
 

@@ -51,7 +51,7 @@ END {
     if (planned != n) problem("planned " planned " tests, ran " n + 0)
     bad = failed || fault
     if (bad) printf "not ok  %s  (%d passed, %d failed)\n", name, passed, failed + fault
-    else printf "ok  %s  (%d tests, %d skipped)\n", name, n, skipped
+    else printf "ok  %s  (%d tests, %d skipped, %d s)\n", name, n, skipped, seconds
     if (bad || verbose) printf "%s", all
     if (fault) printf "#   %s: %s\n", name, why
     for (i = 1; i <= reasons; i++) printf "#   %d skipped: %s\n", times[order[i]], order[i]
@@ -71,10 +71,11 @@ one()
     else
         set -- "$program"
     fi
+    began=$(date +%s)
     TMPDIR=$mine/tmp "$@" >"$mine/out" 2>&1 </dev/null
     status=$?
     name=${program##*/}
-    LC_ALL=C awk -v status="$status" -v name="${name%.sh}" -v counts="$mine/counts" -v verbose="${VERBOSE:-}" \
+    LC_ALL=C awk -v status="$status" -v name="${name%.sh}" -v counts="$mine/counts" -v verbose="${VERBOSE:-}" -v seconds=$(($(date +%s) - began)) \
         "$report" "$mine/out" >"$mine/report" || echo "0 1 0" >"$mine/counts"
     while ! mkdir "$work/printing" 2>/dev/null; do sleep 0.05; done
     cat "$mine/report"

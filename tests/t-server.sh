@@ -24,13 +24,18 @@ serve()
 }
 ask() { "$PARE" verify "$tmp/base" --server "$url" -q "$@"; }
 
-if ! "$PARE" verify "$tmp/base" --server http://127.0.0.1:1 -q 2>&1 | grep -q "does not answer"; then
+if "$PARE" verify "$tmp/base" --server http://127.0.0.1:1 -q 2>&1 | grep -q "built without libcurl"; then
     skip "built without libcurl" "servers are judged"
     done_testing
     exit
 fi
 fails 4 "no server is an error" "$PARE" verify "$tmp/base" --server http://127.0.0.1:1 -q
 has "$tmp/stderr" "'http://127.0.0.1:1/props'" "that names the address"
+mkdir "$tmp/none"
+for name in libcurl.so.4 libcurl-gnutls.so.4; do : >"$tmp/none/$name"; done
+fails 3 "a machine without libcurl cannot ask" env LD_LIBRARY_PATH="$tmp/none" "$PARE" verify "$tmp/base" --server "http://127.0.0.1:1" -q
+has "$tmp/stderr" "install libcurl4" "and is told what is missing"
+ok "which keeps nothing else from working" env LD_LIBRARY_PATH="$tmp/none" "$PARE" verify "$tmp/base" "$nano" -q
 for kind in vllm sglang; do
     serve $kind good
     ok "a $kind server is known by itself and judged" ask --json
