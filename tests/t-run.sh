@@ -70,7 +70,7 @@ closes 1 '3 passed, 1 failed' 'one test fails' good one-fails
 has "$tmp/log" 'not ok 2 - two' 'the output of a failing program is shown'
 has "$tmp/log" '#   why' 'with its diagnostics'
 is "$(grep -c 'ok 1 - one' "$tmp/log")" 1 'the output of a passing program is not'
-has "$tmp/log" 'ok  good  (2 tests, 0 skipped)' 'a passing program is one line'
+has "$tmp/log" 'ok  good  (2 tests, 0 skipped, ' 'a passing program is one line'
 closes 0 '1 passed, 0 failed, 2 skipped' 'skipped tests are no passes' skips
 has "$tmp/log" '2 skipped: no avx512' 'the reason of skips is shown'
 closes 0 '2 passed, 0 failed, 1 skipped' 'a program that skips all' good skips-all
