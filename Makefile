@@ -33,6 +33,9 @@ LDLIBS  += $(shell pkg-config --libs $(filter-out libcurl,$(PKGS)) 2>/dev/null) 
 OMIT     = 7zip zip xar iso9660 mtree mtree_classic warc
 LDFLAGS += $(if $(STATIC),-static -L$(O) $(OMIT:%=-Wl$(comma)--defsym=archive_write_set_format_%=0))
 
+# as many jobs as processors, unless told, or two goals would get into each other's way (clean all)
+MAKEFLAGS += $(if $(word 2,$(MAKECMDGOALS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
 .PHONY: all test fuzz soak same-bytes demo interop bench deps packages install uninstall dist dist-test clean help
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -52,7 +52,7 @@ ok "columns as they lie" fed two --calib-order natural -j 2
 mv "$out" "$tmp/natural.gguf"
 fails 1 "are other bytes" cmp -s "$tmp/natural.gguf" "$tmp/want.gguf"
 has "$out.manifest.json" "2 passes, order natural" "as the manifest says"
-ok "with PARE_CPU=scalar -j 1" env PARE_CPU=scalar "$PARE" convert "$small" -o "$out" -r Q4_0 -q -f --calib "$tmp/two" --calib-order natural -j 1
+ok "with -j 1" fed two --calib-order natural -j 1
 ok "they are the same" cmp "$out" "$tmp/natural.gguf"
 
 # a kill

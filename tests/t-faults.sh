@@ -14,19 +14,19 @@ sample()
         echo $(($1 * (san + 0 ? 7 : 1)))
     fi
 }
-s=$(sample 3)
+s=$(sample 5)
 
 # each CLASS ERRNO EXPECTATION TITLE: on all jobs
 each()
 {
     holds "new: %d $4" drive new faults -c "$1" -d "$2" -e "$3" -s "$s"
     for job in old split consume; do
-        holds "$job: %d $4" drive $job faults -c "$1" -d "$2" -e "$3" -s "$(sample 7)"
+        holds "$job: %d $4" drive $job faults -c "$1" -d "$2" -e "$3" -s "$(sample 11)"
     done
 }
 
 for class in write,ENOSPC sync,EIO rename,EIO open,EIO truncate,EIO; do
-    holds "judged: %d calls of ${class%,*} fail with ${class#*,}" drive judged faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 2)"
+    holds "judged: %d calls of ${class%,*} fail with ${class#*,}" drive judged faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 1)"
     holds "coded: %d calls of ${class%,*} fail with ${class#*,}" drive coded faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 15)"
     holds "shards: %d calls of ${class%,*} fail with ${class#*,}" drive shards faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 9)"
     holds "pack: %d calls of ${class%,*} fail with ${class#*,}" drive pack faults -c ${class%,*} -d ${class#*,} -e fail -s "$(sample 15)"

@@ -63,12 +63,12 @@ case $PARE in
 *build-*)
     opened 100000 40
     checked 100000 40
-    skip "sanitizers are too slow for it" "1,000,000 tensors"
+    skip "sanitizers are too slow for it" "400,000 tensors"
     ;;
 *)
     opened 100000 2
     checked 100000 2
-    opened 1000000 20
+    opened 400000 8
     ;;
 esac
 done_testing
