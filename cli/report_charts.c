@@ -84,6 +84,11 @@ void chart_histogram(const struct json *report, struct buffer *b)
 
 /* ---- layers */
 
+static int series(const struct layer_chart *c)
+{
+    return c->keys[1] ? 2 : 1;
+}
+
 static int drawable(double v, int log)
 {
     return isfinite(v) && (!log || v > 0);
@@ -93,7 +98,7 @@ static int drawable(double v, int log)
 static void layer_range(const struct json *list, const struct layer_chart *c, double range[2])
 {
     for (const struct json *v = json_child(list); v; v = json_next(v))
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < series(c); k++) {
             const double x = report_number(v, c->keys[k]);
             if (!drawable(x, c->log))
                 continue;
@@ -106,7 +111,7 @@ static void layer_range(const struct json *list, const struct layer_chart *c, do
 static void layer_label(const struct json *list, const struct layer_chart *c, struct buffer *b)
 {
     buffer_text(b, c->label);
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < series(c); k++) {
         double lo = INFINITY, hi = -INFINITY, low_at = 0, high_at = 0;
         for (const struct json *v = json_child(list); v; v = json_next(v)) {
             const double x = report_number(v, c->keys[k]);
@@ -130,7 +135,8 @@ static void layer_numbers(const struct json *list, const struct layer_chart *c, 
         table_row(b);
         table_number("%.0f", report_number(v, "layer"), b);
         table_number(c->log ? "%.3e" : "%.4f", report_number(v, c->keys[0]), b);
-        table_number(c->log ? "%.3e" : "%.4f", report_number(v, c->keys[1]), b);
+        if (c->keys[1])
+            table_number(c->log ? "%.3e" : "%.4f", report_number(v, c->keys[1]), b);
     }
     table_close(1, b);
 }
@@ -173,7 +179,7 @@ int chart_layers(const struct json *report, const struct layer_chart *c, struct 
     layer_label(list, c, &label);
     chart_open(b, CHART_WIDTH, CHART_HEIGHT, 1, label.data ? label.data : "");
     chart_grid(&y, b);
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < series(c); k++) {
         layer_line(list, c->keys[k], k + 1, &x, &y, b);
         layer_dots(list, c, k, &x, &y, b);
     }
@@ -184,9 +190,10 @@ int chart_layers(const struct json *report, const struct layer_chart *c, struct 
     }
     chart_x_title("layer", b);
     chart_close(b);
-    buffer_printf(b, "<figcaption><span class=series><span class=key></span>%s</span> <span class=series><span class=\"key "
-                     "dash\"></span>%s</span></figcaption></figure>",
-                  c->titles[0], c->titles[1]);
+    buffer_printf(b, "<figcaption><span class=series><span class=key></span>%s</span>", c->titles[0]);
+    if (c->keys[1])
+        buffer_printf(b, " <span class=series><span class=\"key dash\"></span>%s</span>", c->titles[1]);
+    buffer_text(b, "</figcaption></figure>");
     layer_numbers(list, c, b);
     b->failed |= label.failed;
     buffer_clear(&label);

@@ -10,7 +10,7 @@
 /* Size against mean divergence of all reports that have both, with error bars and the line of those that no other beats (report_pareto.c). */
 void chart_pareto(const struct json *const *reports, size_t n, struct buffer *b);
 void chart_histogram(const struct json *report, struct buffer *b);
-/* Two numbers of each layer as lines. Layers without the first are left out. */
+/* Two numbers of each layer as lines; keys[1] NULL: one. Layers without the first are left out. */
 struct layer_chart {
     const char *keys[2], *titles[2];
     const char *label, *table; /* of the chart and its numbers */

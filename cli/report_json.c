@@ -67,6 +67,24 @@ static void add_experts(struct json *o, const struct report *r, size_t layer)
     }
 }
 
+static void add_alone(struct json *o, const struct alone_score *s)
+{
+    json_add_f64(o, "kld_alone", s->kld);
+    json_add_f64(o, "kld_alone_stderr", s->kld_stderr);
+}
+
+/* What is no layer, and what belongs to all of them. */
+static void add_by_layer(struct json *root, const struct report *r)
+{
+    struct json *o = json_add_object(root, "by_layer");
+    json_add_u64(o, "chunks", r->c->by_layer);
+    json_add_u64(o, "positions", r->c->alone_positions);
+    add_alone(json_add_object(o, "embedding"), &r->c->alone[0]);
+    add_alone(json_add_object(o, "output"), &r->c->alone[r->c->n_parts - 1]);
+    json_add_f64(o, "kld", r->c->together.kld);
+    json_add_f64(o, "kld_stderr", r->c->together.kld_stderr);
+}
+
 static void add_layers(struct json *root, const struct report *r)
 {
     struct json *list = json_add_array(root, "layers");
@@ -78,6 +96,8 @@ static void add_layers(struct json *root, const struct report *r)
             json_add_f64(o, "accumulated_error", l->accumulated);
             json_add_f64(o, "local_error", l->local);
         }
+        if (r->c->alone_positions)
+            add_alone(o, &r->c->alone[i + 1]);
         if (r->cand_name && r->c->has_routing && l->is_moe) {
             json_add_f64(o, "same_experts", l->same_set);
             json_add_f64(o, "expert_overlap", l->overlap);
@@ -244,6 +264,8 @@ struct json *report_json(const struct report *r)
     if (r->c->has_mtp)
         add_mtp(root, r);
     add_layers(root, r);
+    if (r->c->alone_positions)
+        add_by_layer(root, r);
     add_chunks(root, r);
     if (r->cand_name) {
         add_confidence(root, r);

@@ -201,6 +201,21 @@ static void layers(struct section *s)
     part(s, "layers", "Layers", "Error of the hidden state, layer by layer", drawn, &b);
 }
 
+static void alone(struct section *s)
+{
+    static const struct layer_chart parts = {.keys = {"kld_alone"}, .titles = {"mean divergence with this layer alone"},
+                                             .label = "KL divergence of each layer alone", .table = "Numbers: divergence of each layer alone", .log = 1};
+    const struct json *all = json_get(s->r, "by_layer");
+    struct buffer b = {0};
+    if (isfinite(report_number(all, "kld")))
+        buffer_printf(&b, "<p>Models of which one part is the candidate&rsquo;s and the rest the base&rsquo;s, on %.0f positions: the embedding alone "
+                          "costs %.2e nats, the output %.2e; the whole candidate %.2e there.</p>",
+                      report_number(all, "positions"), report_number(json_get(all, "embedding"), "kld_alone"),
+                      report_number(json_get(all, "output"), "kld_alone"), report_number(all, "kld"));
+    const int drawn = chart_layers(s->r, &parts, &b) || b.size > 0;
+    part(s, "alone", "KL by layer", "What each layer costs alone", drawn, &b);
+}
+
 static void routing(struct section *s)
 {
     static const struct layer_chart routers = {.keys = {"same_experts", "expert_overlap"},
@@ -246,6 +261,7 @@ static void divergence(struct section *s)
     percentiles(s->r, &s->body);
     confidence(s);
     layers(s);
+    alone(s);
     routing(s);
 }
 

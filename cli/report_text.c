@@ -79,6 +79,29 @@ static void print_layers(const struct report *r, struct buffer *b)
     }
 }
 
+static void print_alone_row(const char *label, const struct alone_score *s, struct buffer *b)
+{
+    buffer_printf(b, "%-34s %14.6f +- %.6f\n", label, s->kld, s->kld_stderr);
+}
+
+/* What each part of the candidate costs where all others are the base's. */
+static void print_alone(const struct report *r, struct buffer *b)
+{
+    const struct comparison *c = r->c;
+    double sum = 0;
+    char label[32];
+    if (!c->alone_positions)
+        return;
+    snprintf(label, sizeof label, "%zu chunk%s", c->by_layer, c->by_layer == 1 ? "" : "s");
+    buffer_printf(b, "\n%-34s %14s\n", "KL of one part of the candidate", label);
+    for (size_t p = 0; p < c->n_parts; sum += c->alone[p++].kld) {
+        snprintf(label, sizeof label, "   layer %zu", p - 1);
+        print_alone_row(!p ? "   embedding" : p + 1 < c->n_parts ? label : "   output", &c->alone[p], b);
+    }
+    buffer_printf(b, "%-34s %14.6f\n", "all of these added", sum);
+    print_alone_row("the whole candidate", &c->together, b);
+}
+
 /* Worst first; equal ones in the order of the text. */
 static int worse_position(const void *a, const void *b)
 {
@@ -230,6 +253,7 @@ void report_text(const struct report *r, int colour, struct buffer *b)
     if (r->cand_name) {
         print_confidence(r, b);
         print_layers(r, b);
+        print_alone(r, b);
         print_worst_experts(r, b);
         print_worst_positions(r, b);
     }

@@ -26,6 +26,7 @@ static const struct option_row rows[] = {
     {0, "all-positions", NULL, "score every position, not the second half", 1},
     {0, "mtp", NULL, "judge the MTP layer too", 1},
     {0, "group-routing", "on|off", "off: ignore expert groups, as some clients do", 1},
+    {0, "by-layer", "N", "the KL of each layer alone, on the first N chunks", 1},
     {0, "no-local", NULL, "leave out each layer's own error (a third faster)", 1},
     {0, "tensors", NULL, "compare the tensors too (reads everything twice)"},
     {0, "memory", "SIZE", "activations beyond this go to disk (default 4G)", 1},
@@ -93,11 +94,11 @@ static int fits(const struct act_rounding *act, const struct model *m, struct er
 static int read_options(const struct options *o, struct compare_options *c, struct error *e)
 {
     const char *routing = options_get(o, "group-routing"), *tmp = getenv("TMPDIR");
-    long ctx = 512;
+    long ctx = 512, by_layer = 0;
     *c = (struct compare_options){.group_routing = 1, .memory = 4000000000u, .scratch = tmp && *tmp ? tmp : "/tmp"};
     if (routing && strcmp(routing, "on") && strcmp(routing, "off"))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--group-routing: '%s' is neither on nor off", routing);
-    if (options_int(o, "ctx", 4, 1 << 20, &ctx, e) || options_size(o, "memory", &c->memory, e) ||
+    if (options_int(o, "ctx", 4, 1 << 20, &ctx, e) || options_size(o, "memory", &c->memory, e) || options_int(o, "by-layer", 1, 1 << 20, &by_layer, e) ||
         threads_option(o, &c->threads, e))
         return -1;
     c->ctx = (size_t)ctx;
@@ -105,6 +106,9 @@ static int read_options(const struct options *o, struct compare_options *c, stru
     c->all_positions = options_get(o, "all-positions") != NULL;
     c->local = options_get(o, "no-local") == NULL;
     c->mtp = options_get(o, "mtp") != NULL;
+    c->by_layer = (size_t)by_layer;
+    if (by_layer && (!c->local || o->n_operands < 2))
+        return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--by-layer is for a comparison with a candidate, without --no-local");
     c->save_logits = options_get(o, "save-logits");
     if (read_rounding(o, c, e))
         return -1;
@@ -308,10 +312,10 @@ static int check_base_options(const struct options *o, const struct sides *s, co
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gates are for a comparison with a CANDIDATE");
     if (options_get(o, "part") && (gates_need_candidate(o, gate_file) || options_get(o, "html") || options_get(o, "junit")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "gates and reports are for a whole text: 'pare merge' takes them, not --part");
-    if (s->file && (options_get(o, "tensors") || gates_need_tensors(o, gate_file) || options_get(o, "mtp") || options_get(o, "save-base") ||
+    if (s->file && (options_get(o, "tensors") || gates_need_tensors(o, gate_file) || options_get(o, "mtp") || options_get(o, "by-layer") || options_get(o, "save-base") ||
                     options_get(o, "save-logits") || options_get(o, "act-base")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET,
-                         "--tensors, --max-tensor-error, --mtp, --save-base, --save-logits and --act-base need the base itself, not a base file");
+                         "--tensors, --max-tensor-error, --mtp, --by-layer, --save-base, --save-logits and --act-base need the base itself, not a base file");
     if (options_get(o, "server") && (!s->file || o->n_operands > 1 || options_get(o, "part") || options_get(o, "save-logits") ||
                                      options_get(o, "act") || options_get(o, "kv")))
         return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--server is judged against a base file alone (see --save-base), without --part, --save-logits, --act and --kv");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Compare: the walk. With a candidate the base advances first; the candidate's pass carries two streams, its own hidden
  * states and, put in before each layer, the base's, so that a layer's own error is known without a second decoding. With a
- * base file only the candidate walks. */
+ * base file only the candidate walks. A third pass is alone.c's. */
 #include "verify/compare.h"
 
 #include <stdlib.h>
@@ -166,36 +166,41 @@ static int stopped(const struct walk *w, struct error *e)
     return w->hooks->stop && w->hooks->stop(w->hooks->context) ? error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted") : 0;
 }
 
-/* One expert of both models, or of the one that walks. */
-static int expert_pair(struct walk *w, struct layer_run *b, struct layer_run *c, int layer, int expert, struct error *e)
+enum { BASE, CAND, ALONE, PASSES };
+
+/* A layer's runs, of the passes that there are. */
+struct runs {
+    struct forward *f[PASSES];
+    struct layer_run *of[PASSES];
+};
+
+/* One expert of all of them, one after the other, so that what is read twice is still in memory. */
+static int run_expert(struct walk *w, struct runs *r, int layer, int expert, struct error *e)
 {
-    struct expert_output ob, oc;
-    if (stopped(w, e) || (b && forward_layer_expert(w->base, b, expert, &ob, e)) || (c && forward_layer_expert(w->cand, c, expert, &oc, e)))
+    struct expert_output out[PASSES];
+    if (stopped(w, e))
         return -1;
-    return b && c && w->o->local ? compare_expert(w, &ob, &oc, (size_t)layer, (size_t)expert, e) : 0;
+    for (int i = 0; i < PASSES; i++)
+        if (r->of[i] && forward_layer_expert(r->f[i], r->of[i], expert, &out[i], e))
+            return -1;
+    return r->of[BASE] && r->of[CAND] && w->o->local ? compare_expert(w, &out[BASE], &out[CAND], (size_t)layer, (size_t)expert, e) : 0;
 }
 
-/* Both models through one layer, expert by expert; or the one that walks. */
-static int layer_pair(struct walk *w, int layer, struct error *e)
+/* All passes through one layer, expert by expert. */
+static int run_layer(struct walk *w, int layer, struct error *e)
 {
-    struct layer_run *b = w->base ? forward_layer_begin(w->base, layer, e) : NULL, *c = NULL;
-    int moe = (size_t)layer >= w->c->n_dense, rc = (w->base && !b) || stopped(w, e);
-    if (!rc && w->cand)
-        rc = !(c = forward_layer_begin(w->cand, layer, e));
+    struct runs r = {{w->base, w->cand, w->alone}, {0}};
+    int moe = (size_t)layer >= w->c->n_dense, rc = stopped(w, e);
+    for (int i = 0; !rc && i < PASSES; i++)
+        rc = r.f[i] && !(r.of[i] = forward_layer_begin(r.f[i], layer, e));
     for (int x = 0; !rc && moe && x < (int)w->c->n_experts; x++)
-        rc = expert_pair(w, b, c, layer, x, e);
-    if (!rc && b) {
-        rc = forward_layer_end(w->base, b, e);
-        b = NULL;
+        rc = run_expert(w, &r, layer, x, e);
+    for (int i = 0; i < PASSES; i++) {
+        if (!rc && r.of[i])
+            rc = forward_layer_end(r.f[i], r.of[i], e);
+        else if (r.of[i])
+            forward_layer_abandon(r.f[i], r.of[i]);
     }
-    if (!rc && c) {
-        rc = forward_layer_end(w->cand, c, e);
-        c = NULL;
-    }
-    if (b)
-        forward_layer_abandon(w->base, b);
-    if (c)
-        forward_layer_abandon(w->cand, c);
     return rc ? -1 : 0;
 }
 
@@ -205,8 +210,10 @@ static int one_layer(struct walk *w, size_t i, struct error *e)
     int failed = 0;
     if (w->base && w->cand && w->o->local)
         memcpy(panel_row(&w->cand->hidden, w->base->tiles, 0), w->base->hidden.data, floats * sizeof(float));
-    if (layer_pair(w, (int)i, e))
+    if (run_layer(w, (int)i, e))
         return -1;
+    if (w->alone)
+        alone_add(w, i);
 #pragma omp parallel for num_threads(w->o->threads) reduction(| : failed)
     for (size_t chunk = 0; chunk < w->c->chunks; chunk++) {
         if (w->base && w->cand)
@@ -251,7 +258,7 @@ static int start_passes(struct walk *w, const struct model *base, const struct m
         (cand && !(w->cand = start(w, cand, w->base && w->o->local ? 2 : 1, &w->o->cand, e))))
         return -1;
     w->any = w->base ? w->base : w->cand;
-    return 0;
+    return alone_start(w, base, e);
 }
 
 static int prepare(struct walk *w, const struct model *base, const struct model *cand, struct error *e)
@@ -267,6 +274,7 @@ static int prepare(struct walk *w, const struct model *base, const struct model 
     c->experts_used = (size_t)p->num_experts_per_tok;
     c->first_chunk = w->o->first_chunk;
     c->total_chunks = w->o->total_chunks;
+    c->by_layer = w->o->by_layer < c->total_chunks ? w->o->by_layer : c->total_chunks;
     c->base = w->o->base;
     c->cand = w->o->cand;
     if (base && cand && !same_architecture(p, &cand->params))
@@ -293,6 +301,7 @@ int compare_run(const struct model *base, const struct model *cand, const int32_
         comparison_finish(c);
     forward_free(w.base);
     forward_free(w.cand);
+    forward_free(w.alone);
     panel_store_clear(&w.store);
     for (size_t i = 0; w.routing && i < chunks; i++)
         free(w.routing[i]);

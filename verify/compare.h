@@ -22,6 +22,7 @@ struct compare_options {
     const char *scratch;
     size_t first_chunk, total_chunks; /* where the given chunks stand in the text */
     struct pass_rounding base, cand; /* how each model's activations are rounded */
+    size_t by_layer; /* the first chunks of the text, on which each part of the candidate is judged alone; needs base, candidate, local */
     const char *save_logits; /* base's logits of all positions as F32 [tokens][vocab], or NULL */
     struct base_writer *save_base; /* gets the base's logits and routing of all chunks; NULL: none */
     struct base_file *base_file;   /* stands in for the base: chunks from first_chunk on; ctx and all_positions are its own */
@@ -61,6 +62,11 @@ struct closeup {
     char *before, *after; /* text around the target, owned; NULL: no tokenizer */
 };
 
+/* Of a model of which only one part is the candidate's, the rest the base's: sums over a chunk's scored positions. */
+struct alone_sums {
+    double kld, kld2;
+};
+
 struct mtp_sums {
     double loss_base, loss_cand;
     uint64_t agree_base, agree_cand, positions;
@@ -79,6 +85,10 @@ struct expert_use {
     /* over the tokens that both models send to it when both get the base's hidden states: sums of |cand - base|^2 and
      * |base|^2 of its output; 0 without the local pass */
     double error2, output2;
+};
+
+struct alone_score {
+    double kld, kld_stderr; /* over the chunks that were judged so */
 };
 
 struct mtp_score {
@@ -106,12 +116,18 @@ struct comparison {
     struct layer_sums *layer_sums;   /* [chunks][n_layers] */
     struct expert_use *expert_sums;  /* [chunks][n_layers][n_experts] */
     struct mtp_sums *mtp_sums;       /* [chunks] */
+    size_t by_layer, alone_chunks;   /* of the text, as asked for and at most all; of these chunks, the first */
+    size_t n_parts;                  /* n_layers + 2: embedding, layers, output with its norm */
+    struct alone_sums *alone_sums;   /* [alone_chunks][n_parts] */
     /* made of these by comparison_finish: */
     struct layer_error *layers;
     size_t n_layers;
     struct expert_use *experts; /* [n_layers][n_experts] */
     size_t n_experts;
     struct mtp_score mtp;
+    struct alone_score *alone;  /* [n_parts]; nothing in it with by_layer 0 */
+    struct alone_score together; /* of the whole candidate on the same chunks */
+    size_t alone_positions;      /* scored ones of these */
     uint64_t spilled; /* bytes of activations that went to disk at most */
 };
 
@@ -119,7 +135,7 @@ struct comparison {
  * differ. Clear in either case. */
 int compare_run(const struct model *base, const struct model *cand, const int32_t *tokens, size_t chunks,
                 const struct compare_options *o, const struct check_hooks *hooks, struct comparison *c, struct error *e);
-/* Allocates what the counts (chunks, ctx, n_layers, n_experts) ask for. */
+/* Allocates what the counts (chunks, ctx, n_layers, n_experts, first_chunk, by_layer) ask for. */
 int comparison_init(struct comparison *c, struct error *e);
 /* Adds the chunks up. */
 void comparison_finish(struct comparison *c);

@@ -7,13 +7,19 @@
 
 int comparison_init(struct comparison *c, struct error *e)
 {
+    c->n_parts = c->n_layers + 2;
+    c->alone_chunks = c->by_layer > c->first_chunk ? c->by_layer - c->first_chunk : 0;
+    if (c->alone_chunks > c->chunks)
+        c->alone_chunks = c->chunks;
+    c->alone_sums = calloc(c->alone_chunks * c->n_parts + 1, sizeof *c->alone_sums);
+    c->alone = calloc(c->n_parts + 1, sizeof *c->alone);
     c->scores = calloc(c->chunks * c->ctx + 1, sizeof *c->scores);
     c->layer_sums = calloc(c->chunks * c->n_layers + 1, sizeof *c->layer_sums);
     c->expert_sums = calloc(c->chunks * c->n_layers * c->n_experts + 1, sizeof *c->expert_sums);
     c->mtp_sums = calloc(c->chunks + 1, sizeof *c->mtp_sums);
     c->layers = calloc(c->n_layers + 1, sizeof *c->layers);
     c->experts = calloc(c->n_layers * c->n_experts + 1, sizeof *c->experts);
-    if (c->scores && c->layer_sums && c->expert_sums && c->mtp_sums && c->layers && c->experts)
+    if (c->alone_sums && c->alone && c->scores && c->layer_sums && c->expert_sums && c->mtp_sums && c->layers && c->experts)
         return 0;
     return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the comparison");
 }
@@ -70,12 +76,40 @@ static void finish_mtp(struct comparison *c)
     c->mtp = (struct mtp_score){s.loss_base / n, s.loss_cand / n, (double)s.agree_base / n, (double)s.agree_cand / n};
 }
 
+static struct alone_score alone_score(const struct alone_sums *s, double n)
+{
+    const double mean = s->kld / n, variance = s->kld2 / n - mean * mean;
+    return (struct alone_score){mean, n > 1 && variance > 0 ? sqrt(variance / (n - 1)) : 0};
+}
+
+static void finish_alone(struct comparison *c)
+{
+    struct alone_sums all = {0};
+    size_t n = 0;
+    for (; n < c->n_scores && c->scores[n].chunk < c->first_chunk + c->alone_chunks; n++) {
+        all.kld += (double)c->scores[n].kld;
+        all.kld2 += (double)c->scores[n].kld * (double)c->scores[n].kld;
+    }
+    c->alone_positions = n;
+    for (size_t p = 0; n && p < c->n_parts; p++) {
+        struct alone_sums s = {0};
+        for (size_t i = 0; i < c->alone_chunks; i++) {
+            s.kld += c->alone_sums[i * c->n_parts + p].kld;
+            s.kld2 += c->alone_sums[i * c->n_parts + p].kld2;
+        }
+        c->alone[p] = alone_score(&s, (double)n);
+    }
+    if (n)
+        c->together = alone_score(&all, (double)n);
+}
+
 void comparison_finish(struct comparison *c)
 {
     for (size_t i = 0; i < c->n_layers; i++)
         finish_layer(c, i);
     finish_experts(c);
     finish_mtp(c);
+    finish_alone(c);
 }
 
 void comparison_clear(struct comparison *c)
@@ -86,6 +120,8 @@ void comparison_clear(struct comparison *c)
     free(c->layer_sums);
     free(c->expert_sums);
     free(c->mtp_sums);
+    free(c->alone_sums);
+    free(c->alone);
     free(c->layers);
     free(c->experts);
     *c = (struct comparison){0};

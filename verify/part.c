@@ -13,8 +13,8 @@
 #include "verify/closeups.h"
 
 static const char format_name[] = "pare verification part";
-static const uint64_t version = 2, max_file = (uint64_t)1 << 31;
-enum { LAYER_NUMBERS = 5, EXPERT_NUMBERS = 6, MTP_NUMBERS = 5, SCORE_NUMBERS = 11 };
+static const uint64_t version = 3, max_file = (uint64_t)1 << 31;
+enum { LAYER_NUMBERS = 5, EXPERT_NUMBERS = 6, MTP_NUMBERS = 5, ALONE_NUMBERS = 2, SCORE_NUMBERS = 11 };
 
 static int no_memory(struct error *e)
 {
@@ -85,6 +85,11 @@ static void save_chunk(struct json *list, const struct comparison *c, size_t chu
     add_numbers(rows,
                 (double[]){m->loss_base, m->loss_cand, (double)m->agree_base, (double)m->agree_cand, (double)m->positions},
                 MTP_NUMBERS);
+    rows = json_add_array(o, "alone");
+    for (size_t i = 0; chunk < c->alone_chunks && i < c->n_parts; i++) {
+        const struct alone_sums *s = &c->alone_sums[chunk * c->n_parts + i];
+        add_numbers(rows, (double[]){s->kld, s->kld2}, ALONE_NUMBERS);
+    }
     rows = json_add_array(o, "scores");
     for (; *score < c->n_scores && c->scores[*score].chunk == c->first_chunk + chunk; ++*score) {
         const struct score *s = &c->scores[*score];
@@ -159,6 +164,7 @@ int part_save(const struct comparison *c, const struct part_info *info, const ch
     json_add_u64(root, "dense_layers", c->n_dense);
     json_add_u64(root, "experts", c->n_experts);
     json_add_u64(root, "experts_used", c->experts_used);
+    json_add_u64(root, "by_layer", c->by_layer);
     json_add_bool(root, "mtp", c->has_mtp);
     json_add_bool(root, "hidden", c->has_hidden);
     json_add_bool(root, "routing", c->has_routing);
@@ -227,6 +233,12 @@ static int load_sums(const struct json *o, struct comparison *c, size_t chunk)
     if (read_numbers(row, v, MTP_NUMBERS) || !are_counts(v + 2, 3, max))
         return -1;
     c->mtp_sums[chunk] = (struct mtp_sums){v[0], v[1], (uint64_t)v[2], (uint64_t)v[3], (uint64_t)v[4]};
+    row = json_child(json_get(o, "alone"));
+    for (size_t i = 0; chunk < c->alone_chunks && i < c->n_parts; i++, row = json_next(row)) {
+        if (read_numbers(row, v, ALONE_NUMBERS))
+            return -1;
+        c->alone_sums[chunk * c->n_parts + i] = (struct alone_sums){v[0], v[1]};
+    }
     return 0;
 }
 
@@ -318,7 +330,7 @@ static int open_part(struct part *p, struct error *e)
 static int same_run(const struct json *a, const struct json *b)
 {
     static const char *const texts[] = {"base", "candidate", "settings", "base_act", "base_kv", "act", "kv", "tokens_xxh3_128", "models_xxh3_128"};
-    static const char *const counts[] = {"ctx", "total_chunks", "layers", "dense_layers", "experts", "experts_used", "base_bytes", "candidate_bytes"};
+    static const char *const counts[] = {"ctx", "total_chunks", "layers", "dense_layers", "experts", "experts_used", "base_bytes", "candidate_bytes", "by_layer"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const char *x = json_string(json_get(a, texts[i])), *y = json_string(json_get(b, texts[i]));
         if ((x || y) && (!x || !y || strcmp(x, y)))
@@ -364,20 +376,20 @@ static int read_rounding(const struct json *root, const char *const names[2], st
 
 static int read_head(const struct json *root, struct comparison *c, struct part_info *info, struct error *e)
 {
-    uint64_t ctx, total, layers, dense, experts, used;
+    uint64_t ctx, total, layers, dense, experts, used, by_layer;
     int mtp, hidden, routing;
     const char *cand = json_string(json_get(root, "candidate")), *base = json_string(json_get(root, "base"));
     const char *settings = json_string(json_get(root, "settings")), *text = json_string(json_get(root, "tokens_xxh3_128"));
     if (json_u64(json_get(root, "ctx"), &ctx) || json_u64(json_get(root, "total_chunks"), &total) ||
-        json_u64(json_get(root, "layers"), &layers) || json_u64(json_get(root, "dense_layers"), &dense) ||
+        json_u64(json_get(root, "by_layer"), &by_layer) || json_u64(json_get(root, "layers"), &layers) || json_u64(json_get(root, "dense_layers"), &dense) ||
         json_u64(json_get(root, "experts"), &experts) || json_u64(json_get(root, "experts_used"), &used) || !base ||
         !settings || json_bool(json_get(root, "mtp"), &mtp) || json_bool(json_get(root, "hidden"), &hidden) ||
         json_bool(json_get(root, "routing"), &routing) || ctx < 4 || ctx > 1 << 20 || !total || total > 1 << 24 ||
-        layers > 512 || dense > layers || experts > 1024 || !used || used > experts)
+        by_layer > total || layers > 512 || dense > layers || experts > 1024 || !used || used > experts)
         return bad(e, "the part's counts are missing or absurd");
     *c = (struct comparison){.has_candidate = cand != NULL, .has_mtp = mtp, .has_hidden = hidden, .has_routing = routing, .chunks = (size_t)total, .ctx = (size_t)ctx,
                              .total_chunks = (size_t)total, .n_layers = (size_t)layers, .n_dense = (size_t)dense,
-                             .n_experts = (size_t)experts, .experts_used = (size_t)used};
+                             .n_experts = (size_t)experts, .experts_used = (size_t)used, .by_layer = (size_t)by_layer};
     if (read_rounding(root, roundings_of[0], &c->base, e) || read_rounding(root, roundings_of[1], &c->cand, e))
         return -1;
     if (!text || strlen(text) != HASH_TEXT - 1 || json_u64(json_get(root, "base_bytes"), &info->base_bytes) ||
@@ -404,7 +416,8 @@ static int check_rows(const struct part *p, const struct comparison *c, struct e
     for (const struct json *o = json_child(json_get(p->root, "chunks")); o; o = json_next(o), chunk++) {
         size_t scores = json_count(json_get(o, "scores"));
         if (json_count(json_get(o, "layers")) != c->n_layers || json_count(json_get(o, "mtp")) != 1 ||
-            json_count(json_get(o, "experts")) != c->n_layers * c->n_experts || scores > c->ctx - 1 ||
+            json_count(json_get(o, "experts")) != c->n_layers * c->n_experts ||
+            json_count(json_get(o, "alone")) != (chunk < c->by_layer ? c->n_layers + 2 : 0) || scores > c->ctx - 1 ||
             scores < c->ctx - 1 - c->ctx / 2)
             return bad_chunk(p, chunk, e);
     }

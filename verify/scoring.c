@@ -16,16 +16,11 @@ static int no_memory(struct error *e)
     return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the scores");
 }
 
-static size_t first_scored(const struct walk *w)
-{
-    return w->o->all_positions ? 0 : w->c->ctx / 2;
-}
-
 /* Logits are needed at the scored positions; for the MTP layer and for saving, at all. */
 int walk_positions(struct walk *w, struct error *e)
 {
     int wide = w->o->mtp || w->o->save_logits;
-    size_t from = wide ? 0 : first_scored(w), to = wide ? w->c->ctx : w->c->ctx - 1;
+    size_t from = wide ? 0 : walk_first_scored(w), to = wide ? w->c->ctx : w->c->ctx - 1;
     w->places = malloc((w->c->chunks * w->c->ctx + 1) * sizeof *w->places);
     w->positions = calloc(w->c->chunks * w->c->ctx + 1, sizeof *w->positions);
     w->kld = calloc(w->c->chunks * w->c->ctx + 1, sizeof *w->kld);
@@ -87,7 +82,7 @@ static int scored_list(const struct walk *w, struct head_list *to, struct error 
         return no_memory(e);
     *to = (struct head_list){places, 0};
     for (size_t c = 0; c < w->c->chunks; c++)
-        for (size_t i = first_scored(w); i + 1 < w->c->ctx; i++)
+        for (size_t i = walk_first_scored(w); i + 1 < w->c->ctx; i++)
             places[to->n++] = walk_place(w, c, i);
     return 0;
 }
@@ -157,7 +152,7 @@ void score_position(const struct position *p, int pair, double kld, struct score
 /* Worst positions are looked at closer. */
 static void fill_scores(struct walk *w)
 {
-    size_t first = first_scored(w), per_list = w->list.n / w->c->chunks, ctx = w->c->ctx;
+    size_t first = walk_first_scored(w), per_list = w->list.n / w->c->chunks, ctx = w->c->ctx;
     for (size_t i = 0; i < w->list.n; i++) {
         size_t chunk = i / per_list, at = w->places[i] - walk_place(w, chunk, 0);
         if (at < first || at + 2 > ctx)
@@ -219,5 +214,7 @@ int walk_scores(struct walk *w, struct error *e)
     if (rc || (w->o->save_logits && save_logits(w, e)) || (w->o->save_base && save_base(w, e)))
         return -1;
     fill_scores(w);
+    if (w->alone && alone_scores(w, e))
+        return -1;
     return w->o->mtp ? mtp(w, e) : 0;
 }

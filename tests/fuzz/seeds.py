@@ -472,11 +472,13 @@ CHOICE = {"id": 7, "p": 0.25, "text": "x"}
 CLOSEUP = {"chunk": 0, "position": 2, "kld": 0.01, "p_candidate": 0.2, "before": "a", "after": "b", "choices": [CHOICE] * 6 + [{"id": -1, "p": 0}] * 5}
 
 
-def part(first=0, chunks=1, total=1, **changes):
+def part(first=0, chunks=1, total=1, by_layer=0, **changes):
     score = [2, 1.5, 1.625, 0.01, 0.25, 0.2, 0.75, 7, 7, 8, 11]
-    chunk = {"layers": [[1.5, 0.5, 2, 3, 4]] * 2, "experts": [[1, 2, 0.5, 0.25, 0.125, 1]] * 6, "mtp": [[0, 0, 0, 0, 0]], "scores": [score]}
-    return {"format": "pare verification part", "version": 2, "base": "a", "candidate": "b", "settings": "s", "tokens_xxh3_128": HASH,
-            "models_xxh3_128": HASH, "ctx": 4, "first_chunk": first, "total_chunks": total, "layers": 2, "dense_layers": 1, "experts": 3,
+    chunk = {"layers": [[1.5, 0.5, 2, 3, 4]] * 2, "experts": [[1, 2, 0.5, 0.25, 0.125, 1]] * 6, "mtp": [[0, 0, 0, 0, 0]], "alone": [], "scores": [score]}
+    if by_layer:
+        chunk["alone"] = [[0.25, 0.0625]] * 4
+    return {"format": "pare verification part", "version": 3, "base": "a", "candidate": "b", "settings": "s", "tokens_xxh3_128": HASH,
+            "models_xxh3_128": HASH, "ctx": 4, "first_chunk": first, "total_chunks": total, "by_layer": by_layer, "layers": 2, "dense_layers": 1, "experts": 3,
             "experts_used": 2, "mtp": False, "hidden": True, "routing": True, "base_bytes": 9, "candidate_bytes": 5, "closeups": [CLOSEUP], "chunks": [chunk] * chunks, **changes}
 
 
@@ -487,11 +489,13 @@ for name, x in {
     "huge-numbers": {**part(), "chunks": [{**part()["chunks"][0], "scores": [[1e300] * 11]}]},
     "negative": {**part(), "chunks": [{**part()["chunks"][0], "scores": [[-1] * 11]}]},
     "closeup-short": part(closeups=[{**CLOSEUP, "choices": [CHOICE]}]), "closeup-outside": part(closeups=[{**CLOSEUP, "chunk": 1}]),
+    "by-layer": part(by_layer=1), "by-layer-above": part(by_layer=2), "alone-short": {**part(by_layer=1), "chunks": part()["chunks"]},
     "closeups-many": part(closeups=[CLOSEUP, {**CLOSEUP, "kld": 2}] * 15),
     "too-many-scores": {**part(), "chunks": [{**part()["chunks"][0], "scores": part()["chunks"][0]["scores"] * 5}]},
 }.items():
     seed("part", name, dump(x))
 seed("part", "two", dump(part(1, 1, 2)) + "\0" + dump(part(0, 1, 2)))
+seed("part", "two-by-layer", dump(part(1, 1, 2, by_layer=2)) + "\0" + dump(part(0, 1, 2, by_layer=2)))
 seed("part", "two-runs", dump(part(1, 1, 2)) + "\0" + dump(part(0, 1, 2, settings="t")))
 seed("part", "same-twice", dump(part(0, 1, 2)) + "\0" + dump(part(0, 1, 2)))
 
