@@ -169,14 +169,35 @@ struct difference {
     double mean, standard_error;
 };
 
-/* New minus old, chunk by chunk; 0 when the reports are not of the same text and scoring. */
+/* Whether a report is of the same text and scoring, with a number for each chunk. */
+static int same_text(const struct json *old, const struct report *r, const char *key)
+{
+    const char *text = json_string(json_get(old, "tokens_xxh3_128"));
+    return text && !strcmp(text, r->tokens_hash) && json_count(json_get(json_get(old, "by_chunk"), key)) == r->c->chunks && r->c->chunks >= 2 &&
+           number_at(old, "positions") == r->summary.positions;
+}
+
+/* One base, exact or kept in a file, over one text loses the same on every chunk but for what a file's form rounds. */
+static int same_base(const struct json *old, const struct report *r, struct error *e)
+{
+    static const double rounds = 0.01;
+    const struct json *v = json_child(json_get(json_get(old, "by_chunk"), "nll_base"));
+    double was;
+    for (size_t i = 0; same_text(old, r, "nll_base") && i < r->c->chunks; i++, v = json_next(v)) {
+        const double now = metrics_of_chunk(r->c, i).nll_base;
+        if (!json_f64(v, &was) && fabs(now - was) > rounds)
+            return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--baseline: its base is another model, which loses %.4f on chunk %zu; this one loses %.4f", was, i, now);
+    }
+    return 0;
+}
+
+/* New minus old, chunk by chunk; 0 when that is not possible. */
 static int paired(const struct json *old, const struct report *r, const char *key, double (*mean)(const struct chunk_means *), struct difference *d)
 {
     const struct json *list = json_get(json_get(old, "by_chunk"), key), *v = json_child(list);
-    const char *text = json_string(json_get(old, "tokens_xxh3_128"));
     const size_t n = r->c->chunks;
     double sum = 0, squares = 0, was;
-    if (!text || strcmp(text, r->tokens_hash) || json_count(list) != n || n < 2 || number_at(old, "positions") != r->summary.positions)
+    if (!same_text(old, r, key))
         return 0;
     for (size_t i = 0; i < n; i++, v = json_next(v)) {
         const struct chunk_means m = metrics_of_chunk(r->c, i);
@@ -233,6 +254,7 @@ static int judge_baseline(const struct options *o, struct report *r, double z, s
     if (old && (json_get(old, "untold") != NULL) != r->c->is_bound)
         rc = error_set(e, ERR_USAGE, ERROR_NO_OFFSET,
                        "--baseline: a served model's divergence is a bound, which is not held against one that is whole");
+    rc = rc || same_base(old, r, e) ? -1 : 0;
     for (size_t i = 0; !rc && i < sizeof regressions / sizeof *regressions; i++)
         rc = judge_regression(old, r, &regressions[i], share, z > 0 ? z : 1.9599640, e);
     if (rc)

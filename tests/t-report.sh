@@ -90,6 +90,10 @@ ok "a better one is none" judge Q8_0 --baseline "$tmp/Q4_0.json"
 fails 1 "a worse one fails" judge Q2_K --baseline "$tmp/Q4_0.json"
 has "$tmp/stdout" "FAILED" "and says so"
 ok "unless as much is allowed" judge Q2_K --baseline "$tmp/Q4_0.json" --max-regression 1000
+fails 2 "a baseline of another base is refused" "$PARE" verify "$tmp/Q2_K.gguf" "$tmp/Q4_0.gguf" --text README.md --ctx 32 --chunks 3 -q --baseline "$tmp/Q4_0.json"
+has "$tmp/stderr" "its base is another model" "as its losses tell"
+"$PARE" verify "$nano" --text README.md --ctx 32 --chunks 3 -q --save-base "$tmp/sampled" >/dev/null
+ok "the same base in another form is the same" "$PARE" verify "$tmp/sampled" "$tmp/Q4_0.gguf" -q --baseline "$tmp/Q4_0.json"
 limit=$(awk '$1 == "\"mean\":" && depth { v = $2 + 0; print v; exit } /"kld":/ { depth = 1 }' "$tmp/Q4_0.json")
 ok "what the error bar holds is undecided and passes" judge Q4_0 --max-kld "$limit" --confidence 99
 has "$tmp/stdout" "undecided" "and is called so"
