@@ -104,7 +104,7 @@ enum { BENCH_R = 2048, BENCH_K = 7168 };
 static double bench_ours(unsigned cpu, const uint8_t *codes, const float *scales, const float *x, float *unit, float *y,
                          size_t tokens)
 {
-    size_t tiles = (tokens + LANES - 1) / LANES, lanes = tokens < LANES ? tokens : LANES, rows = tiles <= 2 ? 12 : 36;
+    size_t tiles = (tokens + LANES - 1) / LANES, lanes = tokens < LANES ? tokens : LANES, rows = tiles <= 2 ? 12 : 144;
     gemm_fn *gemm = gemm_for(cpu);
     double best = 0;
     for (int run = 0; run < 3; run++) {

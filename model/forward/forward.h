@@ -118,7 +118,7 @@ int forward_norm(const struct forward *f, enum tensor_role role, int layer, cons
                  struct error *e);
 
 /* What a thread of it holds at most: decoded rows and what they are decoded from. For plans. */
-enum { FORWARD_PRODUCT_BYTES = 2 << 20 };
+enum { FORWARD_PRODUCT_BYTES = 8 << 20 };
 /* Rows [row0, row0 + n) of a weight times x, rounded as the pass does, into rows y_row0.. of y, over the threads. */
 int forward_product(const struct forward *f, const struct weight *w, uint64_t slab, uint64_t row0, uint64_t n,
                     const struct panels *x, struct panels *y, size_t y_row0, struct error *e);

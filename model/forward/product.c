@@ -6,16 +6,16 @@
 #include "model/forward/gemm.h"
 #include "model/forward/parts.h"
 
-/* Decoded rows that one worker holds. With many tokens about a megabyte, so that the tokens are not fetched too often; with
- * few a quarter of that, so that the rows are still in the second-level cache when they are multiplied. */
-enum { UNIT_FLOATS = 1 << 18, FEW_UNIT_FLOATS = 1 << 16, FEW_TILES = 2, ROWS_STEP = 12 };
+/* Decoded rows that one worker holds. With many tokens as many rows as have a block of their columns in the second-level cache, so that the
+ * tokens are not fetched too often; with few tokens a quarter of a megabyte, so that all of them are still there when they are multiplied. */
+enum { UNIT_FLOATS = 1 << 20, FEW_UNIT_FLOATS = 1 << 16, FEW_TILES = 2, ROWS_STEP = 12, ROWS_MOST = 144 };
 
 static uint64_t unit_rows(const struct weight *w, uint64_t n, size_t tiles, int threads)
 {
     uint64_t rows = (tiles <= FEW_TILES ? FEW_UNIT_FLOATS : UNIT_FLOATS) / w->cols, share = (n + (uint64_t)threads - 1) / (uint64_t)threads;
     /* small matrices are shared out, in steps that fill the kernel's register tiles */
     share = (share + ROWS_STEP - 1) / ROWS_STEP * ROWS_STEP;
-    rows = rows < ROWS_STEP ? ROWS_STEP : rows - rows % ROWS_STEP;
+    rows = rows < ROWS_STEP ? ROWS_STEP : rows > ROWS_MOST ? ROWS_MOST : rows - rows % ROWS_STEP;
     rows = rows > share ? share : rows;
     return rows > n ? n : rows;
 }
