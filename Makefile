@@ -103,7 +103,7 @@ fuzz:            ## search for bad inputs with clang's libFuzzer: make fuzz T=gg
 
 soak: $(PARE) $(TOOLS) $(FAULTS)  ## every fault, kill and power cut; SAN=address,undefined also proves that nothing leaks
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools FAULTS=all VERBOSE=1 KILLS=$(or $(KILLS),200) \
-	    KILL_SIZE=$(or $(KILL_SIZE),2000) tests/run.sh tests/t-faults.sh tests/t-kills.sh tests/t-powercut.sh tests/t-flips.sh
+	    KILL_SIZE=$(or $(KILL_SIZE),2000) FLIPS=$(or $(FLIPS),2500) tests/run.sh tests/t-faults.sh tests/t-kills.sh tests/t-powercut.sh tests/t-flips.sh
 
 same-bytes:      ## equal bytes from two compilers, -O0 and -O3, every instruction set, number of threads and memory bound
 	@tests/run.sh tests/same-bytes.sh

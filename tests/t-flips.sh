@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Single bits that turn over in what a conversion leaves: in a GGUF, a split one, a manifest, and a checkpoint with a manifest, check
-# finds each; in a journal, the resumed run makes the right bytes or refuses. FAULTS=all: 10,000 flips and more.
+# finds each; in a journal, the resumed run makes the right bytes or refuses. FAULTS=all: 25,000 flips and more, FLIPS of each kind.
 . "$(dirname "$0")/faults/job.sh"
 
 mkdir "$tmp/cut"
 n=25
 [ -z "$san" ] || n=10
-[ -z "$long" ] || n=2500
+[ -z "$long" ] || n=${FLIPS:-2500}
 # flips MODE FOLDER NAME OPTIONS... -- COMMAND...
 flips()
 {
