@@ -34,6 +34,7 @@ struct gaining {
     const struct model *model;
     struct measured *m;
     const struct gains_options *o;
+    const struct stream_hooks *hooks;
     struct panel_store store;
     struct stream *streams; /* the embedding's, those of layers by layer, the output's */
     size_t n, born;         /* born: streams of f but the first, in the order of `streams` */
@@ -170,7 +171,7 @@ static void copy_states(const struct gaining *g, float *to, const float *from)
 
 static struct forward *walk_with(struct gaining *g, const struct model *m, size_t streams, struct error *e)
 {
-    struct forward_options o = {g->o->threads, streams, g->o->group_routing, &g->store, NULL};
+    const struct forward_options o = {g->o->threads, streams, g->o->group_routing, &g->store, .stop = g->hooks->stop, .stop_context = g->hooks->context};
     return forward_new(m, &g->o->tokens, &o, e);
 }
 
@@ -232,14 +233,12 @@ static int start(struct gaining *g, struct error *e)
     return 0;
 }
 
-static int walk(struct gaining *g, const struct stream_hooks *hooks, struct error *e)
+static int walk(struct gaining *g, struct error *e)
 {
     const int n = (int)g->model->params.num_hidden_layers;
     for (int layer = -1; layer < n; layer++) {
-        if (hooks->progress)
-            hooks->progress(hooks->context, (uint64_t)(layer + 1), (uint64_t)n + 2);
-        if (hooks->stop && hooks->stop(hooks->context))
-            return error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted");
+        if (g->hooks->progress)
+            g->hooks->progress(g->hooks->context, (uint64_t)(layer + 1), (uint64_t)n + 2);
         if (one_layer(g, layer, e))
             return -1;
     }
@@ -321,10 +320,10 @@ static int run_head(struct gaining *g, struct error *e)
 
 int gains_measure(const struct model *model, struct measured *m, const struct gains_options *o, const struct stream_hooks *hooks, struct error *e)
 {
-    struct gaining g = {.model = model, .m = m, .o = o, .store = {.room = o->memory, .scratch = o->scratch}};
+    struct gaining g = {.model = model, .m = m, .o = o, .hooks = hooks, .store = {.room = o->memory, .scratch = o->scratch}};
     int rc = list_streams(&g, e);
     if (!rc)
-        rc = start(&g, e) || walk(&g, hooks, e) || run_head(&g, e);
+        rc = start(&g, e) || walk(&g, e) || run_head(&g, e);
     for (int i = 0; i < MEASURED_WHOLES; i++)
         forward_free(g.walks[i]);
     forward_free(g.f);

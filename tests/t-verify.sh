@@ -155,4 +155,15 @@ for family in v2 v2-lite v3.2; do
     within "$(number "$tmp/f.json" kld.max)" 0 0 "$family: the GGUF's logits are the checkpoint's"
     within "$(number "$tmp/f.json" positions)" 245 0 "$family: on 5 chunks of 100 tokens, 49 positions each"
 done
+# Ctrl-C is heard inside a layer
+"$TOOLS/mkcheckpoint" --family v3 --layers 1 --dense 1 --hidden 2048 --inter 8192 --moe-inter 128 --experts 2 --used 1 --groups 1 --topk-group 1 \
+    --heads 4 --q-lora 128 --kv-lora 128 --vocab 256 --mtp 0 --sparse --out "$tmp/layer" >/dev/null
+head -c 8192 /dev/zero >"$tmp/zeros"
+"$PARE" verify "$tmp/layer" --tokens "$tmp/zeros" --ctx 512 -j 1 -q >"$tmp/stdout" 2>"$tmp/stderr" &
+pid=$!
+sleep 0.5 # of three seconds in its only layer
+kill -INT $pid
+wait $pid
+is $? 130 "a run that is interrupted inside its only layer exits 130"
+is "$(cat "$tmp/stderr")" "pare verify: error: interrupted" "and says why"
 done_testing

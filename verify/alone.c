@@ -22,7 +22,8 @@ static void copy_states(const struct walk *w, struct forward *to, size_t to_tile
 int alone_start(struct walk *w, const struct model *base, struct error *e)
 {
     const struct forward_tokens t = {w->tokens, w->c->alone_chunks, w->c->ctx};
-    const struct forward_options o = {w->o->threads, w->c->n_layers + 1, w->o->group_routing, &w->store, .rounding = w->o->base};
+    const struct forward_options o = {w->o->threads, w->c->n_layers + 1, w->o->group_routing, &w->store, .rounding = w->o->base,
+                                      .stop = w->hooks->stop, .stop_context = w->hooks->context};
     if (!w->c->alone_chunks)
         return 0;
     if (!(w->alone = forward_new(base, &t, &o, e)))

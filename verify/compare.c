@@ -24,7 +24,7 @@ static int same_architecture(const struct arch_params *a, const struct arch_para
 static struct forward *start(struct walk *w, const struct model *m, size_t streams, const struct pass_rounding *r, struct error *e)
 {
     struct forward_tokens t = {w->tokens, w->c->chunks, w->c->ctx};
-    struct forward_options o = {w->o->threads, streams, w->o->group_routing, &w->store, .rounding = *r};
+    struct forward_options o = {w->o->threads, streams, w->o->group_routing, &w->store, .rounding = *r, .stop = w->hooks->stop, .stop_context = w->hooks->context};
     struct forward *f = forward_new(m, &t, &o, e);
     if (f && forward_embed(f, e)) {
         forward_free(f);
@@ -161,11 +161,6 @@ static int compare_expert(struct walk *w, const struct expert_output *b, const s
     return rc;
 }
 
-static int stopped(const struct walk *w, struct error *e)
-{
-    return w->hooks->stop && w->hooks->stop(w->hooks->context) ? error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted") : 0;
-}
-
 enum { BASE, CAND, ALONE, PASSES };
 
 /* A layer's runs, of the passes that there are. */
@@ -178,8 +173,6 @@ struct runs {
 static int run_expert(struct walk *w, struct runs *r, int layer, int expert, struct error *e)
 {
     struct expert_output out[PASSES];
-    if (stopped(w, e))
-        return -1;
     for (int i = 0; i < PASSES; i++)
         if (r->of[i] && forward_layer_expert(r->f[i], r->of[i], expert, &out[i], e))
             return -1;
@@ -190,7 +183,7 @@ static int run_expert(struct walk *w, struct runs *r, int layer, int expert, str
 static int run_layer(struct walk *w, int layer, struct error *e)
 {
     struct runs r = {{w->base, w->cand, w->alone}, {0}};
-    int moe = (size_t)layer >= w->c->n_dense, rc = stopped(w, e);
+    int moe = (size_t)layer >= w->c->n_dense, rc = 0;
     for (int i = 0; !rc && i < PASSES; i++)
         rc = r.f[i] && !(r.of[i] = forward_layer_begin(r.f[i], layer, e));
     for (int x = 0; !rc && moe && x < (int)w->c->n_experts; x++)

@@ -238,6 +238,8 @@ static int run_head(const struct mla *m, struct head *h, size_t head_no, struct 
 {
     size_t per_chunk = m->f->tiles_per_chunk;
     for (size_t tile = 0; tile < m->f->tiles; tile += per_chunk) {
+        if (check_stop(m->f, e))
+            return -1;
         (m->absorbed ? latent_keys : keys_and_values)(m, h, tile);
         for (size_t t = 0; t < per_chunk; t++)
             if ((m->absorbed ? absorbed_queries : queries)(m, h, tile, t, head_no, e))

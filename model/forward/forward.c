@@ -193,6 +193,12 @@ void panels_add(const struct forward *f, struct panels *to, const struct panels 
     }
 }
 
+int check_stop(const struct forward *f, struct error *e)
+{
+    const struct forward_options *o = &f->options;
+    return o->stop && o->stop(o->stop_context) ? error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted") : 0;
+}
+
 int check_finite(const struct forward *f, enum tensor_role role, int layer, struct error *e)
 {
     size_t D = f->hidden.rows, per_stream = f->tiles_per_chunk * f->tokens.chunks;

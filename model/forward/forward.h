@@ -59,6 +59,10 @@ struct forward_options {
     struct panel_store *store;  /* shared by the passes of a run; borrowed */
     const struct forward_observer *observer; /* NULL: none */
     struct pass_rounding rounding; /* of activations, as an engine does it */
+    /* Asked before every few rows of a weight and every head's chunk, from several threads at once: not 0 ends the pass with ERR_INTERRUPTED.
+     * NULL: never. */
+    int (*stop)(void *context);
+    void *stop_context;
 };
 
 struct forward {

@@ -21,6 +21,9 @@ int check_finite(const struct forward *f, enum tensor_role role, int layer, stru
 int mlp_product(const struct forward *f, const struct weight w[3], uint64_t slab, const struct panels *x, struct panels *y,
                 struct input_seen inner, struct error *e);
 
+/* -1 with ERR_INTERRUPTED when the pass is to stop. */
+int check_stop(const struct forward *f, struct error *e);
+
 /* Tells the observer, if there is one. */
 int observe(const struct forward *f, const struct input_seen *what, struct error *e);
 

@@ -64,9 +64,10 @@ static int product(const struct forward *f, const struct weight *w, uint64_t sla
         for (uint64_t u = 0; u < units; u++) {
             struct error why = {0};
             uint64_t at = u * rows, count = n - at < rows ? n - at : rows;
-            int bad = decoded && scratch
-                          ? weight_read(f->model, w, slab, row0 + at, count, decoded, scratch, NULL, &why)
-                          : error_set(&why, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
+            int bad = check_stop(f, &why);
+            if (!bad)
+                bad = decoded && scratch ? weight_read(f->model, w, slab, row0 + at, count, decoded, scratch, NULL, &why)
+                                         : error_set(&why, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory");
             if (!bad)
                 multiply(gemm, decoded, (size_t)count, x, y, y_row0 + (size_t)at);
             else {
