@@ -24,10 +24,9 @@ run "$pare" check demo/nano-v3-Q4_K_M.gguf
 printf '\nWhat 8 and 4 bits cost, judged by a reference forward pass over a technical text:\n'
 run "$pare" verify $source demo/nano-v3-Q8_0.gguf --text tests/data/technical.txt --chunks 8 --quiet
 run "$pare" verify $source demo/nano-v3-Q4_K_M.gguf --text tests/data/technical.txt --chunks 8 --quiet --max-kld 1
-printf '\nThe same source as an INT4 checkpoint, for vLLM or Transformers, its weights rounded for their own inputs, which our headers give:\n'
-cat base/*.h formats/*.h quant/*.h model/*.h convert/*.h >demo/headers.txt
+printf '\nThe same source as an INT4 checkpoint, for vLLM or Transformers, its weights rounded for the inputs that another text gives them:\n'
 rm -rf demo/calibration
-run "$pare" calibrate $source --text demo/headers.txt --chunks 32 -o demo/calibration --quiet
+run "$pare" calibrate $source --text tests/data/headers.txt --chunks 32 -o demo/calibration --quiet
 run "$pare" convert $source -o demo/nano-v3-W4A16 --to compressed-tensors --recipe W4A16 --calib demo/calibration --force
 run "$pare" check demo/nano-v3-W4A16 --target vllm
 run "$pare" verify $source demo/nano-v3-W4A16 --text tests/data/technical.txt --chunks 8 --quiet --max-kld 1
