@@ -43,6 +43,7 @@ static const struct option_row rows[] = {
     {0, "server-kind", "llama.cpp|vllm|sglang", "what it is (default: found by asking)", 1},
     {0, "server-model", "NAME", "its model (default: the first that it lists)", 1},
     {0, "server-top", "N", "tokens to ask for at a position (default: 200 of llama.cpp,\nelse 20)", 1},
+    {0, "server-parallel", "N", "requests at a time (default 1)", 1},
     {0, "server-timeout", "S", "seconds to wait for an answer (default 300)", 1},
     {0, "card", NULL, "write what was measured into CANDIDATE's README.md", 1},
     GATE_OPTION_ROWS,
@@ -226,11 +227,12 @@ static int walk(const struct options *o, const struct sides *s, const struct com
 static int server_options(const struct options *o, struct server_options *s, struct error *e)
 {
     const char *key = getenv("OPENAI_API_KEY");
-    long top = 0, timeout = 300;
-    if (options_int(o, "server-top", 1, 1 << 20, &top, e) || options_int(o, "server-timeout", 1, 86400, &timeout, e))
+    long top = 0, timeout = 300, parallel = 1;
+    if (options_int(o, "server-top", 1, 1 << 20, &top, e) || options_int(o, "server-timeout", 1, 86400, &timeout, e) ||
+        options_int(o, "server-parallel", 1, 256, &parallel, e))
         return -1;
     *s = (struct server_options){.url = options_get(o, "server"), .kind = options_get(o, "server-kind"), .model = options_get(o, "server-model"),
-                                 .key = key && *key ? key : NULL, .top = (size_t)top, .timeout = (double)timeout};
+                                 .key = key && *key ? key : NULL, .top = (size_t)top, .timeout = (double)timeout, .parallel = (size_t)parallel};
     return 0;
 }
 
@@ -297,7 +299,7 @@ static int verify(const struct options *o, const struct sides *s, const struct c
 static int need_each_other(const struct options *o, struct error *e)
 {
     static const char *const pairs[][2] = {{"base-form", "save-base"}, {"server-kind", "server"}, {"server-model", "server"}, {"server-top", "server"},
-                                           {"server-timeout", "server"}, {"out", "part"}};
+                                           {"server-timeout", "server"}, {"server-parallel", "server"}, {"out", "part"}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         if (options_get(o, pairs[i][0]) && !options_get(o, pairs[i][1]))
             return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--%s is for --%s", pairs[i][0], pairs[i][1]);

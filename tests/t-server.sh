@@ -57,6 +57,19 @@ ok "a gate on the bound works" ask --max-kld 100 --html "$tmp/page.html"
 has "$tmp/page.html" "&ge;" "the page calls it a bound, too"
 ok "/v1 may stand in the address, the kind be given" ask --server "$url/v1/" --server-kind llama.cpp --chunks 1
 
+for kind in vllm llama.cpp; do
+    serve $kind good
+    ask --json >"$tmp/one.json"
+    ok "$kind: several requests at a time" ask --json --server-parallel 3
+    mv "$tmp/stdout" "$tmp/three.json"
+    ok "make the same report" cmp "$tmp/three.json" "$tmp/one.json"
+done
+serve sglang together
+ok "two are there at once, and answered in another order" ask --json --server-parallel 2
+serve sglang good
+mv "$tmp/stdout" "$tmp/two.json"
+ask --json >"$tmp/one.json"
+ok "but scored in theirs" cmp "$tmp/two.json" "$tmp/one.json"
 serve vllm busy
 ok "a busy server is asked again" ask
 serve vllm refuse

@@ -18,6 +18,7 @@ enum { TRIES = 6, MOST_ANSWER = 256 << 20, MOST_WORDS = 200 };
 struct client {
     const struct server_options *o;
     const struct check_hooks *hooks;
+    struct http_options http_options;
     struct http *http;
     const struct server_kind *kind;
     char *url, *model; /* url without a slash or /v1 at its end */
@@ -171,7 +172,7 @@ static int find_model(struct client *s, struct error *e)
 
 static int connect_to(struct client *s, struct error *e)
 {
-    struct http_options h = {s->o->key, s->o->timeout, MOST_ANSWER, s->hooks->stop, s->hooks->context};
+    s->http_options = (struct http_options){s->o->key, s->o->timeout, MOST_ANSWER, s->hooks->stop, s->hooks->context};
     size_t n = strlen(s->o->url);
     while (n && s->o->url[n - 1] == '/')
         n--;
@@ -179,7 +180,7 @@ static int connect_to(struct client *s, struct error *e)
         n -= 3;
     if (!(s->url = strndup(s->o->url, n)) || !(s->shown = http_shown(s->url)))
         return no_memory(e);
-    if (!(s->http = http_new(&h, e)) || find_kind(s, e) || find_model(s, e))
+    if (!(s->http = http_new(&s->http_options, e)) || find_kind(s, e) || find_model(s, e))
         return -1;
     s->top = s->o->top ? s->o->top : s->kind->top;
     return 0;
@@ -229,7 +230,8 @@ static int score(struct client *s, size_t chunk, size_t i, const struct told *t,
 
 /* ---- chunks */
 
-static int one_request(struct client *s, size_t chunk, size_t n, size_t first, size_t count, struct error *e)
+/* Asks for a chunk's first n tokens: what is told of the scored positions [first, first + count). */
+static int one_request(struct client *s, size_t chunk, size_t n, size_t first, size_t count, struct told *told, struct error *e)
 {
     const struct base_about *a = base_about(s->base);
     struct buffer request = {0};
@@ -238,26 +240,72 @@ static int one_request(struct client *s, size_t chunk, size_t n, size_t first, s
         return no_memory(e);
     struct json *answer = ask_json(s, s->kind->path, request.data, e);
     int rc = answer ? 0 : -1;
-    for (size_t i = first; !rc && i < first + count; i++) {
-        struct told t = {0};
-        rc = s->kind->read(answer, a->first_scored + i + 1, &t) ? bad_answer(s, chunk, a->first_scored + i, "no log-probabilities where they are expected", e)
-                                                                : score(s, chunk, i, &t, e);
-        told_clear(&t);
-    }
+    for (size_t i = first; !rc && i < first + count; i++)
+        if (s->kind->read(answer, a->first_scored + i + 1, &told[i]))
+            rc = bad_answer(s, chunk, a->first_scored + i, "no log-probabilities where they are expected", e);
     json_free(answer);
     buffer_clear(&request);
     return rc;
 }
 
-static int one_chunk(struct client *s, size_t chunk, struct error *e)
+/* told [scored] */
+static int ask_chunk(struct client *s, size_t chunk, struct told *told, struct error *e)
 {
     const struct base_about *a = base_about(s->base);
     if (!s->kind->by_position)
-        return one_request(s, chunk, a->ctx, 0, a->scored, e);
+        return one_request(s, chunk, a->ctx, 0, a->scored, told, e);
     for (size_t i = 0; i < a->scored; i++)
-        if (one_request(s, chunk, a->first_scored + i + 1, i, 1, e))
+        if (one_request(s, chunk, a->first_scored + i + 1, i, 1, told, e))
             return -1;
     return 0;
+}
+
+static int score_chunk(struct client *s, size_t chunk, const struct told *told, struct error *e)
+{
+    for (size_t i = 0; i < base_about(s->base)->scored; i++)
+        if (score(s, chunk, i, &told[i], e))
+            return -1;
+    return 0;
+}
+
+/* Chunks are asked for by several connections and scored in their order, so that the sums do not depend on how many there are. The error is
+ * that of the first chunk that has one. */
+static int all_chunks(const struct client *s, size_t chunks, struct error *e)
+{
+    const size_t scored = base_about(s->base)->scored;
+    int rc = 0;
+#pragma omp parallel num_threads((int)s->o->parallel)
+    {
+        struct client mine = *s;
+        struct error why = {0};
+        mine.http = http_new(&s->http_options, &why);
+#pragma omp for ordered schedule(dynamic, 1)
+        for (size_t i = 0; i < chunks; i++) {
+            struct told *told = calloc(scored + 1, sizeof *told);
+            int bad, over;
+#pragma omp atomic read
+            over = rc;
+            if (stopped(&mine))
+                bad = error_set(&why, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted");
+            else
+                bad = !mine.http ? -1 : !told ? no_memory(&why) : over ? 0 : ask_chunk(&mine, i, told, &why);
+#pragma omp ordered
+            if (!rc) {
+                bad = bad || score_chunk(&mine, i, told, &why) ? -1 : 0;
+                if (bad)
+                    *e = why;
+                else if (s->hooks->progress)
+                    s->hooks->progress(s->hooks->context, i + 1, chunks);
+#pragma omp atomic write
+                rc = bad;
+            }
+            for (size_t k = 0; told && k < scored; k++)
+                told_clear(&told[k]);
+            free(told);
+        }
+        http_free(mine.http);
+    }
+    return rc;
 }
 
 int server_compare(struct base_file *b, const int32_t *tokens, size_t chunks, const struct server_options *o, const struct check_hooks *hooks,
@@ -266,12 +314,7 @@ int server_compare(struct base_file *b, const int32_t *tokens, size_t chunks, co
     struct client s = {.o = o, .hooks = hooks, .base = b, .tokens = tokens, .c = c};
     *c = (struct comparison){.has_candidate = 1, .is_bound = 1, .chunks = chunks, .ctx = base_about(b)->ctx, .total_chunks = chunks, .experts_used = 1};
     *model = NULL;
-    int rc = connect_to(&s, e) || comparison_init(c, e) ? -1 : 0;
-    for (size_t i = 0; !rc && i < chunks; i++) {
-        rc = stopped(&s) ? error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted") : one_chunk(&s, i, e);
-        if (hooks->progress)
-            hooks->progress(hooks->context, i + 1, chunks);
-    }
+    int rc = connect_to(&s, e) || comparison_init(c, e) || all_chunks(&s, chunks, e) ? -1 : 0;
     if (!rc)
         comparison_finish(c);
     *model = s.model ? s.model : s.shown;

@@ -25,12 +25,13 @@ struct server_options {
     const char *key;   /* NULL: none */
     size_t top;        /* tokens to ask for; 0: what the kind allows by default */
     double timeout;    /* seconds for an answer */
+    size_t parallel;   /* requests at a time */
 };
 
 /* Judges chunks [0, chunks) of the base file; tokens are its own, BOS in place. A call that fails for a reason that may pass (no answer,
  * status 429 or 5xx) is made again, five times, ever later. ERR_IO: it never answered, or refused (the server's words are cited); ERR_FORMAT:
  * its answer is no JSON, has other tokens than asked, NaN, probabilities that add up to more than 1; chunk and position are named.
- * model: malloc'd name of the model, else the address without its password, or NULL. */
+ * hooks->stop is asked by several threads. model: malloc'd name of the model, else the address without its password, or NULL. */
 int server_compare(struct base_file *b, const int32_t *tokens, size_t chunks, const struct server_options *o, const struct check_hooks *hooks,
                    struct comparison *c, char **model, struct error *e);
 

@@ -15,7 +15,7 @@ VOCAB, CTX, CHUNKS = 4096, 64, 2
 SERVER = """
 import sys, time, xllamacpp
 p = xllamacpp.CommonParams()
-p.model.path, p.port, p.n_ctx, p.n_parallel, p.warmup, p.cpuparams.n_threads = sys.argv[1], 0, 256, 1, False, 2
+p.model.path, p.port, p.n_ctx, p.n_parallel, p.warmup, p.cpuparams.n_threads = sys.argv[1], 0, 512, 2, False, 2
 server = xllamacpp.Server(p)
 print("ADDRESS", server.listening_address, flush=True)
 time.sleep(600)
@@ -55,6 +55,7 @@ with common.workdir() as tmp:
         if address:
             whole = pare("verify", base, "--server", address, "--server-top", str(VOCAB), "--json", "-q")
             few = pare("verify", base, "--server", address, "--server-top", "50", "--json", "-q")
+            both = pare("verify", base, "--server", address, "--server-top", "50", "--server-parallel", "2", "--json", "-q")
             process.kill()
             if whole and few:
                 ours, theirs = truth["kld"]["mean"], whole["kld"]["mean"]
@@ -63,5 +64,6 @@ with common.workdir() as tmp:
                 tap.ok(whole["top1_agreement"] == truth["top1_agreement"], "and its share of same best tokens")
                 bound = few["kld"]["mean"]
                 tap.ok(0.4 * theirs < bound <= theirs, f"with 50 tokens it is at least {bound:.6f}")
+                tap.ok(both is not None and abs(both["kld"]["mean"] / bound - 1) < 1e-3, "and the same from two slots at a time")
                 tap.ok("ppl_ratio" not in few and few["untold"]["targets"] > 0, "and of tokens that were not told nothing is guessed")
 tap.done()

@@ -3,7 +3,7 @@
  * A server on a free port of the loopback, printed first, that answers as vllm, sglang or llama.cpp do, with made-up numbers, or misbehaves:
  *   good, busy (503 twice, then good), broken (always 500), refuse (400), html, cut, nan, sum, outside, twice, short, slow, endless, close,
  *   denied (401 to whatever is asked, citing the key), moved (302), chunked (good, in chunks), deep (100,000 brackets),
- *   inf (1e999), least (-1e300 for all but the first), half (ids with fractions), null (a null among the lists)
+ *   together (answers two requests when both are there, the later one first), inf (1e999), least (-1e300 for all but the first), half (ids with fractions), null (a null among the lists)
  * The token that follows has ln p = -1; others that count up from it have -2, -3 and so on. Ends after so many requests, or when killed. */
 #include <arpa/inet.h>
 #include <math.h>
@@ -18,7 +18,8 @@ enum { ROOM = 1 << 20, MOST_IDS = 4096, TOP = 5, VOCAB = 4096 };
 
 static const char *kind, *how;
 static int asked; /* requests for log-probabilities */
-static char request[ROOM], body[ROOM * 4];
+static char request[ROOM], body[ROOM * 4], held_request[ROOM];
+static int held = -1; /* a connection that waits for another */
 
 static int is(const char *word)
 {
@@ -211,9 +212,21 @@ int main(int argc, char **argv)
         const int client = accept(fd, NULL, NULL);
         if (client < 0)
             return 1;
-        if (!read_request(client))
+        if (!read_request(client)) {
+            if (is("together") && strstr(request, "POST") == request && held < 0) {
+                held = client;
+                memcpy(held_request, request, sizeof request);
+                continue;
+            }
             answer(client);
+        }
         close(client);
+        if (held >= 0) {
+            memcpy(request, held_request, sizeof request);
+            answer(held);
+            close(held);
+            held = -1;
+        }
     }
     return 0;
 }
