@@ -14,14 +14,14 @@ sample()
         echo $(($1 * (san + 0 ? 7 : 1)))
     fi
 }
-s=$(sample 5)
+s=$(sample 7)
 
 # each CLASS ERRNO EXPECTATION TITLE: on all jobs
 each()
 {
     holds "new: %d $4" drive new faults -c "$1" -d "$2" -e "$3" -s "$s"
     for job in old split consume; do
-        holds "$job: %d $4" drive $job faults -c "$1" -d "$2" -e "$3" -s "$(sample 11)"
+        holds "$job: %d $4" drive $job faults -c "$1" -d "$2" -e "$3" -s "$(sample 13)"
     done
 }
 

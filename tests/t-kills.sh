@@ -6,7 +6,7 @@
 . "$(dirname "$0")/faults/job.sh"
 
 calls=write,sync,truncate,rename,unlink,open,close
-step=3 # of the calls that are struck
+step=4 # of the calls that are struck
 [ -z "$long" ] || step=1
 [ -z "$san" ] || [ "$long" ] || step=11
 for job in new old split consume shards pack coded; do
