@@ -43,6 +43,13 @@ ok "apt installs the package and what it needs" $in_debian apt-get install -y -q
 ok "the installed program runs" $in_debian pare --version
 is "$(cat "$tmp/stdout")" "pare $version" "and tells the version"
 converts "$tmp/debian" pare "package"
+# libcurl is recommended, not needed
+$in_debian pare verify /data/nano-v3 --text /data/technical.txt --chunks 1 -q --save-base /base >/dev/null
+fails 3 "package: without libcurl no server is asked" $in_debian pare verify /base --server http://127.0.0.1:1 -q
+has "$tmp/stderr" "install libcurl4" "package: and it says what is missing"
+ok "apt installs libcurl" $in_debian apt-get install -y -qq --no-install-recommends libcurl4
+fails 4 "package: with it one is" $in_debian pare verify /base --server http://127.0.0.1:1 -q
+has "$tmp/stderr" "does not answer" "package: which does not answer"
 for file in man/man1/pare.1.gz man/man1/pare-convert.1.gz bash-completion/completions/pare zsh/vendor-completions/_pare doc/pare/copyright doc/pare/changelog.gz; do
     ok "package: there is $file" test -s "$tmp/debian/usr/share/$file"
 done
