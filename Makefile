@@ -54,7 +54,7 @@ $(O)/%.o: %.c Makefile | packages
 $(O)/libpare.a: $(LIBOBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
-$(O)/libcjson.a:
+$(O)/libcjson.a: | packages
 	@mkdir -p $(@D)
 	packaging/libcjson.sh $@
 $(PARE): $(CLIOBJ) $(O)/libpare.a $(if $(STATIC),$(O)/libcjson.a)
@@ -74,7 +74,7 @@ $(O)/tests/tools/quantize-rows $(O)/tests/tools/mkimatrix $(O)/tests/tools/gguf-
 $(O)/tests/tools/moe_layer: $(O)/docs/examples/moe_layer.o $(O)/libpare.a
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
-$(O)/tests/tools/pack_reader: docs/examples/pack_reader.c Makefile
+$(O)/tests/tools/pack_reader: docs/examples/pack_reader.c Makefile | packages
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -I. -fopenmp,$(FLAGS)) $(shell pkg-config --cflags libcjson) $(CFLAGS) $(LDFLAGS) -o $@ $< $(shell pkg-config --libs libcjson) -lm
 $(O)/tests/faults/inject.so: tests/faults/inject.c Makefile

@@ -56,28 +56,40 @@ static struct {
     __typeof__(curl_easy_cleanup) *cleanup;
     __typeof__(curl_slist_append) *append;
     __typeof__(curl_slist_free_all) *free_all;
-    int ready;
+    char failure[200]; /* why it is not there; "": it is */
 } lib;
 
-static void load_library(void)
+/* Its functions; -1: one is missing. */
+static int find_calls(void *found)
 {
-    static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", "libcurl.4.dylib"};
     const struct {
         const char *name;
         void *to; /* a pointer to a function */
     } calls[] = {{"curl_global_init", &lib.global_init}, {"curl_easy_init", &lib.easy_init}, {"curl_easy_setopt", &lib.setopt},
                  {"curl_easy_perform", &lib.perform},    {"curl_easy_getinfo", &lib.getinfo}, {"curl_easy_strerror", &lib.text_of},
                  {"curl_easy_cleanup", &lib.cleanup},    {"curl_slist_append", &lib.append},  {"curl_slist_free_all", &lib.free_all}};
-    void *found = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !found; i++)
-        found = dlopen(names[i], RTLD_NOW);
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-        void *call = found ? dlsym(found, calls[i].name) : NULL;
+        void *call = dlsym(found, calls[i].name);
         if (!call)
-            return;
+            return -1;
         memcpy(calls[i].to, &call, sizeof call);
     }
-    lib.ready = !lib.global_init(CURL_GLOBAL_DEFAULT);
+    return 0;
+}
+
+static void load_library(void)
+{
+    static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", "libcurl.4.dylib"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        void *found = dlopen(names[i], RTLD_NOW);
+        if (found && !find_calls(found)) {
+            snprintf(lib.failure, sizeof lib.failure, "%s", lib.global_init(CURL_GLOBAL_DEFAULT) ? "it does not start" : "");
+            return;
+        }
+        const char *why = dlerror();
+        if (!i)
+            snprintf(lib.failure, sizeof lib.failure, "%s", why ? why : "?");
+    }
 }
 
 struct http {
@@ -126,6 +138,7 @@ static int key_fits(const char *key)
     return n < HEADER_MOST - 32;
 }
 
+/* -1: out of memory; -2: it cannot be kept from other protocols. */
 static int set_up(struct http *h)
 {
     char line[HEADER_MOST];
@@ -145,8 +158,7 @@ static int set_up(struct http *h)
     lib.setopt(h->curl, CURLOPT_NOSIGNAL, 1L);
     lib.setopt(h->curl, CURLOPT_TIMEOUT_MS, (long)(h->o.timeout * 1000));
     lib.setopt(h->curl, CURLOPT_CONNECTTIMEOUT_MS, 10000L);
-    lib.setopt(h->curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    return 0;
+    return lib.setopt(h->curl, CURLOPT_PROTOCOLS_STR, "http,https") ? -2 : 0;
 }
 
 struct http *http_new(const struct http_options *o, struct error *e)
@@ -158,15 +170,17 @@ struct http *http_new(const struct http_options *o, struct error *e)
         return NULL;
     }
     pthread_once(&once, load_library);
-    if (!lib.ready) {
-        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "no libcurl on this machine, and servers are asked through it: install libcurl4");
+    if (lib.failure[0]) {
+        error_set(e, ERR_UNSUPPORTED, ERROR_NO_OFFSET, "servers are asked through libcurl, which cannot be loaded (%s): install libcurl4", lib.failure);
         return NULL;
     }
     if ((h = calloc(1, sizeof *h)))
         h->o = *o;
-    if (!h || !(h->curl = lib.easy_init()) || set_up(h)) {
+    const int rc = !h || !(h->curl = lib.easy_init()) ? -1 : set_up(h);
+    if (rc) {
         http_free(h);
-        error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the connection");
+        error_set(e, rc == -2 ? ERR_UNSUPPORTED : ERR_MEMORY, ERROR_NO_OFFSET,
+                  rc == -2 ? "servers are asked through libcurl, and this one is older than 7.85" : "out of memory for the connection");
         return NULL;
     }
     return h;

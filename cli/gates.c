@@ -173,11 +173,12 @@ struct difference {
 static int same_text(const struct json *old, const struct report *r, const char *key)
 {
     const char *text = json_string(json_get(old, "tokens_xxh3_128"));
-    return text && !strcmp(text, r->tokens_hash) && json_count(json_get(json_get(old, "by_chunk"), key)) == r->c->chunks && r->c->chunks >= 2 &&
+    return text && !strcmp(text, r->tokens_hash) && json_count(json_get(json_get(old, "by_chunk"), key)) == r->c->chunks &&
            number_at(old, "positions") == r->summary.positions;
 }
 
-/* One base, exact or kept in a file, over one text loses the same on every chunk but for what a file's form rounds. */
+/* One base, exact or kept in a file, over one text loses the same on every chunk but for what a file's form rounds. A report without such
+ * losses is held against as it is. */
 static int same_base(const struct json *old, const struct report *r, struct error *e)
 {
     static const double rounds = 0.01;
@@ -186,7 +187,7 @@ static int same_base(const struct json *old, const struct report *r, struct erro
     for (size_t i = 0; same_text(old, r, "nll_base") && i < r->c->chunks; i++, v = json_next(v)) {
         const double now = metrics_of_chunk(r->c, i).nll_base;
         if (!json_f64(v, &was) && fabs(now - was) > rounds)
-            return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--baseline: its base is another model, which loses %.4f on chunk %zu; this one loses %.4f", was, i, now);
+            return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--baseline: its base is another model, or ran otherwise: it loses %.4f on chunk %zu, this one %.4f", was, i, now);
     }
     return 0;
 }
@@ -197,7 +198,7 @@ static int paired(const struct json *old, const struct report *r, const char *ke
     const struct json *list = json_get(json_get(old, "by_chunk"), key), *v = json_child(list);
     const size_t n = r->c->chunks;
     double sum = 0, squares = 0, was;
-    if (!same_text(old, r, key))
+    if (n < 2 || !same_text(old, r, key))
         return 0;
     for (size_t i = 0; i < n; i++, v = json_next(v)) {
         const struct chunk_means m = metrics_of_chunk(r->c, i);

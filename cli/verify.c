@@ -168,8 +168,8 @@ static int save_part(const struct options *o, const struct sides *s, const struc
     return part_save(r->c, &info, options_get(o, "out"), e);
 }
 
-/* What --memory leaves for activations: less what the models' names take, and each worker's buffers (a megabyte of decoded
- * rows, one head of attention over a chunk). */
+/* What --memory leaves for activations: less what the models' names take, and each worker's buffers (up to 8 MB of rows
+ * and what they are decoded from, one head of attention over a chunk). */
 static uint64_t activation_room(const struct compare_options *co)
 {
     uint64_t peak, now, worker = (uint64_t)16 << 20, chunk = (uint64_t)co->ctx * 8192;

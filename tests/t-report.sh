@@ -92,6 +92,8 @@ has "$tmp/stdout" "FAILED" "and says so"
 ok "unless as much is allowed" judge Q2_K --baseline "$tmp/Q4_0.json" --max-regression 1000
 fails 2 "a baseline of another base is refused" "$PARE" verify "$tmp/Q2_K.gguf" "$tmp/Q4_0.gguf" --text README.md --ctx 32 --chunks 3 -q --baseline "$tmp/Q4_0.json"
 has "$tmp/stderr" "its base is another model" "as its losses tell"
+"$PARE" verify "$nano" "$tmp/Q4_0.gguf" --text README.md --ctx 64 --chunks 1 -q --json >"$tmp/short.json"
+fails 2 "of a single chunk, too" "$PARE" verify "$tmp/Q2_K.gguf" "$tmp/Q4_0.gguf" --text README.md --ctx 64 --chunks 1 -q --baseline "$tmp/short.json"
 "$PARE" verify "$nano" --text README.md --ctx 32 --chunks 3 -q --save-base "$tmp/sampled" >/dev/null
 ok "the same base in another form is the same" "$PARE" verify "$tmp/sampled" "$tmp/Q4_0.gguf" -q --baseline "$tmp/Q4_0.json"
 limit=$(awk '$1 == "\"mean\":" && depth { v = $2 + 0; print v; exit } /"kld":/ { depth = 1 }' "$tmp/Q4_0.json")

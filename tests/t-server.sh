@@ -75,6 +75,8 @@ ok "a busy server is asked again" ask
 serve vllm refuse
 fails 4 "a refusal is an error" ask
 has "$tmp/stderr" "status 400" "with its status"
+fails 4 "of one connection of several, too" ask --server-parallel 2
+is "$(wc -l <"$tmp/stderr")" 1 "and is told once"
 has "$tmp/stderr" "is not allowed" "and its words in one line"
 serve vllm moved
 fails 4 "another address is not followed" ask

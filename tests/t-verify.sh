@@ -161,7 +161,9 @@ done
 head -c 8192 /dev/zero >"$tmp/zeros"
 "$PARE" verify "$tmp/layer" --tokens "$tmp/zeros" --ctx 512 -j 1 -q >"$tmp/stdout" 2>"$tmp/stderr" &
 pid=$!
-sleep 0.5 # of three seconds in its only layer
+i=0 # until it catches SIGINT; its only layer takes seconds
+while ! grep -q '^SigCgt:.*[2367abef]$' "/proc/$pid/status" 2>/dev/null && [ $i -lt 1000 ]; do sleep 0.01; i=$((i + 1)); done
+sleep 0.3
 kill -INT $pid
 wait $pid
 is $? 130 "a run that is interrupted inside its only layer exits 130"

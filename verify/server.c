@@ -2,6 +2,7 @@
  * Servers: asking, asking again, and holding what they tell against a base file. */
 #include "verify/server.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ enum { TRIES = 6, MOST_ANSWER = 256 << 20, MOST_WORDS = 200 };
 struct client {
     const struct server_options *o;
     const struct check_hooks *hooks;
+    atomic_int *failed; /* another connection did */
     struct http_options http_options;
     struct http *http;
     const struct server_kind *kind;
@@ -35,15 +37,21 @@ static int no_memory(struct error *e)
     return error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the server's answer");
 }
 
-static int stopped(const struct client *s)
+static int interrupted(struct error *e)
 {
-    return s->hooks->stop && s->hooks->stop(s->hooks->context);
+    return error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted");
+}
+
+static int stopped(void *client)
+{
+    const struct client *s = client;
+    return atomic_load(s->failed) || (s->hooks->stop && s->hooks->stop(s->hooks->context));
 }
 
 /* ---- asking */
 
 /* In short sleeps, so that Ctrl-C is heard. */
-static void wait_seconds(const struct client *s, double seconds)
+static void wait_seconds(struct client *s, double seconds)
 {
     for (double left = seconds; left > 0 && !stopped(s); left -= 0.05)
         nanosleep(&(struct timespec){0, 50000000}, NULL);
@@ -98,7 +106,7 @@ static int ask(struct client *s, const char *path, const char *json, struct http
             break;
         wait_seconds(s, asked > 0 ? (asked < 30 ? asked : 30) : 0.25 * (1 << i));
         if (stopped(s)) {
-            rc = error_set(e, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted");
+            rc = interrupted(e);
             break;
         }
     }
@@ -172,7 +180,7 @@ static int find_model(struct client *s, struct error *e)
 
 static int connect_to(struct client *s, struct error *e)
 {
-    s->http_options = (struct http_options){s->o->key, s->o->timeout, MOST_ANSWER, s->hooks->stop, s->hooks->context};
+    s->http_options = (struct http_options){s->o->key, s->o->timeout, MOST_ANSWER, stopped, s};
     size_t n = strlen(s->o->url);
     while (n && s->o->url[n - 1] == '/')
         n--;
@@ -194,44 +202,43 @@ static int bad_answer(const struct client *s, size_t chunk, size_t position, con
     return error_at_file(e, s->shown);
 }
 
-static int score(struct client *s, size_t chunk, size_t i, const struct told *t, struct error *e)
+/* What is kept of a position until its chunk's turn. */
+struct outcome {
+    struct score score;
+    struct position position;
+    double left[2]; /* untold probability, of the base and of the candidate */
+    size_t untold;
+};
+
+/* The base's file is read by one connection at a time. */
+static int score(struct client *s, size_t chunk, size_t i, const struct told *t, struct outcome *to, struct error *e)
 {
     const struct base_about *a = base_about(s->base);
     const size_t position = a->first_scored + i, all = chunk * a->scored + i;
-    struct comparison *c = s->c;
     const char *what;
     struct told_entry *list = told_check(t, a->vocab, &what);
-    struct base_list known;
-    struct position p;
-    double left[2], unused;
-    if (!list)
-        return what ? bad_answer(s, chunk, position, what, e) : no_memory(e);
-    if (base_list(s->base, all, &known, e)) {
-        free(list);
-        return -1;
+    struct base_list known = {0};
+    struct position *p = &to->position;
+    double unused;
+    int rc = list ? 0 : what ? bad_answer(s, chunk, position, what, e) : no_memory(e);
+#pragma omp critical(server_base)
+    if (!rc)
+        rc = base_list(s->base, all, &known, e) || base_score(s->base, all, 1, NULL, 1, p, &unused, e) ? -1 : 0;
+    if (!rc) {
+        told_best(list, t->n, p);
+        p->cand_target = (float)told_target(list, t->n, p->target, &to->untold);
+        to->score = (struct score){.chunk = (uint32_t)chunk, .position = (uint32_t)position};
+        score_position(p, 1, told_bound(&known, list, t->n, to->left), &to->score);
     }
-    if (base_score(s->base, all, 1, NULL, 1, &p, &unused, e)) {
-        base_list_clear(&known);
-        free(list);
-        return -1;
-    }
-    told_best(list, t->n, &p);
-    p.cand_target = (float)told_target(list, t->n, p.target, &c->untold_targets);
-    struct score *to = &c->scores[c->n_scores++];
-    *to = (struct score){.chunk = (uint32_t)chunk, .position = (uint32_t)position};
-    score_position(&p, 1, told_bound(&known, list, t->n, left), to);
-    c->tail_base += left[0];
-    c->tail_cand += left[1];
-    closeup_offer(c, to, &p);
     base_list_clear(&known);
     free(list);
-    return 0;
+    return rc;
 }
 
 /* ---- chunks */
 
-/* Asks for a chunk's first n tokens: what is told of the scored positions [first, first + count). */
-static int one_request(struct client *s, size_t chunk, size_t n, size_t first, size_t count, struct told *told, struct error *e)
+/* Asks for a chunk's first n tokens, and scores positions [first, first + count). */
+static int one_request(struct client *s, size_t chunk, size_t n, size_t first, size_t count, struct outcome *to, struct error *e)
 {
     const struct base_about *a = base_about(s->base);
     struct buffer request = {0};
@@ -240,78 +247,81 @@ static int one_request(struct client *s, size_t chunk, size_t n, size_t first, s
         return no_memory(e);
     struct json *answer = ask_json(s, s->kind->path, request.data, e);
     int rc = answer ? 0 : -1;
-    for (size_t i = first; !rc && i < first + count; i++)
-        if (s->kind->read(answer, a->first_scored + i + 1, &told[i]))
-            rc = bad_answer(s, chunk, a->first_scored + i, "no log-probabilities where they are expected", e);
+    for (size_t i = first; !rc && i < first + count; i++) {
+        struct told t = {0};
+        rc = s->kind->read(answer, a->first_scored + i + 1, &t) ? bad_answer(s, chunk, a->first_scored + i, "no log-probabilities where they are expected", e)
+                                                                : score(s, chunk, i, &t, &to[i], e);
+        told_clear(&t);
+    }
     json_free(answer);
     buffer_clear(&request);
     return rc;
 }
 
-/* told [scored] */
-static int ask_chunk(struct client *s, size_t chunk, struct told *told, struct error *e)
+/* to [scored] */
+static int one_chunk(struct client *s, size_t chunk, struct outcome *to, struct error *e)
 {
     const struct base_about *a = base_about(s->base);
+    if (stopped(s))
+        return interrupted(e);
     if (!s->kind->by_position)
-        return one_request(s, chunk, a->ctx, 0, a->scored, told, e);
+        return one_request(s, chunk, a->ctx, 0, a->scored, to, e);
     for (size_t i = 0; i < a->scored; i++)
-        if (one_request(s, chunk, a->first_scored + i + 1, i, 1, told, e))
+        if (one_request(s, chunk, a->first_scored + i + 1, i, 1, to, e))
             return -1;
     return 0;
 }
 
-static int score_chunk(struct client *s, size_t chunk, const struct told *told, struct error *e)
+static void add_chunk(const struct client *s, const struct outcome *o)
 {
-    for (size_t i = 0; i < base_about(s->base)->scored; i++)
-        if (score(s, chunk, i, &told[i], e))
-            return -1;
-    return 0;
+    struct comparison *c = s->c;
+    for (size_t i = 0; i < base_about(s->base)->scored; i++, o++) {
+        c->scores[c->n_scores++] = o->score;
+        c->tail_base += o->left[0];
+        c->tail_cand += o->left[1];
+        c->untold_targets += o->untold;
+        closeup_offer(c, &o->score, &o->position);
+    }
 }
 
-/* Chunks are asked for by several connections and scored in their order, so that the sums do not depend on how many there are. The error is
- * that of the first chunk that has one. */
+/* Chunks are asked for by several connections and added in their order, so that the sums do not depend on how many there are. The error is
+ * that of the first chunk that has one; then all others stop. */
 static int all_chunks(const struct client *s, size_t chunks, struct error *e)
 {
     const size_t scored = base_about(s->base)->scored;
-    int rc = 0;
 #pragma omp parallel num_threads((int)s->o->parallel)
     {
         struct client mine = *s;
         struct error why = {0};
-        mine.http = http_new(&s->http_options, &why);
+        mine.http_options.context = &mine;
+        mine.http = http_new(&mine.http_options, &why);
 #pragma omp for ordered schedule(dynamic, 1)
         for (size_t i = 0; i < chunks; i++) {
-            struct told *told = calloc(scored + 1, sizeof *told);
-            int bad, over;
-#pragma omp atomic read
-            over = rc;
-            if (stopped(&mine))
-                bad = error_set(&why, ERR_INTERRUPTED, ERROR_NO_OFFSET, "interrupted");
-            else
-                bad = !mine.http ? -1 : !told ? no_memory(&why) : over ? 0 : ask_chunk(&mine, i, told, &why);
+            struct outcome *to = calloc(scored + 1, sizeof *to);
+            const int rc = !mine.http ? -1 : !to ? no_memory(&why) : one_chunk(&mine, i, to, &why);
 #pragma omp ordered
-            if (!rc) {
-                bad = bad || score_chunk(&mine, i, told, &why) ? -1 : 0;
-                if (bad)
+            if (!atomic_load(s->failed)) {
+                if (rc) {
                     *e = why;
-                else if (s->hooks->progress)
-                    s->hooks->progress(s->hooks->context, i + 1, chunks);
-#pragma omp atomic write
-                rc = bad;
+                    atomic_store(s->failed, 1);
+                } else {
+                    add_chunk(s, to);
+                    if (s->hooks->progress)
+                        s->hooks->progress(s->hooks->context, i + 1, chunks);
+                }
             }
-            for (size_t k = 0; told && k < scored; k++)
-                told_clear(&told[k]);
-            free(told);
+            free(to);
         }
         http_free(mine.http);
     }
-    return rc;
+    return atomic_load(s->failed) ? -1 : 0;
 }
 
 int server_compare(struct base_file *b, const int32_t *tokens, size_t chunks, const struct server_options *o, const struct check_hooks *hooks,
                    struct comparison *c, char **model, struct error *e)
 {
-    struct client s = {.o = o, .hooks = hooks, .base = b, .tokens = tokens, .c = c};
+    atomic_int failed = 0;
+    struct client s = {.o = o, .hooks = hooks, .failed = &failed, .base = b, .tokens = tokens, .c = c};
     *c = (struct comparison){.has_candidate = 1, .is_bound = 1, .chunks = chunks, .ctx = base_about(b)->ctx, .total_chunks = chunks, .experts_used = 1};
     *model = NULL;
     int rc = connect_to(&s, e) || comparison_init(c, e) || all_chunks(&s, chunks, e) ? -1 : 0;

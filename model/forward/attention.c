@@ -365,7 +365,7 @@ int attention_add(struct forward *f, int layer, const struct panels *x, struct e
     const struct arch_params *p = &f->model->params;
     struct panel_store *store = f->options.store;
     struct panels latent = {0}, k_rope = {0}, q_a = {0}, out = {0};
-    struct indexer_mask mask = {NULL};
+    struct indexer_mask mask = {0};
     int has_q_a = p->q_lora_rank != 0;
     struct mla m = {.f = f, .gemm = gemm_for(f->model->cpu), .lanes = lanes_for(f->model->cpu),
                     .nope = (size_t)p->qk_nope_head_dim,
@@ -383,6 +383,6 @@ int attention_add(struct forward *f, int layer, const struct panels *x, struct e
     panels_clear(&k_rope, store);
     panels_clear(&q_a, store);
     panels_clear(&out, store);
-    free(mask.allowed);
+    panels_clear(&mask.memory, store);
     return rc ? -1 : 0;
 }

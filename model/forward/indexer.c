@@ -176,10 +176,9 @@ int indexer_select(struct forward *f, int layer, const struct panels *x, const s
     struct indexer in = {.f = f, .gemm = gemm_for(f->model->cpu), .heads = (size_t)p->index_n_heads,
                          .dim = (size_t)p->index_head_dim, .rope = (size_t)p->qk_rope_head_dim,
                          .topk = (size_t)p->index_topk, .ctx_padded = f->tiles_per_chunk * LANES};
-    int rc = inputs(f, layer, x, q_a, &in, e);
-    if (!rc && !(in.allowed = calloc(f->tiles * in.ctx_padded, LANES)))
-        rc = error_set(e, ERR_MEMORY, ERROR_NO_OFFSET, "out of memory for the indexer");
+    int rc = inputs(f, layer, x, q_a, &in, e) || panels_init(&mask->memory, f->options.store, f->tiles, in.ctx_padded / sizeof(float), e) ? -1 : 0;
     if (!rc) {
+        in.allowed = (uint8_t *)mask->memory.data;
 #pragma omp parallel for schedule(dynamic) num_threads(f->options.threads)
         for (size_t tile = 0; tile < f->tiles; tile += f->tiles_per_chunk)
             if (select_chunk(&in, tile)) {
@@ -190,9 +189,6 @@ int indexer_select(struct forward *f, int layer, const struct panels *x, const s
     panels_clear(&in.q, f->options.store);
     panels_clear(&in.k, f->options.store);
     panels_clear(&in.w, f->options.store);
-    if (rc)
-        free(in.allowed);
-    else
-        mask->allowed = in.allowed;
+    mask->allowed = rc ? NULL : in.allowed;
     return rc;
 }

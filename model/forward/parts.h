@@ -40,6 +40,7 @@ void rope_rotate(const struct forward *f, float *rows, size_t position);
 /* V3.2: keys that each query may attend to, as bits. NULL mask: all (dense). [tiles][words per query row]... see indexer.c */
 struct indexer_mask {
     uint8_t *allowed; /* [tiles][ctx padded][LANES]: 1 where query lane may see key j; NULL: everything */
+    struct panels memory; /* its bytes; the caller clears it, also after an error */
 };
 int indexer_select(struct forward *f, int layer, const struct panels *x, const struct panels *q_a,
                    struct indexer_mask *mask, struct error *e);

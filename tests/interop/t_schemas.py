@@ -49,10 +49,11 @@ with common.workdir() as tmp:
         valid(argv[0], done.stdout, f"pare {words} --json is valid by schemas/{argv[0]}.json")
     tokens = NANO / "golden" / "tokens.bin"
     part = Path(tmp, "part.json")
-    for argv in (["verify", NANO, "--tokens", tokens, "--mtp"], ["verify", NANO, out, "--tokens", tokens, "--tensors", "--max-kld", "1"]):
+    for argv in (["verify", NANO, "--tokens", tokens, "--mtp"], ["verify", NANO, out, "--tokens", tokens, "--tensors", "--max-kld", "1"],
+                 ["verify", NANO, out, "--tokens", tokens, "--by-layer", "1", "--kv", "f16"]):
         done = subprocess.run([common.PARE, *argv, "--chunks", "1", "-q", "--json"], capture_output=True)
         valid("report", done.stdout, f"the report of pare verify with {len(argv)} words is valid by schemas/report.json")
-    subprocess.run([common.PARE, "verify", NANO, out, "--tokens", tokens, "-q", "--part", "1/4", "-o", part], check=True)
+    subprocess.run([common.PARE, "verify", NANO, out, "--tokens", tokens, "-q", "--by-layer", "1", "--kv", "f16", "--part", "1/4", "-o", part], check=True)
     valid("part", part.read_text(), "a part of a verification is valid by schemas/part.json")
     for name, what in (("x.gguf", "a conversion"), ("x.tar", "a pack"), ("weighed.gguf", "one by an imatrix"), ("fed.gguf", "one by a calibration"), ("split.gguf.part-1-of-2", "a part"), ("split.gguf", "joined parts")):
         valid("manifest", Path(tmp, f"{name}.manifest.json").read_text(), f"the manifest of {what} is valid by schemas/manifest.json")
