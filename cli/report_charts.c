@@ -94,7 +94,7 @@ static int drawable(double v, int log)
     return isfinite(v) && (!log || v > 0);
 }
 
-/* Smallest and largest of both numbers; none: range[1] < range[0]. */
+/* Smallest and largest of both numbers, with their error bars; none: range[1] < range[0]. */
 static void layer_range(const struct json *list, const struct layer_chart *c, double range[2])
 {
     for (const struct json *v = json_child(list); v; v = json_next(v))
@@ -102,8 +102,9 @@ static void layer_range(const struct json *list, const struct layer_chart *c, do
             const double x = report_number(v, c->keys[k]);
             if (!drawable(x, c->log))
                 continue;
-            range[0] = fmin(range[0], x);
-            range[1] = fmax(range[1], x);
+            const double half = c->error ? 1.96 * report_number(v, c->error) : 0;
+            range[0] = fmin(range[0], drawable(x - half, c->log) ? x - half : x);
+            range[1] = fmax(range[1], drawable(x + half, c->log) ? x + half : x);
         }
 }
 
@@ -127,7 +128,7 @@ static void layer_label(const struct json *list, const struct layer_chart *c, st
 
 static void layer_numbers(const struct json *list, const struct layer_chart *c, struct buffer *b)
 {
-    const char *const heads[] = {"layer", c->titles[0], c->titles[1], NULL};
+    const char *const heads[] = {"layer", c->titles[0], c->error ? "&plusmn; (95&nbsp;%)" : c->titles[1], NULL};
     table_unfolds("The numbers", c->table, heads, b);
     for (const struct json *v = json_child(list); v; v = json_next(v)) {
         if (!isfinite(report_number(v, c->keys[0])))
@@ -135,7 +136,9 @@ static void layer_numbers(const struct json *list, const struct layer_chart *c, 
         table_row(b);
         table_number("%.0f", report_number(v, "layer"), b);
         table_number(c->log ? "%.3e" : "%.4f", report_number(v, c->keys[0]), b);
-        if (c->keys[1])
+        if (c->error)
+            table_number("%.1e", 1.96 * report_number(v, c->error), b);
+        else if (c->keys[1])
             table_number(c->log ? "%.3e" : "%.4f", report_number(v, c->keys[1]), b);
     }
     table_close(1, b);
@@ -153,6 +156,18 @@ static void layer_line(const struct json *list, const char *key, int which, cons
                       axis_place(y, value));
     }
     buffer_text(b, points ? "\"/>" : "");
+}
+
+/* Error bars of the first line; one that reaches 0 ends with the axis. */
+static void layer_whiskers(const struct json *list, const struct layer_chart *c, const struct axis *x, const struct axis *y, struct buffer *b)
+{
+    for (const struct json *v = json_child(list); v && c->error; v = json_next(v)) {
+        const double value = report_number(v, c->keys[0]), half = 1.96 * report_number(v, c->error), layer = report_number(v, "layer");
+        if (!drawable(value, y->log) || !(half > 0) || !(layer >= x->lo && layer <= x->hi))
+            continue;
+        const double at = axis_place(x, layer), low = drawable(value - half, y->log) ? axis_place(y, value - half) : y->from;
+        buffer_printf(b, "<line class=whisk x1=%.1f x2=%.1f y1=%.1f y2=%.1f />", at, at, fmin(low, y->from), axis_place(y, value + half));
+    }
 }
 
 static void layer_dots(const struct json *list, const struct layer_chart *c, int k, const struct axis *x, const struct axis *y, struct buffer *b)
@@ -179,6 +194,7 @@ int chart_layers(const struct json *report, const struct layer_chart *c, struct 
     layer_label(list, c, &label);
     chart_open(b, CHART_WIDTH, CHART_HEIGHT, 1, label.data ? label.data : "");
     chart_grid(&y, b);
+    layer_whiskers(list, c, &x, &y, b);
     for (int k = 0; k < series(c); k++) {
         layer_line(list, c->keys[k], k + 1, &x, &y, b);
         layer_dots(list, c, k, &x, &y, b);

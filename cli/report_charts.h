@@ -13,6 +13,7 @@ void chart_histogram(const struct json *report, struct buffer *b);
 /* Two numbers of each layer as lines; keys[1] NULL: one. Layers without the first are left out. */
 struct layer_chart {
     const char *keys[2], *titles[2];
+    const char *error;         /* key of the first's standard error; NULL: none */
     const char *label, *table; /* of the chart and its numbers */
     int log;        /* decades */
     int low_is_bad; /* shares, whose best is 1 */

@@ -203,13 +203,13 @@ static void layers(struct section *s)
 
 static void alone(struct section *s)
 {
-    static const struct layer_chart parts = {.keys = {"kld_alone"}, .titles = {"mean divergence with this layer alone"},
+    static const struct layer_chart parts = {.keys = {"kld_alone"}, .error = "kld_alone_stderr", .titles = {"mean divergence with this layer alone"},
                                              .label = "KL divergence of each layer alone", .table = "Numbers: divergence of each layer alone", .log = 1};
     const struct json *all = json_get(s->r, "by_layer");
     struct buffer b = {0};
     if (isfinite(report_number(all, "kld")))
         buffer_printf(&b, "<p>Models of which one part is the candidate&rsquo;s and the rest the base&rsquo;s, on %.0f positions: the embedding alone "
-                          "costs %.2e nats, the output %.2e; the whole candidate %.2e there.</p>",
+                          "costs %.6f nats, the output %.6f; the whole candidate %.6f there.</p>",
                       report_number(all, "positions"), report_number(json_get(all, "embedding"), "kld_alone"),
                       report_number(json_get(all, "output"), "kld_alone"), report_number(all, "kld"));
     const int drawn = chart_layers(s->r, &parts, &b) || b.size > 0;
