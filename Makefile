@@ -112,7 +112,7 @@ demo: $(PARE)    ## the main job on the checkpoint in tests/data
 	@PARE=./$(PARE) docs/demo.sh
 
 interop: $(PARE) $(TOOLS)  ## our files against real clients from PyPI
-	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/run.sh tests/interop/run.sh
+	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/interop/run.sh
 
 bench: $(PARE) $(TOOLS) $(O)/tests/t-kernels $(O)/tests/t-forward $(O)/tests/t-feedback  ## ratios against what a user would run instead
 	@PARE=$(CURDIR)/$(PARE) TOOLS=$(CURDIR)/$(O)/tests/tools tests/bench.sh

@@ -66,10 +66,12 @@ one()
         */*) ;;
         *) program=./$program ;;
     esac
-    if [ "${program%.sh}" != "$program" ] && [ ! -x "$program" ]; then
-        set -- sh "$program"
-    else
-        set -- "$program"
+    set -- "$program"
+    if [ ! -x "$program" ]; then
+        case $program in
+            *.sh) set -- sh "$program" ;;
+            *.py) set -- python3 "$program" ;;
+        esac
     fi
     began=$(date +%s)
     TMPDIR=$mine/tmp "$@" >"$mine/out" 2>&1 </dev/null

@@ -81,7 +81,7 @@ done <"$tmp/uses" >"$tmp/unknown"
 is "$(cat "$tmp/unknown")" "" "all $(wc -l <"$tmp/uses") options that pages give to a command of pare are its options"
 
 # what other programs take, as pages name it
-others="--quantization --speculative-config --enable-expert-parallel --speculative-algorithm --chat-template --tensor-parallel-size --tp
+others="--parallel --quantization --speculative-config --enable-expert-parallel --speculative-algorithm --chat-template --tensor-parallel-size --tp
     --dry-run --only --candidate --kl-divergence-base"
 others=$(echo $others)
 grep -oEh '`--[a-z][a-z0-9-]*' $(ls README.md CHANGELOG.md docs/*.md docs/targets/*.md) | tr -d '`' | sort -u >"$tmp/named"
