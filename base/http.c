@@ -45,7 +45,7 @@ int http_call(struct http *h, const char *url, const char *json, struct http_rep
 
 #include "base/buffer.h"
 
-/* libcurl brings forty libraries, whose loading takes longer than most commands run: it is loaded by those that ask a server. */
+/* libcurl brings 27 libraries, whose loading takes longer than most commands run: it is loaded by those that ask a server. */
 static struct {
     __typeof__(curl_global_init) *global_init;
     __typeof__(curl_easy_init) *easy_init;

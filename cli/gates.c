@@ -184,7 +184,9 @@ static int same_base(const struct json *old, const struct report *r, struct erro
     static const double rounds = 0.01;
     const struct json *v = json_child(json_get(json_get(old, "by_chunk"), "nll_base"));
     double was;
-    for (size_t i = 0; same_text(old, r, "nll_base") && i < r->c->chunks; i++, v = json_next(v)) {
+    if (!same_text(old, r, "nll_base"))
+        return 0;
+    for (size_t i = 0; i < r->c->chunks; i++, v = json_next(v)) {
         const double now = metrics_of_chunk(r->c, i).nll_base;
         if (!json_f64(v, &was) && fabs(now - was) > rounds)
             return error_set(e, ERR_USAGE, ERROR_NO_OFFSET, "--baseline: its base is another model, or ran otherwise: it loses %.4f on chunk %zu, this one %.4f", was, i, now);
